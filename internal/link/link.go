@@ -1,0 +1,264 @@
+package link
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Project groups the clusters of one customer.
+type Project struct {
+	ID        ID
+	Name      string
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// Region is a cloud provider's region in which the vendor is reachable, as the operator described it: where the load
+// balancer stands and what it forwards to. Name is the provider's ("us-east-1"); (Provider, Name) is its key.
+type Region struct {
+	Provider  Provider
+	Name      string
+	VPCID     string           // the vendor's network that holds the load balancer
+	SubnetIDs []string         // one subnet per zone of that network
+	Targets   []netip.AddrPort // the gateways' private listeners
+	Ports     []uint16         // ports that the load balancer listens on; 443 when the operator names none
+	CreatedAt time.Time
+	UpdatedAt time.Time
+	Version   int64 // grows with every change of the intent
+}
+
+// Cluster is one deployment of the vendor's service.
+type Cluster struct {
+	ID           ID
+	ProjectID    ID
+	Name         string // DNS label, unique in the installation: it stands in the cluster's names
+	Provider     Provider
+	Regions      []ClusterRegion
+	Backends     []string // host:port; TLS flows are passed through to them unread
+	PublicAccess PublicAccess
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+}
+
+// ClusterRegion is a region of a cluster with the names by which the cluster is reached in it.
+type ClusterRegion struct {
+	Name        string
+	PublicName  string // answered at the public listener
+	PrivateName string // answered at the private listener; its sub-name "proof." is the gateway's own
+}
+
+// ProofLabel is the label in front of a cluster's private name that the gateway itself answers: the proof of path.
+const ProofLabel = "proof"
+
+// PublicAccess is the state of a cluster's public door. The zero value is no door at all and is refused.
+type PublicAccess string
+
+// The public door's states. ReportOnly lets everybody pass and records who would be refused were it disabled.
+const (
+	PublicEnabled    PublicAccess = "ENABLED"
+	PublicReportOnly PublicAccess = "REPORT_ONLY"
+	PublicDisabled   PublicAccess = "DISABLED"
+)
+
+// AllowEntry is one range of a cluster's IP allow list. An empty list admits nobody. UI and SQL name the vendor's two
+// classes of port; an entry with neither admits nothing.
+type AllowEntry struct {
+	Prefix netip.Prefix
+	UI     bool
+	SQL    bool
+	Name   string
+}
+
+// OwnerType says what a trusted owner's external id is an id of.
+type OwnerType string
+
+// The owner types of the REST API.
+const (
+	AWSAccountID        OwnerType = "AWS_ACCOUNT_ID"
+	AzureSubscriptionID OwnerType = "AZURE_SUBSCRIPTION_ID"
+	GCPProjectID        OwnerType = "GCP_PROJECT_ID"
+)
+
+// TrustedOwner is a cloud account whose endpoints a cluster accepts. ExternalOwnerID "*" trusts every account.
+type TrustedOwner struct {
+	ID              ID
+	ClusterID       ID
+	Type            OwnerType
+	ExternalOwnerID string
+	CreatedAt       time.Time
+}
+
+// ServiceState is a private endpoint service's state.
+type ServiceState string
+
+// The states of a private endpoint service.
+const (
+	ServiceCreating     ServiceState = "CREATING"
+	ServiceAvailable    ServiceState = "AVAILABLE"
+	ServiceCreateFailed ServiceState = "CREATE_FAILED"
+	ServiceDeleting     ServiceState = "DELETING"
+	ServiceDeleteFailed ServiceState = "DELETE_FAILED"
+)
+
+// Service is what the vendor publishes in a region. (Provider, Region) is its key: all clusters of a region share it,
+// the gateway tells them apart by name. ServiceID, Name and ZoneIDs are empty until the cloud has told them.
+type Service struct {
+	Provider   Provider
+	Region     string
+	State      ServiceState
+	ServiceID  string
+	Name       string
+	ZoneIDs    []string // compare zones across accounts by these only
+	Conditions []Condition
+	CreatedAt  time.Time
+	UpdatedAt  time.Time
+	Version    int64 // grows with every write; results are written by compare-and-swap on it
+}
+
+// State is a connection's or an endpoint's state, in the words of the REST API without their STATUS_ prefix.
+type State string
+
+// The states of endpoints and connections.
+const (
+	Pending           State = "PENDING"
+	PendingAcceptance State = "PENDING_ACCEPTANCE"
+	Available         State = "AVAILABLE"
+	Deleting          State = "DELETING"
+	Deleted           State = "DELETED"
+	Rejected          State = "REJECTED"
+	Failed            State = "FAILED"
+	Expired           State = "EXPIRED"
+)
+
+// Endpoint is a private endpoint as the cloud shows it to the vendor.
+type Endpoint struct {
+	Provider  Provider
+	Region    string
+	ServiceID string
+	ID        EndpointID
+	OwnerID   string // the account that owns it
+	State     State
+	SeenAt    time.Time
+}
+
+// Want is what people asked of a connection.
+type Want string
+
+// What may be wanted of a connection. Gone is a deletion under way.
+const (
+	WantConnected Want = "CONNECTED"
+	WantRejected  Want = "REJECTED"
+	WantGone      Want = "GONE"
+)
+
+// Connection is the pairing of an endpoint with a cluster: (ClusterID, EndpointID) is its key. Region, ServiceID and
+// OwnerID are empty until the endpoint was seen at the cloud.
+type Connection struct {
+	ClusterID   ID
+	EndpointID  EndpointID
+	Provider    Provider
+	Region      string
+	ServiceID   string
+	ServiceName string
+	OwnerID     string
+	State       State
+	Want        Want
+	Approved    bool // an admin accepted this very endpoint: its owner need not be trusted
+	Conditions  []Condition
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+	Version     int64 // grows with every write; results are written by compare-and-swap on it
+}
+
+// RuleSet is everything a gateway needs to decide, at one revision. A RuleSet of revision 0 is none.
+type RuleSet struct {
+	Revision int64
+	Clusters []ClusterRules
+}
+
+// ClusterRules is one cluster's part of a RuleSet.
+type ClusterRules struct {
+	ClusterID    ID
+	PrivateNames []string
+	PublicNames  []string
+	Backends     []string
+	Endpoints    []EndpointID // authorised to reach the private names
+	PublicAccess PublicAccess
+	AllowList    []AllowEntry
+}
+
+// Listener is the side of the gateway on which a flow arrived.
+type Listener string
+
+// The gateway's listeners.
+const (
+	PrivateListener Listener = "private"
+	PublicListener  Listener = "public"
+)
+
+// RefusedAttempt is a kind of flow that the gateway refused, and how often: one row per cluster, listener, endpoint,
+// name, source address and reason. ClusterID is empty when the name led to no cluster.
+type RefusedAttempt struct {
+	ClusterID   ID
+	Listener    Listener
+	EndpointID  EndpointID
+	Name        string // the server name that was asked for; may be empty
+	Source      string // IP address
+	Reason      string
+	WouldRefuse bool // report-only: the flow passed, and would not have were public access disabled
+	Count       int64
+	FirstAt     time.Time
+	LastAt      time.Time
+}
+
+// Flow is the record of one TCP stream through the gateway. EndedAt is zero while it lives.
+type Flow struct {
+	ID          string
+	GatewayID   string
+	ClusterID   ID
+	Listener    Listener
+	EndpointID  EndpointID
+	Source      string // address:port
+	Name        string
+	StartedAt   time.Time
+	EndedAt     time.Time
+	BytesIn     int64 // from the customer
+	BytesOut    int64 // to the customer
+	CloseReason string
+}
+
+// Gateway is one data-path process as the control plane knows it.
+type Gateway struct {
+	ID              string
+	ProofKey        []byte // Ed25519 public key that signs its proofs of path
+	AppliedRevision int64
+	LastSeenAt      time.Time
+}
+
+// Event is one line of an object's history.
+type Event struct {
+	ID      int64
+	Object  ObjectRef
+	At      time.Time
+	Type    string // stable, upper snake case: CREATED, STATE_CHANGED, ACCEPTED, …
+	Reason  string
+	Message string
+	Actor   string // who: a caller's name, or "reconciler"
+}
+
+// ObjectRef names any object that has a history. Kind is one of the Kind… constants below; ID is the object's key,
+// its parts joined by "/".
+type ObjectRef struct {
+	Kind string
+	ID   string
+}
+
+// The kinds of objects with a history, and what their ObjectRef.ID is made of.
+const (
+	ObjectProject      = "project"       // project id
+	ObjectRegion       = "region"        // provider/region
+	ObjectCluster      = "cluster"       // cluster id; also its allow list and public access
+	ObjectService      = "service"       // provider/region
+	ObjectConnection   = "connection"    // cluster id/endpoint id
+	ObjectTrustedOwner = "trusted-owner" // cluster id/owner id
+)
