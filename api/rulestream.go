@@ -1,0 +1,117 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Gateway is one data-path process as the control plane knows it.
+type Gateway struct {
+	ID              string    `json:"id"`
+	ProofKey        []byte    `json:"proof_key" doc:"Ed25519 public key that signs its proofs of path"`
+	AppliedRevision int64     `json:"applied_revision"`
+	LastSeenAt      time.Time `json:"last_seen_at"`
+}
+
+// GatewayList is the answer of GET /gateways.
+type GatewayList struct {
+	Gateways []Gateway `json:"gateways"`
+}
+
+// ProofKey is the public key with which a gateway signs its proofs of path.
+type ProofKey struct {
+	GatewayID string `json:"gateway_id"`
+	Key       []byte `json:"key" doc:"Ed25519 public key"`
+}
+
+// ProofKeyList is the answer of GET proof-keys.
+type ProofKeyList struct {
+	ProofKeys []ProofKey `json:"proof_keys"`
+}
+
+// Gateways lists the gateways. For operators.
+func (c *Client) Gateways(ctx context.Context) ([]Gateway, error) {
+	var out GatewayList
+	err := c.call(ctx, http.MethodGet, path("gateways"), nil, nil, &out)
+	return out.Gateways, err
+}
+
+// ProofKeys lists the keys by which a proof of path of the cluster may be signed.
+func (c *Client) ProofKeys(ctx context.Context, clusterID string) ([]ProofKey, error) {
+	var out ProofKeyList
+	err := c.call(ctx, http.MethodGet, networking(clusterID, "proof-keys"), nil, nil, &out)
+	return out.ProofKeys, err
+}
+
+// RuleStream is an open stream of rules. It is not safe for concurrent use, except for Close.
+type RuleStream struct {
+	body io.ReadCloser
+	in   *bufio.Reader
+}
+
+// Rules opens the stream of rules. The first document holds the rules as they are, also when the gateway applied that
+// revision already. The stream ends when ctx does; the caller closes it. Rules is never retried by the client.
+func (c *Client) Rules(ctx context.Context, hello GatewayHello) (*RuleStream, error) {
+	u := path("gateway", "rules")
+	u.RawQuery = url.Values{
+		"gateway_id": {hello.GatewayID},
+		"proof_key":  {base64.RawURLEncoding.EncodeToString(hello.ProofKey)},
+		"revision":   {strconv.FormatInt(hello.Revision, 10)},
+	}.Encode()
+	resp, err := c.send(ctx, http.MethodGet, u, "application/x-ndjson", nil)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close() //nolint:errcheck // the answer was read as far as it matters
+		return nil, readError(resp)
+	}
+	return &RuleStream{body: resp.Body, in: bufio.NewReaderSize(resp.Body, 64<<10)}, nil
+}
+
+// Next waits for the next document. Every line of the stream, also an empty one that keeps it alive, is reported to
+// alive when that is not nil. It returns io.EOF when the server ended the stream between two documents.
+func (s *RuleStream) Next(alive func()) (GatewayRules, error) {
+	for {
+		line, err := s.in.ReadBytes('\n')
+		if err != nil {
+			if err == io.EOF && len(bytes.TrimSpace(line)) > 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			return GatewayRules{}, err
+		}
+		if alive != nil {
+			alive()
+		}
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
+		}
+		var rules GatewayRules
+		if err := json.Unmarshal(line, &rules); err != nil {
+			return GatewayRules{}, fmt.Errorf("rules that cannot be read: %w", err)
+		}
+		return rules, nil
+	}
+}
+
+// Close ends the stream. A Next that waits returns an error.
+func (s *RuleStream) Close() error { return s.body.Close() }
+
+// Acknowledge tells the control plane which revision the gateway decides by.
+func (c *Client) Acknowledge(ctx context.Context, ack GatewayAck) error {
+	return c.call(ctx, http.MethodPost, path("gateway", "ack"), nil, ack, nil)
+}
+
+// Report hands over a batch of what the gateway saw. Sending the same batch again changes nothing.
+func (c *Client) Report(ctx context.Context, r GatewayReport) error {
+	return c.call(ctx, http.MethodPost, path("gateway", "reports"), nil, r, nil)
+}
