@@ -1,0 +1,5 @@
+package fabric
+
+import "net/http"
+
+func (f *Fabric) handler() http.Handler { return http.NotFoundHandler() }
