@@ -105,6 +105,7 @@ type ProofSeen struct {
 // handshake failed or was refused) or "open" (the handshake succeeded).
 type PublicSeen struct {
 	Step
-	Stage string
-	Addr  string
+	Stage   string
+	Addr    string
+	Vantage string // where it was tried from
 }

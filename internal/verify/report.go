@@ -20,13 +20,13 @@ const (
 // Side says who can mend what a check found.
 type Side string
 
-// The sides. Either is said when the facts at hand fit both; None when there is nothing to mend.
+// The sides. SideEither is said when the facts at hand fit both; SideNone when there is nothing to mend.
 const (
-	Customer Side = "customer"
-	VendorOf Side = "vendor"
-	Cloud    Side = "cloud"
-	Either   Side = "either"
-	None     Side = "none"
+	SideCustomer Side = "customer"
+	SideVendor   Side = "vendor"
+	SideCloud    Side = "cloud"
+	SideEither   Side = "either"
+	SideNone     Side = "none"
 )
 
 // Group is the layer that a check looks at. Groups are judged, and printed, in the order of the constants.
@@ -34,14 +34,14 @@ type Group string
 
 // The layers of a private path, from what the control plane says to the public door.
 const (
-	GroupConnection Group = "Connection"
-	GroupDNS        Group = "DNS"
-	GroupAddress    Group = "Address"
-	GroupTCP        Group = "TCP"
-	GroupTLS        Group = "TLS"
-	GroupHTTP       Group = "HTTP"
-	GroupPath       Group = "Path"
-	GroupPublic     Group = "Public"
+	GroupVendor  Group = "Vendor"
+	GroupDNS     Group = "DNS"
+	GroupAddress Group = "Address"
+	GroupTCP     Group = "TCP"
+	GroupTLS     Group = "TLS"
+	GroupHTTP    Group = "HTTP"
+	GroupPath    Group = "Path"
+	GroupPublic  Group = "Public"
 )
 
 // Check is one thing that was looked at. ID names the question and Code the answer, both stable; Subject is what it was
@@ -74,7 +74,7 @@ const (
 )
 
 // Report is the outcome of a verification. Layer, Code, Side and Next are those of the first check that failed; Side is
-// None when none did.
+// SideNone when none did.
 type Report struct {
 	Verdict    Verdict         `json:"verdict"`
 	Layer      Group           `json:"layer,omitempty"`

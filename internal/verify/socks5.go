@@ -70,15 +70,18 @@ func (s socks5) dial(ctx context.Context, network, addr string) (net.Conn, error
 	if err != nil {
 		return nil, &VantageError{s.place(), err}
 	}
-	// Closing the connection is what tells the proxy to give the attempt up.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	if err := s.converse(conn, request); err != nil {
+	asked, err := s.converse(conn, request)
+	if err != nil {
 		stop()
-		_ = conn.Close()
-		if ctx.Err() != nil {
+		_ = conn.Close() // which also tells the proxy to give the attempt up
+		switch {
+		case asked && ctx.Err() != nil: // the proxy works and is still trying: it is the path that does not answer
 			err = ctx.Err()
+		case !asked:
+			err = &VantageError{s.place(), err}
 		}
-		return nil, &net.OpError{Op: "dial", Net: network, Err: fmt.Errorf("%s: %w", addr, err)}
+		return nil, fmt.Errorf("connect to %s: %w", addr, err)
 	}
 	if !stop() { // the deadline was or is being set: this connection is of no use
 		_ = conn.Close()
@@ -87,59 +90,60 @@ func (s socks5) dial(ctx context.Context, network, addr string) (net.Conn, error
 	return conn, nil
 }
 
-func (s socks5) converse(conn net.Conn, request []byte) error {
-	own := func(err error) error { return &VantageError{s.place(), err} }
+// converse asks the proxy for the connection. asked reports whether the proxy had taken the request: an error before
+// that is the proxy's own.
+func (s socks5) converse(conn net.Conn, request []byte) (asked bool, err error) {
 	hello := []byte{5, 1, 0}
 	if s.hasUser {
 		hello[2] = 2
 	}
 	if _, err := conn.Write(hello); err != nil {
-		return own(err)
+		return false, err
 	}
 	var two [2]byte
 	if _, err := io.ReadFull(conn, two[:]); err != nil {
-		return own(fmt.Errorf("no answer to the greeting: %w", err))
+		return false, fmt.Errorf("no answer to the greeting: %w", err)
 	}
 	if two[0] != 5 || two[1] != hello[2] {
-		return own(errors.New("the proxy takes none of the offered ways to authenticate"))
+		return false, errors.New("the proxy takes none of the offered ways to authenticate")
 	}
 	if s.hasUser {
 		msg := append([]byte{1, byte(len(s.user))}, s.user...)
 		msg = append(append(msg, byte(len(s.password))), s.password...)
 		if _, err := conn.Write(msg); err != nil {
-			return own(err)
+			return false, err
 		}
 		if _, err := io.ReadFull(conn, two[:]); err != nil {
-			return own(fmt.Errorf("no answer to the user name: %w", err))
+			return false, fmt.Errorf("no answer to the user name: %w", err)
 		}
 		if two[1] != 0 {
-			return own(errors.New("the proxy refuses the user name or password"))
+			return false, errors.New("the proxy refuses the user name or password")
 		}
 	}
 	if _, err := conn.Write(request); err != nil {
-		return own(err)
+		return false, err
 	}
 	code, err := readReply(conn)
 	if err != nil {
-		return own(err)
+		return true, &VantageError{s.place(), err}
 	}
 	switch code {
 	case 0:
-		return nil
-	case 2:
-		return own(errors.New("the proxy's rules do not allow the connection"))
+		return true, nil
 	case 3:
-		return syscall.ENETUNREACH
+		return true, syscall.ENETUNREACH
 	case 4:
-		return syscall.EHOSTUNREACH
+		return true, syscall.EHOSTUNREACH
 	case 5:
-		return syscall.ECONNREFUSED
+		return true, syscall.ECONNREFUSED
 	case 6:
-		return syscall.ETIMEDOUT
+		return true, syscall.ETIMEDOUT
 	case 1:
-		return errors.New("the proxy could not connect and does not say why")
+		return true, errors.New("the proxy could not connect and does not say why")
+	case 2:
+		return true, &VantageError{s.place(), errors.New("the proxy's rules do not allow the connection")}
 	default:
-		return own(fmt.Errorf("the proxy answers with reply code %d", code))
+		return true, &VantageError{s.place(), fmt.Errorf("the proxy answers with reply code %d", code)}
 	}
 }
 
