@@ -1,0 +1,53 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/policy"
+)
+
+// reasonNoToken is the reason of a 401 to a request that carried no token at all.
+const reasonNoToken = "TOKEN_MISSING"
+
+type callerKey struct{}
+
+// callerOf returns who asks; nobody on a route that is open.
+func callerOf(ctx context.Context) policy.Caller {
+	c, _ := ctx.Value(callerKey{}).(policy.Caller)
+	return c
+}
+
+// authenticate finds out who asks, before anything else of the request is looked at.
+func (s *server) authenticate(ctx huma.Context, next func(huma.Context)) {
+	if ctx.Operation().Security == nil {
+		next(ctx)
+		return
+	}
+	caller, err := s.caller(ctx)
+	if err != nil {
+		if link.KindOf(err) == link.Internal {
+			requestOf(ctx.Context()).fail(ctx.Context(), err)
+		}
+		_, w := humago.Unwrap(ctx)
+		problemOf(err).write(w)
+		return
+	}
+	next(huma.WithValue(ctx, callerKey{}, caller))
+}
+
+func (s *server) caller(ctx huma.Context) (policy.Caller, error) {
+	// The scheme is compared without case: RFC 9110, section 11.1.
+	scheme, token, _ := strings.Cut(ctx.Header("Authorization"), " ")
+	if token = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return policy.Caller{}, newProblem(http.StatusUnauthorized, 16, "no token",
+			api.ErrorDetail{Reason: reasonNoToken, Field: "Authorization", Hint: "send Authorization: Bearer and the token"})
+	}
+	return s.plane.Authenticate(ctx.Context(), token)
+}

@@ -1,0 +1,185 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/link"
+)
+
+// problem is the body of every answer that is not a success.
+type problem api.Error
+
+// Error and GetStatus make it an error that huma answers with as it is.
+func (p *problem) Error() string { return p.Message }
+
+// GetStatus returns the HTTP status.
+func (p *problem) GetStatus() int { return p.Status }
+
+// kinds says how each kind of error is answered: HTTP status and google.rpc.Code.
+var kinds = map[link.Kind]struct{ status, code int }{
+	link.Internal:        {http.StatusInternalServerError, 13},
+	link.Invalid:         {http.StatusBadRequest, 3},
+	link.NotFound:        {http.StatusNotFound, 5},
+	link.Conflict:        {http.StatusConflict, 6},
+	link.Denied:          {http.StatusForbidden, 7},
+	link.Precondition:    {http.StatusPreconditionFailed, 9},
+	link.Unavailable:     {http.StatusServiceUnavailable, 14},
+	link.Unauthenticated: {http.StatusUnauthorized, 16},
+}
+
+// problemOf makes the answer to err. An error that nobody made for a peer's eyes becomes a bare 500, or 503 when it is
+// only that the time was over: what it says belongs in the log.
+func problemOf(err error) *problem {
+	if p, ok := errors.AsType[*problem](err); ok {
+		return p
+	}
+	if e, ok := errors.AsType[*link.Error](err); ok && e.Kind != link.Internal {
+		k := kinds[e.Kind]
+		return newProblem(k.status, k.code, e.Message, api.ErrorDetail{Reason: e.Reason, Field: e.Field, Hint: e.Hint})
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return newProblem(http.StatusServiceUnavailable, 14, "the request took too long",
+			api.ErrorDetail{Reason: "TIMED_OUT", Hint: "try again"})
+	}
+	return newProblem(http.StatusInternalServerError, 13, "something went wrong in Postern",
+		api.ErrorDetail{Reason: "INTERNAL", Hint: "the server's log has the cause under the request id in X-Request-Id"})
+}
+
+func newProblem(status, code int, message string, details ...api.ErrorDetail) *problem {
+	return &problem{Status: status, Code: code, Message: message, Details: details}
+}
+
+// write answers a request outside of huma with p.
+func (p *problem) write(w http.ResponseWriter) {
+	p.headers(w.Header().Set)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // the peer is gone when this fails
+}
+
+// headers sets the header fields that the status asks for.
+func (p *problem) headers(set func(name, value string)) {
+	switch p.Status {
+	case http.StatusUnauthorized: // RFC 6750, section 3
+		challenge := `Bearer realm="postern"`
+		if len(p.Details) > 0 && p.Details[0].Reason != reasonNoToken {
+			challenge += `, error="invalid_token"`
+		}
+		set("WWW-Authenticate", challenge)
+	case http.StatusServiceUnavailable:
+		set("Retry-After", "1")
+	}
+}
+
+var bendOnce sync.Once
+
+// bendHuma makes huma, whose settings for this are the process's, answer errors in the shape of problem, compare field
+// names exactly and describe arrays as never null.
+func bendHuma() {
+	bendOnce.Do(func() {
+		huma.DefaultArrayNullable = false
+		huma.ValidateStrictCasing = true
+		huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
+			return humaProblem(status, message, errs)
+		}
+		huma.NewErrorWithContext = func(ctx huma.Context, status int, message string, errs ...error) huma.StatusError {
+			p := humaProblem(status, message, errs)
+			p.headers(ctx.SetHeader)
+			if p.Status == http.StatusInternalServerError {
+				requestOf(ctx.Context()).fail(ctx.Context(), errors.Join(errs...))
+			}
+			return p
+		}
+	})
+}
+
+// humaProblem translates what huma reports: the error of a handler (one that is not its own), or what its validation
+// found.
+func humaProblem(status int, message string, errs []error) *problem {
+	switch status {
+	case http.StatusInternalServerError:
+		return problemOf(errors.Join(errs...))
+	case http.StatusRequestEntityTooLarge:
+		return newProblem(status, 3, "the body is too long",
+			api.ErrorDetail{Reason: "BODY_TOO_LONG", Field: "body", Hint: fmt.Sprintf("send at most %d bytes", maxBody)})
+	case http.StatusRequestTimeout:
+		return newProblem(status, 4, "the body did not arrive in time", api.ErrorDetail{Reason: "BODY_TIMED_OUT", Field: "body"})
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		p := newProblem(http.StatusBadRequest, 3, "")
+		for _, err := range errs {
+			m, d := complaint(err)
+			if p.Message == "" {
+				p.Message = m
+			}
+			if len(p.Details) < maxDetails {
+				p.Details = append(p.Details, d)
+			}
+		}
+		if len(errs) == 0 { // huma's own word for it is "request body is required"
+			p.Message = message
+			p.Details = []api.ErrorDetail{{Reason: "BODY_REQUIRED", Field: "body", Hint: "send a JSON object"}}
+		}
+		return p
+	}
+	return newProblem(status, 2, message, api.ErrorDetail{Reason: "REFUSED"})
+}
+
+// maxDetails bounds the details of one answer: a hostile body can be wrong in many places.
+const maxDetails = 20
+
+var requiredProperty = regexp.MustCompile(`^expected (?:required )?property (\S+) to be present`)
+
+// complaint translates one finding of huma's validation. Its Value, which may be the whole body, is left out.
+func complaint(err error) (message string, d api.ErrorDetail) {
+	found, ok := errors.AsType[*huma.ErrorDetail](err)
+	if !ok {
+		// What the JSON decoder says when a value does not fit its Go type in a way that the schema does not tell.
+		return "the body does not fit", api.ErrorDetail{Reason: "INVALID_VALUE", Field: "body", Hint: "see /openapi.json"}
+	}
+	field := found.Location
+	for _, where := range []string{"body.", "path.", "query.", "header."} {
+		if rest, cut := strings.CutPrefix(field, where); cut {
+			field = rest
+			break
+		}
+	}
+	field = brief(field)
+	if m := requiredProperty.FindStringSubmatch(found.Message); m != nil {
+		if field == "body" || field == "" {
+			field = m[1]
+		} else {
+			field += "." + m[1]
+		}
+		return field + " is missing", api.ErrorDetail{Reason: "REQUIRED", Field: field}
+	}
+	switch {
+	case found.Message == "unexpected property":
+		return "unknown field " + link.Quote(field), api.ErrorDetail{
+			Reason: "UNKNOWN_FIELD", Field: field, Hint: "field names are exact, capitals included; /openapi.json lists them",
+		}
+	case strings.HasSuffix(found.Message, "parameter is missing"):
+		return field + " is missing", api.ErrorDetail{Reason: "REQUIRED", Field: field}
+	case found.Location == "body" && !strings.HasPrefix(found.Message, "expected "):
+		return "the body is not JSON", api.ErrorDetail{Reason: "MALFORMED_JSON", Field: "body", Hint: brief(found.Message)}
+	}
+	return field + ": " + brief(found.Message), api.ErrorDetail{Reason: "INVALID_VALUE", Field: field, Hint: brief(found.Message)}
+}
+
+// brief cuts what a peer sent, or what quotes it, to a length that fits a message.
+func brief(s string) string {
+	const most = 120
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}

@@ -1,0 +1,139 @@
+package httpapi
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/postern/postern/internal/control"
+	"github.com/postern/postern/internal/policy"
+)
+
+// maxBody is the longest request body, in bytes; maxReport the longest of a gateway's reports, whose batches hold many
+// flows.
+const (
+	maxBody   = 1 << 20
+	maxReport = 8 << 20
+)
+
+// Options are the handler's settings. The zero value is usable.
+type Options struct {
+	Log       *slog.Logger                // slog.Default when nil
+	Version   string                      // stands in the OpenAPI document and in /healthz
+	KeepAlive time.Duration               // how often a silent stream gets an empty line; 10 s when 0
+	Done      <-chan struct{}             // streams end when it is closed, so that a server can shut down; never when nil
+	Ready     func(context.Context) error // asked by /readyz; always ready when nil
+}
+
+// server is what the handlers share.
+type server struct {
+	plane *control.Plane
+	o     Options
+	mux   *http.ServeMux
+	api   huma.API
+}
+
+// New returns the API of plane as a handler. It owns nothing that needs closing; streams end with their client or with
+// Options.Done.
+func New(plane *control.Plane, o Options) http.Handler {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Version == "" {
+		o.Version = "dev"
+	}
+	if o.KeepAlive <= 0 {
+		o.KeepAlive = 10 * time.Second
+	}
+	bendHuma()
+	s := &server{plane: plane, o: o, mux: http.NewServeMux()}
+	s.api = humago.New(s.mux, s.config())
+	s.api.UseMiddleware(s.authenticate)
+	s.projects()
+	s.regions()
+	s.clusters()
+	s.publicAccess()
+	s.services()
+	s.connections()
+	s.awsEndpointConnections()
+	s.trustedOwners()
+	s.allowList()
+	s.records()
+	s.histories()
+	s.gateways()
+	s.health()
+	s.document()
+	return s.outer(s.mux)
+}
+
+// config is huma's configuration without what its default adds: no $schema in bodies, no page of documentation that
+// loads scripts from elsewhere, JSON only.
+func (s *server) config() huma.Config {
+	const refs = "#/components/schemas/"
+	c := huma.DefaultConfig("Postern", s.o.Version)
+	c.CreateHooks = nil
+	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", ""
+	c.Formats = map[string]huma.Format{"application/json": huma.DefaultJSONFormat}
+	c.Components.Schemas = huma.NewMapRegistry(refs, schemaName)
+	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"token": {Type: "http", Scheme: "bearer", Description: "A token of an operator or of a gateway"},
+	}
+	c.Info.Description = "Private endpoints between a vendor's clusters and its customers' networks. " +
+		"Every error, whatever its status, has the shape of Problem."
+	c.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	return c
+}
+
+// schemaName names a schema after its Go type, which package api keeps unique.
+func schemaName(t reflect.Type, hint string) string {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Name() == "" {
+		return hint
+	}
+	name := t.Name()
+	return strings.ToUpper(name[:1]) + name[1:]
+}
+
+// route describes one operation. id is also the name by which generated clients know it.
+type route struct {
+	method, path, id, tag, summary string
+	maxBody                        int64 // bytes; maxBody when 0
+	open                           bool  // needs no token
+}
+
+func (r route) operation() huma.Operation {
+	op := huma.Operation{
+		Method: r.method, Path: r.path, OperationID: r.id, Summary: r.summary, Tags: []string{r.tag},
+		DefaultStatus: http.StatusOK, MaxBodyBytes: maxBody + 1, // huma refuses a body of exactly its limit
+	}
+	if r.maxBody != 0 {
+		op.MaxBodyBytes = r.maxBody + 1
+	}
+	if !r.open {
+		op.Security = []map[string][]string{{"token": {}}}
+	}
+	return op
+}
+
+// answer is a JSON body.
+type answer[T any] struct{ Body T }
+
+// register serves a route by f, which gets the caller that the request's token told, and the zero Caller on a route
+// that is open.
+func register[I, T any](s *server, r route, f func(context.Context, policy.Caller, *I) (T, error)) {
+	huma.Register(s.api, r.operation(), func(ctx context.Context, in *I) (*answer[T], error) {
+		out, err := f(ctx, callerOf(ctx), in)
+		if err != nil {
+			return nil, err
+		}
+		return &answer[T]{Body: out}, nil
+	})
+}
