@@ -1,0 +1,51 @@
+package store
+
+import "github.com/postern/postern/internal/link"
+
+const clusterColumns = `seq, id, project_id, name, provider, regions, backends, public_access, created_at, updated_at`
+
+func scanCluster(r Row) (l listed[link.Cluster], err error) {
+	c := &l.v
+	return l, r.Scan(&l.seq, &c.ID, &c.ProjectID, &c.Name, &c.Provider, parsed(&c.Regions), parsed(&c.Backends),
+		&c.PublicAccess, at(&c.CreatedAt), at(&c.UpdatedAt))
+}
+
+// Clusters are one part of all clusters, and the seq to go on after, 0 at the end.
+func (tx *Tx) Clusters(c Cut) ([]link.Cluster, int64, error) {
+	return cutList(tx, c, scanCluster, `SELECT `+clusterColumns+` FROM clusters WHERE 1 = 1`)
+}
+
+// Cluster returns one cluster, or ErrNotFound.
+func (tx *Tx) Cluster(id link.ID) (link.Cluster, error) {
+	l, err := scanCluster(tx.row(`SELECT `+clusterColumns+` FROM clusters WHERE id = $1`, id))
+	return l.v, err
+}
+
+// ClusterNamed returns the cluster of a name, or ErrNotFound.
+func (tx *Tx) ClusterNamed(name string) (link.Cluster, error) {
+	l, err := scanCluster(tx.row(`SELECT `+clusterColumns+` FROM clusters WHERE name = $1`, name))
+	return l.v, err
+}
+
+// AddCluster stores a new cluster; its times are set here.
+func (tx *Tx) AddCluster(c link.Cluster) (link.Cluster, error) {
+	l, err := scanCluster(tx.row(`INSERT INTO clusters (id, project_id, name, provider, regions, backends, public_access, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) RETURNING `+clusterColumns,
+		c.ID, c.ProjectID, c.Name, c.Provider, text(c.Regions), text(c.Backends), c.PublicAccess, stamp(tx.now)))
+	return l.v, err
+}
+
+// UpdateCluster stores what can be changed of a cluster: backends and public access.
+func (tx *Tx) UpdateCluster(c link.Cluster) (link.Cluster, error) {
+	l, err := scanCluster(tx.row(`UPDATE clusters SET backends = $2, public_access = $3, updated_at = $4 WHERE id = $1 RETURNING `+clusterColumns,
+		c.ID, text(c.Backends), c.PublicAccess, stamp(tx.now)))
+	return l.v, err
+}
+
+// RemoveCluster removes a cluster with its allow list, trusted owners and connections. Its history stays.
+func (tx *Tx) RemoveCluster(id link.ID) error {
+	if _, err := tx.exec(`DELETE FROM backend_health WHERE cluster_id = $1`, id); err != nil {
+		return err
+	}
+	return tx.change(ErrNotFound, `DELETE FROM clusters WHERE id = $1`, id)
+}

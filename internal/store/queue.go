@@ -1,0 +1,326 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// Work is one object that has to be looked at.
+type Work struct {
+	Kind     string // what sort of object; chooses the handler
+	ID       string
+	Failures int // looks in a row that failed before this one
+}
+
+// Outcome is what came of a look.
+type Outcome struct {
+	Look   time.Duration // when to look again; 0: not before the object is marked due
+	Failed bool          // counts towards Work.Failures of the next look
+	Forget bool          // the object is no more: nothing about it has to be remembered unless it was marked meanwhile
+}
+
+// Handler looks at one object. It may be called again for the same object at any time, also after having been cut off
+// in the middle; never twice at once for one object within a process.
+type Handler func(context.Context, Work) Outcome
+
+// WorkOptions say how work is done. Zero fields take the default named.
+type WorkOptions struct {
+	Handlers map[string]Handler // by Work.Kind
+	Workers  int                // looks at once; 8
+	Poll     time.Duration      // how long a due job may wait to be fetched; 100 ms
+	Sweep    time.Duration      // how often work that has no live job is looked for; 500 ms
+	Timeout  time.Duration      // the longest that one look may take; 2 minutes
+}
+
+// lookArgs are the arguments of the one kind of job there is.
+type lookArgs struct {
+	Of string `json:"of" river:"unique"`
+	ID string `json:"id" river:"unique"`
+}
+
+// Kind implements river.JobArgs.
+func (lookArgs) Kind() string { return "look" }
+
+// InsertOpts implements river.JobArgsWithInsertOpts: there is one live job per object. A finished one does not count.
+func (lookArgs) InsertOpts() river.InsertOpts {
+	return river.InsertOpts{
+		// Work never gives up: looks report their failures by Outcome, attempts are used up only by killed processes,
+		// and the sweep replaces a job that was discarded all the same.
+		MaxAttempts: 1000,
+		UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: []rivertype.JobState{
+			rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRunning,
+			rivertype.JobStateScheduled, rivertype.JobStateRetryable,
+		}},
+	}
+}
+
+// quiet keeps the job engine's own chatter out of our log: it may only warn.
+func quiet(log *slog.Logger) *slog.Logger { return slog.New(warnings{log.Handler()}) }
+
+type warnings struct{ slog.Handler }
+
+func (w warnings) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelWarn && w.Handler.Enabled(ctx, l)
+}
+func (w warnings) WithAttrs(a []slog.Attr) slog.Handler { return warnings{w.Handler.WithAttrs(a)} }
+func (w warnings) WithGroup(g string) slog.Handler      { return warnings{w.Handler.WithGroup(g)} }
+
+// openQueue makes the client that enqueues, and gives back jobs that a killed process was working on: while we hold the
+// directory nobody else can be. Its term as the queue's leader ends with it too.
+func (s *Store) openQueue(ctx context.Context) error {
+	c, err := river.NewClient(riversqlite.New(s.write), &river.Config{Logger: quiet(s.log)})
+	if err != nil {
+		return fmt.Errorf("open the job queue: %w", err)
+	}
+	s.queue = c
+	return s.Write(ctx, func(tx *Tx) error {
+		if _, err := tx.exec(`UPDATE river_job SET state = 'available' WHERE state = 'running'`); err != nil {
+			return err
+		}
+		_, err := tx.exec(`DELETE FROM river_leader`)
+		return err
+	})
+}
+
+// MarkDue makes the object due at once, in this transaction: its handler runs after the commit, whatever happens to
+// this process, and again when it is running right now.
+func (tx *Tx) MarkDue(kind, id string) error {
+	var job int64
+	err := tx.row(`INSERT INTO work (kind, id, wanted, seen, next_look_at, failures, job_id) VALUES ($1, $2, 1, 0, 0, 0, 0)
+		ON CONFLICT (kind, id) DO UPDATE SET wanted = work.wanted + 1 RETURNING job_id`, kind, id).Scan(&job)
+	if err != nil {
+		return fmt.Errorf("mark %s %s due: %w", kind, id, err)
+	}
+	return tx.enqueue(kind, id, job)
+}
+
+// enqueue sees to it that the object has a live job that is not waiting. known is the job it had last, 0 when none.
+func (tx *Tx) enqueue(kind, id string, known int64) error {
+	res, err := tx.st.queue.InsertTx(tx.ctx, tx.sql, lookArgs{Of: kind, ID: id}, nil)
+	if err != nil {
+		return fmt.Errorf("enqueue %s %s: %w", kind, id, err)
+	}
+	if res.UniqueSkippedAsDuplicate {
+		// It has one. A job that waits for its next look goes now; one that runs will find wanted grown at its end.
+		if _, err := tx.st.queue.JobRetryTx(tx.ctx, tx.sql, res.Job.ID); err != nil && !errors.Is(err, rivertype.ErrNotFound) {
+			return fmt.Errorf("make the job of %s %s available: %w", kind, id, err)
+		}
+	}
+	if res.Job.ID == known {
+		return nil
+	}
+	_, err = tx.exec(`UPDATE work SET job_id = $3 WHERE kind = $1 AND id = $2`, kind, id, res.Job.ID)
+	return err
+}
+
+// Workers do the work of one Store until they are closed.
+type Workers struct {
+	client *river.Client[*sql.Tx]
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+// Work starts to call the handlers for what is due. It returns once workers run; ctx bounds only the start. Close the
+// result before the Store.
+func (s *Store) Work(ctx context.Context, o WorkOptions) (*Workers, error) {
+	o.Workers = orElse(o.Workers, 8)
+	o.Poll = orElse(o.Poll, 100*time.Millisecond)
+	o.Sweep = orElse(o.Sweep, 500*time.Millisecond)
+	o.Timeout = orElse(o.Timeout, 2*time.Minute)
+	reg := river.NewWorkers()
+	if err := river.AddWorkerSafely(reg, &looker{st: s, handlers: o.Handlers}); err != nil {
+		return nil, fmt.Errorf("register the worker: %w", err)
+	}
+	client, err := river.NewClient(riversqlite.New(s.write), &river.Config{
+		Logger: quiet(s.log), Workers: reg,
+		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: o.Workers}},
+		FetchPollInterval: o.Poll, FetchCooldown: o.Poll, PollOnly: true,
+		JobTimeout: o.Timeout, RescueStuckJobsAfter: o.Timeout + time.Minute,
+		// A finished job says nothing that the events do not say better.
+		CompletedJobRetentionPeriod: time.Minute,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the job workers: %w", err)
+	}
+	// The workers outlive the call that starts them, and end by Close.
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	if err := client.Start(run); err != nil {
+		cancel()
+		return nil, fmt.Errorf("start the job workers: %w", err)
+	}
+	w := &Workers{client: client, cancel: cancel}
+	w.done.Go(func() { s.sweepEvery(run, o.Sweep) })
+	return w, nil
+}
+
+func orElse[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// Close cancels the contexts of the looks under way, waits for them and for everything else that Work started. What was
+// cut off is due again at the next start.
+func (w *Workers) Close() error {
+	w.cancel()
+	// Not bounded: a handler that ignores its context would otherwise write to a closed database.
+	err := w.client.StopAndCancel(context.Background())
+	w.done.Wait()
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("stop the job workers: %w", err)
+	}
+	return nil
+}
+
+// looker is the queue's worker: it brings a job to its object's handler and keeps the books of the work table.
+type looker struct {
+	river.WorkerDefaults[lookArgs]
+	st       *Store
+	handlers map[string]Handler
+}
+
+// Work implements river.Worker.
+func (l *looker) Work(ctx context.Context, job *river.Job[lookArgs]) error {
+	handler, ok := l.handlers[job.Args.Of]
+	if !ok {
+		return river.JobCancel(fmt.Errorf("no handler for %q", job.Args.Of))
+	}
+	work := Work{Kind: job.Args.Of, ID: job.Args.ID}
+	var started int64
+	err := l.st.Read(ctx, func(tx *Tx) error {
+		return tx.row(`SELECT wanted, failures FROM work WHERE kind = $1 AND id = $2`, work.Kind, work.ID).Scan(&started, &work.Failures)
+	})
+	if errors.Is(err, ErrNotFound) {
+		return nil // forgotten after the job was made
+	}
+	if err != nil {
+		return l.again(ctx, work, err)
+	}
+	out, err := l.look(ctx, handler, work)
+	if err != nil {
+		return l.again(ctx, work, err)
+	}
+	if ctx.Err() != nil {
+		return river.JobSnooze(0) // cut off: what the handler says is no result
+	}
+	again := false
+	err = l.st.Write(ctx, func(tx *Tx) error {
+		again, err = tx.finish(work, started, out)
+		return err
+	})
+	switch {
+	case err != nil:
+		return l.again(ctx, work, err)
+	case again:
+		return river.JobSnooze(0)
+	case out.Look > 0 && !out.Forget:
+		return river.JobSnooze(out.Look)
+	}
+	return nil
+}
+
+// look calls the handler; a panic in one look must not take down the others, and is reported as what it is.
+func (l *looker) look(ctx context.Context, h Handler, w Work) (out Outcome, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+		}
+	}()
+	return h(ctx, w), nil
+}
+
+// again is the end of a look whose books could not be kept: the job stays live and comes back soon.
+func (l *looker) again(ctx context.Context, w Work, err error) error {
+	if ctx.Err() == nil {
+		l.st.log.Error("a look at an object broke off", "kind", w.Kind, "id", w.ID, "err", err)
+		return river.JobSnooze(time.Second)
+	}
+	return river.JobSnooze(0)
+}
+
+// finish records the end of a look that started when wanted was started, and reports whether the object was marked due
+// meanwhile.
+func (tx *Tx) finish(w Work, started int64, out Outcome) (again bool, err error) {
+	if out.Forget {
+		n, err := tx.exec(`DELETE FROM work WHERE kind = $1 AND id = $2 AND wanted = $3`, w.Kind, w.ID, started)
+		if err != nil || n > 0 {
+			return false, err
+		}
+	}
+	var next int64
+	if out.Look > 0 {
+		next = stamp(tx.now.Add(out.Look))
+	}
+	failures := 0
+	if out.Failed {
+		failures = w.Failures + 1
+	}
+	var wanted int64
+	err = tx.row(`UPDATE work SET seen = $3, next_look_at = $4, failures = $5 WHERE kind = $1 AND id = $2 RETURNING wanted`,
+		w.Kind, w.ID, started, next, failures).Scan(&wanted)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return wanted > started, err
+}
+
+// sweepEvery finds work that is due and has no job that will do it: a job that finished in the moment in which its
+// object was marked, one that waits although its time has come, one that a crash left behind.
+func (s *Store) sweepEvery(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("sweep for due work", "err", err)
+		}
+	}
+}
+
+// sweepLimit bounds one sweep, and so the time for which it holds the writer.
+const sweepLimit = 200
+
+func (s *Store) sweep(ctx context.Context) error {
+	type lost struct {
+		kind, id string
+		job      int64
+	}
+	var found []lost
+	// The engine's own column: text in this layout, by its clock and not by ours.
+	engineNow := time.Now().UTC().Format("2006-01-02 15:04:05.000")
+	err := s.Read(ctx, func(tx *Tx) error {
+		var err error
+		found, err = list(tx, func(r Row) (l lost, err error) { return l, r.Scan(&l.kind, &l.id, &l.job) },
+			`SELECT w.kind, w.id, w.job_id FROM work w LEFT JOIN river_job j ON j.id = w.job_id
+			WHERE (w.wanted > w.seen OR (w.next_look_at > 0 AND w.next_look_at <= $1))
+			AND (j.id IS NULL OR NOT (j.state = 'running' OR (j.state = 'available' AND j.scheduled_at <= $2)))
+			ORDER BY w.next_look_at LIMIT $3`, stamp(tx.now), engineNow, sweepLimit)
+		return err
+	})
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	return s.Write(ctx, func(tx *Tx) error {
+		for _, l := range found {
+			if err := tx.enqueue(l.kind, l.id, l.job); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

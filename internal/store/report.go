@@ -1,0 +1,105 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/postern/postern/internal/link"
+)
+
+// AddBatch notes a gateway's batch and reports whether it is new. A batch that is not must be left alone: it was stored.
+func (tx *Tx) AddBatch(gatewayID, batchID string) (fresh bool, err error) {
+	n, err := tx.exec(`INSERT INTO report_batches (batch_id, gateway_id, stored_at) VALUES ($1, $2, $3) ON CONFLICT (gateway_id, batch_id) DO NOTHING`,
+		batchID, gatewayID, stamp(tx.now))
+	return n > 0, err
+}
+
+// PutFlow stores a flow's record. A record that says the flow ended is never replaced by one that says it lives.
+func (tx *Tx) PutFlow(f link.Flow) error {
+	_, err := tx.exec(`INSERT INTO flows (id, gateway_id, cluster_id, listener, endpoint_id, source, name, started_at, ended_at, bytes_in, bytes_out, close_reason)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+		ON CONFLICT (gateway_id, id) DO UPDATE SET ended_at = excluded.ended_at, bytes_in = excluded.bytes_in, bytes_out = excluded.bytes_out,
+			close_reason = excluded.close_reason WHERE flows.ended_at = 0`,
+		f.ID, f.GatewayID, f.ClusterID, f.Listener, f.EndpointID, f.Source, f.Name, stamp(f.StartedAt), stamp(f.EndedAt),
+		f.BytesIn, f.BytesOut, f.CloseReason)
+	return err
+}
+
+// Flows are one part of a cluster's flows, and the seq to go on after, 0 at the end.
+func (tx *Tx) Flows(cluster link.ID, c Cut) ([]link.Flow, int64, error) {
+	return cutList(tx, c, func(r Row) (l listed[link.Flow], err error) {
+		f := &l.v
+		return l, r.Scan(&l.seq, &f.ID, &f.GatewayID, &f.ClusterID, &f.Listener, &f.EndpointID, &f.Source, &f.Name, at(&f.StartedAt),
+			at(&f.EndedAt), &f.BytesIn, &f.BytesOut, &f.CloseReason)
+	}, `SELECT seq, id, gateway_id, cluster_id, listener, endpoint_id, source, name, started_at, ended_at, bytes_in, bytes_out, close_reason
+		FROM flows WHERE cluster_id = $1`, cluster)
+}
+
+// CountRefused adds the count of a batch to the attempts of the same kind that are known.
+func (tx *Tx) CountRefused(a link.RefusedAttempt) error {
+	_, err := tx.exec(`INSERT INTO refused_attempts (cluster_id, listener, endpoint_id, name, source, reason, would_refuse, count, first_at, last_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+		ON CONFLICT (cluster_id, listener, endpoint_id, name, source, reason, would_refuse) DO UPDATE SET
+			count = refused_attempts.count + excluded.count,
+			first_at = CASE WHEN excluded.first_at < refused_attempts.first_at THEN excluded.first_at ELSE refused_attempts.first_at END,
+			last_at = CASE WHEN excluded.last_at > refused_attempts.last_at THEN excluded.last_at ELSE refused_attempts.last_at END`,
+		a.ClusterID, a.Listener, a.EndpointID, a.Name, a.Source, a.Reason, a.WouldRefuse, a.Count, stamp(a.FirstAt), stamp(a.LastAt))
+	return err
+}
+
+// RefusedAttempts are one part of the attempts refused on behalf of a cluster, or of those whose name led to no cluster
+// when it is empty, and the seq to go on after, 0 at the end.
+func (tx *Tx) RefusedAttempts(cluster link.ID, c Cut) ([]link.RefusedAttempt, int64, error) {
+	return cutList(tx, c, func(r Row) (l listed[link.RefusedAttempt], err error) {
+		a := &l.v
+		return l, r.Scan(&l.seq, &a.ClusterID, &a.Listener, &a.EndpointID, &a.Name, &a.Source, &a.Reason, &a.WouldRefuse, &a.Count,
+			at(&a.FirstAt), at(&a.LastAt))
+	}, `SELECT seq, cluster_id, listener, endpoint_id, name, source, reason, would_refuse, count, first_at, last_at
+		FROM refused_attempts WHERE cluster_id = $1`, cluster)
+}
+
+// PutBackendHealth stores a gateway's newest view of a backend.
+func (tx *Tx) PutBackendHealth(gatewayID string, h link.BackendHealth) error {
+	_, err := tx.exec(`INSERT INTO backend_health (cluster_id, backend, gateway_id, healthy, reason, at) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (cluster_id, backend, gateway_id) DO UPDATE SET healthy = excluded.healthy, reason = excluded.reason, at = excluded.at
+		WHERE excluded.at >= backend_health.at`, h.ClusterID, h.Backend, gatewayID, h.Healthy, h.Reason, stamp(h.At))
+	return err
+}
+
+// BackendHealth is what the gateways that were seen since say of a cluster's backends.
+func (tx *Tx) BackendHealth(cluster link.ID, since time.Time) ([]link.BackendHealth, error) {
+	return list(tx, func(r Row) (h link.BackendHealth, err error) {
+		h.ClusterID = cluster
+		return h, r.Scan(&h.Backend, &h.Healthy, &h.Reason, at(&h.At))
+	}, `SELECT b.backend, b.healthy, b.reason, b.at FROM backend_health b JOIN gateways g ON g.id = b.gateway_id
+		WHERE b.cluster_id = $1 AND g.last_seen_at >= $2 ORDER BY b.backend, b.gateway_id`, cluster, stamp(since))
+}
+
+// How much is kept of what gateways and time add without end. The oldest goes first.
+const (
+	keptFlows   = 200_000
+	keptRefused = 50_000
+	keptEvents  = 500_000
+	keptBatches = 24 * time.Hour // a gateway does not resend a batch for longer than this
+)
+
+// Trim drops the oldest rows beyond what is kept. It is cheap when there is nothing to drop.
+func (s *Store) Trim(ctx context.Context) error {
+	return s.trim(ctx, keptFlows, keptRefused, keptEvents, keptBatches)
+}
+
+func (s *Store) trim(ctx context.Context, flows, refused, events int64, batches time.Duration) error {
+	return s.Write(ctx, func(tx *Tx) error {
+		for _, t := range []struct {
+			table string
+			kept  int64
+		}{{"flows", flows}, {"refused_attempts", refused}, {"events", events}} {
+			_, err := tx.exec(`DELETE FROM `+t.table+` WHERE seq <= (SELECT coalesce(max(seq), 0) FROM `+t.table+`) - $1`, t.kept)
+			if err != nil {
+				return err
+			}
+		}
+		_, err := tx.exec(`DELETE FROM report_batches WHERE stored_at < $1`, stamp(tx.now.Add(-batches)))
+		return err
+	})
+}

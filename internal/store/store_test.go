@@ -1,0 +1,243 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// open opens a store in dir and closes it at the end of the test.
+func open(t *testing.T, dir string) *store.Store {
+	t.Helper()
+	st, err := store.Open(t.Context(), dir, store.Options{Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := st.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return st
+}
+
+func write(t *testing.T, st *store.Store, f func(*store.Tx) error) {
+	t.Helper()
+	if err := st.Write(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, st *store.Store, f func(*store.Tx) error) {
+	t.Helper()
+	if err := st.Read(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSecondOpenOfADirectoryFailsAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir)
+	_, err := store.Open(t.Context(), dir, store.Options{})
+	if err == nil || !strings.Contains(err.Error(), "in use by another process") {
+		t.Fatalf("second Open = %v, want an error that says who holds the directory", err)
+	}
+}
+
+func TestReopenKeepsEverythingAndItsName(t *testing.T) {
+	dir := t.TempDir()
+	st, err := store.Open(t.Context(), dir, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := st.InstallationID()
+	write(t, st, func(tx *store.Tx) error { _, _, err := tx.AddProject("one"); return err })
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, dir)
+	if len(id) != 8 || again.InstallationID() != id {
+		t.Errorf("installation id %q, after reopening %q: want the same eight digits", id, again.InstallationID())
+	}
+	read(t, again, func(tx *store.Tx) error {
+		ps, err := tx.Projects()
+		if err == nil && (len(ps) != 1 || ps[0].Name != "one") {
+			t.Errorf("projects after reopening: %+v", ps)
+		}
+		return err
+	})
+}
+
+func TestReadersCannotWrite(t *testing.T) {
+	st := open(t, t.TempDir())
+	if err := st.Read(t.Context(), func(tx *store.Tx) error { _, _, err := tx.AddProject("x"); return err }); err == nil {
+		t.Error("a read transaction wrote")
+	}
+}
+
+func TestFailedWriteLeavesNothing(t *testing.T) {
+	st := open(t, t.TempDir())
+	boom := errors.New("boom")
+	err := st.Write(t.Context(), func(tx *store.Tx) error {
+		if _, _, err := tx.AddProject("x"); err != nil {
+			return err
+		}
+		if err := tx.BumpRules(); err != nil {
+			return err
+		}
+		return boom
+	})
+	if !errors.Is(err, boom) {
+		t.Fatalf("Write = %v, want the function's own error", err)
+	}
+	read(t, st, func(tx *store.Tx) error {
+		ps, err := tx.Projects()
+		rev, err2 := tx.RulesRevision()
+		if len(ps) != 0 || rev != 1 {
+			t.Errorf("after a failed write: %d projects, revision %d", len(ps), rev)
+		}
+		return errors.Join(err, err2)
+	})
+}
+
+func TestWaitRulesWakesOnCommit(t *testing.T) {
+	st := open(t, t.TempDir())
+	first, err := st.WaitRules(t.Context(), 0)
+	if err != nil || first.Revision != 1 {
+		t.Fatalf("first rules: %d, %v", first.Revision, err)
+	}
+	got := make(chan link.RuleSet, 1)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		r, err := st.WaitRules(t.Context(), first.Revision)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- r
+	})
+	write(t, st, func(tx *store.Tx) error { return errors.Join(tx.BumpRules(), tx.BumpRules()) })
+	start := time.Now()
+	r := <-got
+	wg.Wait()
+	if r.Revision != 2 {
+		t.Errorf("revision %d, want 2: bumping twice in a transaction makes one revision", r.Revision)
+	}
+	if d := time.Since(start); d > time.Second {
+		t.Errorf("woke after %v: by the poll, not by the commit", d)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := st.WaitRules(ctx, r.Revision); !errors.Is(err, context.Canceled) {
+		t.Errorf("WaitRules under a cancelled context = %v", err)
+	}
+}
+
+func TestCutsListEverythingOnce(t *testing.T) {
+	st := open(t, t.TempDir())
+	ref := link.ObjectRef{Kind: link.ObjectCluster, ID: "c"}
+	write(t, st, func(tx *store.Tx) error {
+		for _, typ := range []string{"A", "B", "C", "D", "E"} {
+			if err := tx.AddEvent(link.Event{Object: ref, Type: typ}); err != nil {
+				return err
+			}
+		}
+		return tx.AddEvent(link.Event{Object: link.ObjectRef{Kind: link.ObjectCluster, ID: "other"}, Type: "X"})
+	})
+	for _, c := range []struct {
+		descending bool
+		want       string
+	}{{false, "AB CD E"}, {true, "ED CB A"}} {
+		var parts []string
+		cut := store.Cut{Limit: 2, Descending: c.descending}
+		read(t, st, func(tx *store.Tx) error {
+			for {
+				es, next, err := tx.Events(ref, cut)
+				if err != nil {
+					return err
+				}
+				part := ""
+				for _, e := range es {
+					part += e.Type
+				}
+				parts = append(parts, part)
+				if next == 0 {
+					return nil
+				}
+				cut.After = next
+			}
+		})
+		if got := strings.Join(parts, " "); got != c.want {
+			t.Errorf("descending %t: parts %q, want %q", c.descending, got, c.want)
+		}
+	}
+}
+
+func TestSwapLosesAgainstAnEarlierSwap(t *testing.T) {
+	st := open(t, t.TempDir())
+	write(t, st, func(tx *store.Tx) error {
+		s, made, err := tx.AddService(link.AWS, "us-east-1")
+		if err != nil || !made || s.State != link.ServiceCreating {
+			t.Fatalf("AddService = %+v, %t, %v", s, made, err)
+		}
+		if _, made, err = tx.AddService(link.AWS, "us-east-1"); made {
+			t.Error("a second service of one region was made")
+		}
+		if err != nil {
+			return err
+		}
+		if err := tx.SwapService(s); err != nil {
+			return err
+		}
+		if err := tx.SwapService(s); !errors.Is(err, store.ErrChanged) {
+			t.Errorf("second swap of one version = %v, want ErrChanged", err)
+		}
+		return nil
+	})
+}
+
+func TestReportsAreStoredOnce(t *testing.T) {
+	st := open(t, t.TempDir())
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
+	flow := link.Flow{ID: "f1", GatewayID: "g", ClusterID: "c", Listener: link.PrivateListener, StartedAt: at}
+	ended := flow
+	ended.EndedAt, ended.BytesIn = at.Add(time.Second), 7
+	refused := link.RefusedAttempt{ClusterID: "c", Listener: link.PrivateListener, Reason: "R", Count: 2, FirstAt: at, LastAt: at}
+	write(t, st, func(tx *store.Tx) error {
+		for _, batch := range []string{"b1", "b2", "b1"} {
+			fresh, err := tx.AddBatch("g", batch)
+			if err != nil || !fresh {
+				if batch != "b1" {
+					t.Errorf("batch %s: fresh %t, %v", batch, fresh, err)
+				}
+				continue
+			}
+			if err := tx.CountRefused(refused); err != nil {
+				return err
+			}
+		}
+		// The record of the end overtakes the record of the start.
+		return errors.Join(tx.PutFlow(ended), tx.PutFlow(flow))
+	})
+	read(t, st, func(tx *store.Tx) error {
+		rs, _, err := tx.RefusedAttempts("c", store.Cut{Limit: 10})
+		if err != nil || len(rs) != 1 || rs[0].Count != 4 || !rs[0].FirstAt.Equal(at) {
+			t.Errorf("refused attempts: %+v, %v; want one of count 4", rs, err)
+		}
+		fs, _, err := tx.Flows("c", store.Cut{Limit: 10})
+		if err != nil || len(fs) != 1 || fs[0] != ended {
+			t.Errorf("flows: %+v, %v; want the ended one", fs, err)
+		}
+		return nil
+	})
+}

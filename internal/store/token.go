@@ -1,0 +1,26 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+)
+
+func tokenHash(token string) string {
+	h := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(h[:])
+}
+
+// PutToken makes token the one of its name; an earlier token of that name is no longer good. Only its SHA-256 hash is
+// kept.
+func (tx *Tx) PutToken(name, role, token string) error {
+	_, err := tx.exec(`INSERT INTO tokens (hash, name, role, created_at) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (name) DO UPDATE SET hash = excluded.hash, role = excluded.role, created_at = excluded.created_at`,
+		tokenHash(token), name, role, stamp(tx.now))
+	return err
+}
+
+// Token returns the name and role that a token stands for, or ErrNotFound.
+func (tx *Tx) Token(token string) (name, role string, err error) {
+	err = tx.row(`SELECT name, role FROM tokens WHERE hash = $1`, tokenHash(token)).Scan(&name, &role)
+	return name, role, err
+}
