@@ -9,6 +9,7 @@ const (
 	ConditionDNSReady       = "DNSReady"       // a flow for the private name came through the endpoint
 	ConditionReachable      = "Reachable"      // any flow came through the endpoint
 	ConditionBackendHealthy = "BackendHealthy" // the gateway reaches the cluster's backends
+	ConditionProvisioned    = "Provisioned"    // of a service: what it consists of stands at the cloud as intended
 )
 
 // Truth is a condition's status. The zero value is not one of them.

@@ -1,0 +1,39 @@
+package link
+
+// Reasons of conditions: stable, so that programs can act on them. Each says which condition it belongs to.
+const (
+	ReasonLooking         = "LOOKING"           // Registered: not looked for at the cloud yet
+	ReasonServiceNotReady = "SERVICE_NOT_READY" // Registered: there is no service yet that it could belong to
+	ReasonNotSeen         = "ENDPOINT_NOT_SEEN" // Registered: no service of the cluster has such an endpoint
+	ReasonSeen            = "ENDPOINT_SEEN"     // Registered
+	ReasonEndpointDeleted = "ENDPOINT_DELETED"  // Registered, Accepted: its owner deleted it
+	ReasonEndpointExpired = "ENDPOINT_EXPIRED"  // Accepted: nobody accepted it in time
+	ReasonEndpointFailed  = "ENDPOINT_FAILED"   // Accepted: the cloud could not make it
+
+	ReasonAccepting       = "ACCEPTING"         // Accepted: it may come in, and the cloud was or will be told
+	ReasonOwnerTrusted    = "OWNER_TRUSTED"     // Accepted: true
+	ReasonApproved        = "APPROVED_BY_ADMIN" // Accepted: true
+	ReasonOwnerNotTrusted = "OWNER_NOT_TRUSTED" // Accepted: false
+	ReasonRejectedByAdmin = "REJECTED_BY_ADMIN" // Accepted: false
+	ReasonRejectedOutside = "REJECTED_OUTSIDE"  // Accepted: false; somebody rejected it at the cloud, past Postern
+	ReasonDisconnected    = "DISCONNECTED"      // Accepted: false; the connection was deleted
+
+	ReasonCloudRefused     = "CLOUD_REFUSED"     // Accepted, Provisioned: the cloud said no
+	ReasonCloudUnreachable = "CLOUD_UNREACHABLE" // Registered, Provisioned: it is not known how things are
+
+	ReasonNoFlowYet    = "NO_FLOW_YET"   // DNSReady, Reachable: unknown
+	ReasonFlowSeen     = "FLOW_SEEN"     // DNSReady, Reachable: true
+	ReasonNotConnected = "NOT_CONNECTED" // DNSReady, Reachable: false
+
+	ReasonBackendsHealthy  = "BACKENDS_HEALTHY"   // BackendHealthy: true
+	ReasonNoHealthyBackend = "NO_HEALTHY_BACKEND" // BackendHealthy: false
+	ReasonNoGatewayReport  = "NO_GATEWAY_REPORT"  // BackendHealthy: unknown
+
+	ReasonCreating       = "CREATING"               // Provisioned: unknown
+	ReasonProvisioned    = "PROVISIONED"            // Provisioned: true
+	ReasonCreateFailed   = "CREATE_FAILED"          // Provisioned: false
+	ReasonDeletedOutside = "SERVICE_DELETED"        // Provisioned: false; somebody deleted it at the cloud
+	ReasonGatewayHealthy = "GATEWAY_HEALTHY"        // Reachable of a service: the load balancer reaches a gateway
+	ReasonNoGateway      = "NO_HEALTHY_GATEWAY"     // Reachable of a service: it reaches none
+	ReasonHealthUnknown  = "GATEWAY_HEALTH_UNKNOWN" // Reachable of a service: it has not found out yet
+)
