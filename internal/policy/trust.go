@@ -33,3 +33,20 @@ func Trusts(owners []link.TrustedOwner, p link.Provider, account string) bool {
 	}
 	return false
 }
+
+// NotTrusted is the condition Accepted of a connection whose endpoint's owner its cluster does not trust.
+func NotTrusted(owner string) link.Condition {
+	return link.Condition{
+		Type: link.ConditionAccepted, Status: link.False, Reason: link.ReasonOwnerNotTrusted,
+		Message:  "owner " + owner + " is not trusted by this cluster",
+		NextStep: "add " + owner + " to the cluster's trusted owners, and the endpoint is accepted by itself; or delete the connection",
+	}
+}
+
+// RejectedByAdmin is the condition Accepted of a connection whose endpoint an admin rejected.
+func RejectedByAdmin() link.Condition {
+	return link.Condition{
+		Type: link.ConditionAccepted, Status: link.False, Reason: link.ReasonRejectedByAdmin,
+		Message: "an admin rejected this endpoint", NextStep: "connect the endpoint again to accept it after all",
+	}
+}
