@@ -1,0 +1,271 @@
+package gateway
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"hash"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/link"
+)
+
+func TestAdmittedFlowIsPassedThroughAndRecorded(t *testing.T) {
+	w := newWorld(t, nil)
+	w.apply(w.rules(1))
+	c := w.open(endpointA, acmePrivate)
+	echo(t, c, "hello through the wall")
+	w.control.await("the record of the flow's start", func() bool { return len(w.control.flows) == 1 })
+	if n := w.g.LiveFlows(); n != 1 {
+		t.Errorf("live flows: %d, want 1", n)
+	}
+	_ = c.Close()
+	var f api.GatewayFlow
+	w.control.await("the record of the flow's end", func() bool {
+		for _, f = range w.control.flows {
+		}
+		return f.EndedAt != nil
+	})
+	if f.ClusterID != acmeID || f.EndpointID != endpointA || f.Listener != "private" || f.Name != acmePrivate ||
+		f.Source != "10.1.2.3:40000" || f.CloseReason != "CLIENT_CLOSED" || f.BytesIn < 200 || f.BytesOut < 200 {
+		t.Errorf("record: %+v", f)
+	}
+	w.control.await("the backend's health", func() bool { return len(w.control.health) > 0 })
+	if h := w.control.health[0]; !h.Healthy || h.Backend != w.acme.addr || h.ClusterID != acmeID {
+		t.Errorf("backend health: %+v", h)
+	}
+	key := base64.RawURLEncoding.EncodeToString(w.cfg.Key.Public().(ed25519.PublicKey))
+	if w.control.hellos[0] != key {
+		t.Errorf("the stream was opened with proof key %q, want %q", w.control.hellos[0], key)
+	}
+}
+
+func TestPublicFlowIsPassedThrough(t *testing.T) {
+	w := newWorld(t, nil)
+	w.apply(w.rules(1))
+	c, err := w.tls(w.dial(w.g.PublicAddr()), acmePublic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo(t, c, "in by the front door")
+}
+
+func TestHalfCloseReachesTheOtherSide(t *testing.T) {
+	w := newWorld(t, nil)
+	w.apply(w.rules(1))
+	c := w.open(endpointA, acmePrivate)
+	echo(t, c, "first")
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(c)
+	if err != nil || string(got) != "bye from acme" {
+		t.Errorf("after the client's half was closed: %q, %v", got, err)
+	}
+}
+
+func TestRevocationCutsTheFlowAndNoOther(t *testing.T) {
+	w := newWorld(t, nil)
+	w.apply(w.rules(1))
+	revoked := w.open(endpointA, acmePrivate)
+	echo(t, revoked, "still allowed")
+	stays := w.open(endpointB, globexName)
+
+	// The flow that stays carries random data both ways all the while.
+	var traffic sync.WaitGroup
+	stop := make(chan struct{})
+	var sent, received int64
+	in, out := sha256.New(), sha256.New()
+	traffic.Go(func() {
+		src := rand.NewChaCha8([32]byte{1})
+		buf := make([]byte, 16<<10)
+		for {
+			select {
+			case <-stop:
+				_ = stays.CloseWrite()
+				return
+			default:
+			}
+			_, _ = src.Read(buf)
+			n, err := stays.Write(buf)
+			if err != nil {
+				t.Errorf("the flow that stays: write: %v", err)
+				return
+			}
+			sent += int64(n)
+			out.Write(buf[:n])
+		}
+	})
+	traffic.Go(func() {
+		// What comes back ends with the backend's farewell, which is not part of the echo.
+		n, err := io.Copy(&tailless{h: in, hold: len("bye from globex")}, stays)
+		received = n - int64(len("bye from globex"))
+		if err != nil {
+			t.Errorf("the flow that stays: read: %v", err)
+		}
+	})
+
+	without := w.rules(2)
+	without.Clusters[0].EndpointIDs = []string{}
+	start := time.Now()
+	w.control.publish(without)
+	_, err := io.ReadAll(revoked)
+	if took := time.Since(start); err == nil || took > time.Second {
+		t.Errorf("the revoked flow ended after %v with %v; it has to be cut within a second, by a reset", took, err)
+	}
+	w.control.await("the record of the cut", func() bool {
+		for _, f := range w.control.flows {
+			if f.CloseReason == "REVOKED" && f.EndpointID == endpointA {
+				return true
+			}
+		}
+		return false
+	})
+	for i := int64(3); i < 10; i++ {
+		w.apply(w.rules(i))
+	}
+	close(stop)
+	traffic.Wait()
+	if sent != received || [32]byte(in.Sum(nil)) != [32]byte(out.Sum(nil)) || sent == 0 {
+		t.Errorf("the flow that stays sent %d bytes and got %d back, or others than it sent", sent, received)
+	}
+}
+
+// tailless hashes everything but the last hold bytes.
+type tailless struct {
+	h    hash.Hash
+	hold int
+	tail []byte
+}
+
+func (w *tailless) Write(b []byte) (int, error) {
+	w.tail = append(w.tail, b...)
+	if n := len(w.tail) - w.hold; n > 0 {
+		w.h.Write(w.tail[:n])
+		w.tail = append(w.tail[:0], w.tail[n:]...)
+	}
+	return len(b), nil
+}
+
+func TestProofOfPath(t *testing.T) {
+	w := newWorld(t, nil)
+	w.apply(w.rules(1))
+	gatewayKey := w.cfg.Key.Public().(ed25519.PublicKey)
+	ask := func(t *testing.T, method, target string) *http.Response {
+		t.Helper()
+		c := tls.Client(w.balancer(endpointA), &tls.Config{ServerName: "proof." + acmePrivate, InsecureSkipVerify: true})
+		if err := c.HandshakeContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		state := c.ConnectionState()
+		if state.Version != tls.VersionTLS13 || !gatewayKey.Equal(state.PeerCertificates[0].PublicKey) {
+			t.Errorf("version %x, key %v: want TLS 1.3 with the gateway's proof key", state.Version, state.PeerCertificates[0].PublicKey)
+		}
+		return askProof(t, c, method, target)
+	}
+	n := nonce()
+	resp := ask(t, "GET", "/?nonce="+n)
+	var p link.PathProof
+	if err := json.NewDecoder(resp.Body).Decode(&p); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Check(n, []ed25519.PublicKey{gatewayKey}); err != nil {
+		t.Error(err)
+	}
+	if p.EndpointID != endpointA || p.ClusterID != acmeID || p.Source != "10.1.2.3:40000" || p.Listener != link.PrivateListener ||
+		p.Name != "proof."+acmePrivate || p.GatewayID != "gw-1" {
+		t.Errorf("proof: %+v", p)
+	}
+	if cc := resp.Header.Get("Cache-Control"); cc != "no-store" {
+		t.Errorf("Cache-Control %q", cc)
+	}
+	w.control.await("the proof's flow record", func() bool {
+		for _, f := range w.control.flows {
+			if f.CloseReason == "PROOF_DONE" && f.EndpointID == endpointA && f.BytesIn > 0 && f.BytesOut > 0 {
+				return true
+			}
+		}
+		return false
+	})
+	for _, tt := range []struct {
+		name, method, target string
+		status               int
+	}{
+		{"no nonce", "GET", "/", 400},
+		{"short nonce", "GET", "/?nonce=abc", 400},
+		{"long nonce", "GET", "/?nonce=" + string(make129()), 400},
+		{"nonce with a line break", "GET", "/?nonce=0123456789abcdef%0a", 400},
+		{"two nonces", "GET", "/?nonce=" + n + "&nonce=" + n, 400},
+		{"another path", "GET", "/favicon.ico", 404},
+		{"another method", "POST", "/?nonce=" + n, 405},
+		{"HEAD", "HEAD", "/?nonce=" + n, 405},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := ask(t, tt.method, tt.target).StatusCode; got != tt.status {
+				t.Errorf("status %d, want %d", got, tt.status)
+			}
+		})
+	}
+}
+
+func make129() []byte {
+	b := make([]byte, 129)
+	for i := range b {
+		b[i] = 'n'
+	}
+	return b
+}
+
+func TestGoesOnWithoutTheControlPlaneAndAfterARestart(t *testing.T) {
+	w := newWorld(t, nil)
+	w.apply(w.rules(7))
+	flow := w.open(endpointA, acmePrivate)
+	w.control.close()
+	echo(t, flow, "the control plane is gone")
+	echo(t, w.open(endpointA, acmePrivate), "and new flows pass")
+	if err := w.g.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	if r := w.g.Revision(); r != 7 {
+		t.Fatalf("revision after the restart: %d, want 7", r)
+	}
+	echo(t, w.open(endpointA, acmePrivate), "after its own restart too")
+	c, err := w.tls(w.balancer(endpointC), acmePrivate)
+	if err == nil {
+		t.Errorf("an endpoint that is not authorised got through: %v", c.ConnectionState().ServerName)
+	}
+}
+
+func TestShutdownDrainsThenCuts(t *testing.T) {
+	w := newWorld(t, nil)
+	w.apply(w.rules(1))
+	c := w.open(endpointA, acmePrivate)
+	done := make(chan error, 1)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() { done <- w.g.Shutdown(ctx) }()
+	echo(t, c, "while it drains")
+	late := errors.New("the deadline")
+	cancel(late)
+	if err := <-done; !errors.Is(err, late) {
+		t.Errorf("Shutdown: %v, want that a flow was cut at the deadline", err)
+	}
+	w.control.await("the last report", func() bool {
+		for _, f := range w.control.flows {
+			if f.CloseReason == "GATEWAY_SHUTDOWN" {
+				return true
+			}
+		}
+		return false
+	})
+}
