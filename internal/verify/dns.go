@@ -71,8 +71,6 @@ func (a Answer) TTL() time.Duration {
 	return least
 }
 
-type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
-
 // systemServers returns the resolvers that a resolv.conf names, as host:port.
 func systemServers(file string) []string {
 	conf, err := dns.ClientConfigFromFile(file)
@@ -88,7 +86,7 @@ func systemServers(file string) []string {
 
 // exchangeAny asks the servers in turn until one answers. The time that ctx leaves is shared among them, so that a dead
 // first resolver does not starve the second.
-func exchangeAny(ctx context.Context, dial dialFunc, servers []string, name string, typ RecordType) (Answer, error) {
+func exchangeAny(ctx context.Context, servers []string, name string, typ RecordType) (Answer, error) {
 	if len(servers) == 0 {
 		return Answer{}, errors.New("no resolver is configured")
 	}
@@ -99,7 +97,7 @@ func exchangeAny(ctx context.Context, dial dialFunc, servers []string, name stri
 		if end, ok := ctx.Deadline(); ok {
 			each, cancel = context.WithTimeout(ctx, time.Until(end)/time.Duration(len(servers)-i))
 		}
-		answer, err := exchange(each, dial, server, name, typ)
+		answer, err := exchange(each, server, name, typ)
 		cancel()
 		if err == nil {
 			return answer, nil
@@ -113,13 +111,13 @@ func exchangeAny(ctx context.Context, dial dialFunc, servers []string, name stri
 }
 
 // exchange asks one server over UDP, and over TCP when the answer was cut (RFC 7766, section 5).
-func exchange(ctx context.Context, dial dialFunc, server, name string, typ RecordType) (Answer, error) {
+func exchange(ctx context.Context, server, name string, typ RecordType) (Answer, error) {
 	q := new(dns.Msg)
 	q.SetQuestion(dns.Fqdn(name), uint16(typ))
 	q.SetEdns0(1232, false)
-	reply, err := roundTrip(ctx, dial, "udp", server, q)
+	reply, err := roundTrip(ctx, "udp", server, q)
 	if err == nil && reply.Truncated {
-		reply, err = roundTrip(ctx, dial, "tcp", server, q)
+		reply, err = roundTrip(ctx, "tcp", server, q)
 	}
 	if err != nil {
 		return Answer{}, err
@@ -145,8 +143,9 @@ func exchange(ctx context.Context, dial dialFunc, server, name string, typ Recor
 	return out, nil
 }
 
-func roundTrip(ctx context.Context, dial dialFunc, network, server string, q *dns.Msg) (*dns.Msg, error) {
-	conn, err := dial(ctx, network, server)
+func roundTrip(ctx context.Context, network, server string, q *dns.Msg) (*dns.Msg, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, network, server)
 	if err != nil {
 		return nil, err
 	}

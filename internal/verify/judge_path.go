@@ -2,6 +2,7 @@ package verify
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/postern/postern/internal/link"
 )
@@ -14,9 +15,9 @@ func (j *judge) connects() {
 		return
 	}
 	for _, p := range j.o.Paths {
-		c := Check{ID: id, Group: GroupTCP, Subject: fmt.Sprintf("%s port %d", p.Host, j.t.Port), Took: p.TCP.Took}
+		c := Check{ID: id, Group: GroupTCP, Subject: p.Host, Took: p.TCP.Took}
 		if p.TCP.Done() {
-			c.Status, c.Code, c.Summary = OK, "TCP_CONNECTS", "connects"
+			c.Status, c.Code, c.Summary = OK, "TCP_CONNECTS", fmt.Sprintf("connects on port %d", j.t.Port)
 			j.add(c, blame{})
 			continue
 		}
@@ -25,13 +26,13 @@ func (j *judge) connects() {
 		var b blame
 		switch p.TCP.Failure {
 		case TimedOut:
-			c.Summary = "does not answer within " + p.TCP.Took.Round(100_000_000).String()
+			c.Summary = fmt.Sprintf("port %d does not answer within %s", j.t.Port, p.TCP.Took.Round(100*time.Millisecond))
 			b = j.silence(p)
 		case Refused:
-			c.Summary = "refuses the connection"
+			c.Summary = fmt.Sprintf("refuses connections on port %d", j.t.Port)
 			b = j.noListener(p)
 		case Reset, EOF:
-			c.Code, c.Summary = "TCP_RESET", "resets the connection"
+			c.Code, c.Summary = "TCP_RESET", fmt.Sprintf("resets the connection on port %d", j.t.Port)
 			b = blame{
 				"the load balancer has no target to forward to", SideVendor,
 				"the operator checks that the gateways are registered and healthy behind the load balancer",

@@ -87,13 +87,13 @@ func (t *text) check(same []Check, first bool) {
 
 func (t *text) because(cause string, side Side, next string) {
 	if cause != "" {
-		t.printf("%scause: %s\n", indent, printable(cause))
+		t.printf("%scause: %s\n", indent, wrap(printable(cause)))
 	}
 	if side != SideNone && side != "" {
 		t.printf("%sside:  %s\n", indent, sideWords(side))
 	}
 	if next != "" {
-		t.printf("%snext:  %s\n", indent, printable(next))
+		t.printf("%snext:  %s\n", indent, wrap(printable(next)))
 	}
 }
 
@@ -150,6 +150,27 @@ func (t *text) paint(sgr, s string) string {
 		return s
 	}
 	return "\x1b[" + sgr + "m" + s + "\x1b[0m"
+}
+
+// wrap breaks s into lines of about 90 columns, the later ones set under the first.
+func wrap(s string) string {
+	var b strings.Builder
+	width := 0
+	for word := range strings.FieldsSeq(s) {
+		n := len([]rune(word))
+		switch {
+		case width == 0:
+		case width+1+n > 90:
+			b.WriteString("\n" + indent + "       ")
+			width = 0
+		default:
+			b.WriteByte(' ')
+			width++
+		}
+		b.WriteString(word)
+		width += n
+	}
+	return b.String()
 }
 
 // printable replaces control characters, by which a peer's words could drive a terminal.

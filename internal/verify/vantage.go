@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"time"
 )
 
 // Vantage is a place in a network from which a path is probed. Name and Dial are required.
@@ -62,10 +61,7 @@ func Local() Vantage {
 	if host, err := os.Hostname(); err == nil {
 		v.Name = host
 	}
-	servers := systemServers("/etc/resolv.conf")
-	v.Resolve = func(ctx context.Context, name string, typ RecordType) (Answer, error) {
-		return exchangeAny(ctx, dialer.DialContext, servers, name, typ)
-	}
+	v.Resolve = Resolver(systemServers("/etc/resolv.conf")...)
 	return v
 }
 
@@ -82,10 +78,15 @@ func SOCKS5(proxy, dnsServer string) (Vantage, error) {
 		if _, _, err := net.SplitHostPort(dnsServer); err != nil {
 			return Vantage{}, err
 		}
-		dialer := net.Dialer{Timeout: 2 * time.Second}
-		v.Resolve = func(ctx context.Context, name string, typ RecordType) (Answer, error) {
-			return exchangeAny(ctx, dialer.DialContext, []string{dnsServer}, name, typ)
-		}
+		v.Resolve = Resolver(dnsServer)
 	}
 	return v, nil
+}
+
+// Resolver asks the DNS servers in turn, each given as host:port, over this machine's own network. It is what a Vantage
+// made by hand takes as Resolve.
+func Resolver(servers ...string) func(ctx context.Context, name string, typ RecordType) (Answer, error) {
+	return func(ctx context.Context, name string, typ RecordType) (Answer, error) {
+		return exchangeAny(ctx, servers, name, typ)
+	}
 }
