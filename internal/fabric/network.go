@@ -204,6 +204,7 @@ func (n *network) dial(ctx context.Context, from vantage, host string, port uint
 	caller := ctx
 	ctx, cancel := context.WithTimeout(caller, dialPatience)
 	defer cancel()
+	defer context.AfterFunc(n.ctx, cancel)()
 	var first error
 	for i, addr := range addrs {
 		to := netip.AddrPortFrom(addr, port)
