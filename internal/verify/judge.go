@@ -266,20 +266,34 @@ func (j *judge) anyTLS() bool {
 	return slices.ContainsFunc(j.o.Paths, func(p PathSeen) bool { return p.TLS.Done() })
 }
 
-// refusal returns the latest attempt of this endpoint that a gateway refused around the time of the probe, nil when
-// none was or the endpoint is not known.
+// clockSlack is how far the gateway's clock may be behind this machine's for a refusal to be taken as the probe's own.
+const clockSlack = 5 * time.Second
+
+// refusal returns the latest attempt that a gateway refused around the time of the probe: one of this endpoint, else one
+// on the private listener whose endpoint the gateway could not tell. nil: none was.
 func (j *judge) refusal() *link.RefusedAttempt {
-	if !j.v.Known || j.t.EndpointID == "" {
+	if !j.v.Known {
 		return nil
 	}
-	var latest *link.RefusedAttempt
-	for i, a := range j.v.Refused {
-		if a.EndpointID != j.t.EndpointID || a.WouldRefuse || a.LastAt.Before(j.o.StartedAt.Add(-time.Second)) {
+	var ours, nobodys *link.RefusedAttempt
+	for i := range j.v.Refused {
+		a := &j.v.Refused[i]
+		if a.WouldRefuse || a.Listener == link.PublicListener || a.LastAt.Before(j.o.StartedAt.Add(-clockSlack)) {
 			continue
 		}
-		if latest == nil || a.LastAt.After(latest.LastAt) {
-			latest = &j.v.Refused[i]
+		switch a.EndpointID {
+		case "":
+			if nobodys == nil || a.LastAt.After(nobodys.LastAt) {
+				nobodys = a
+			}
+		case j.t.EndpointID:
+			if ours == nil || a.LastAt.After(ours.LastAt) {
+				ours = a
+			}
 		}
 	}
-	return latest
+	if ours != nil {
+		return ours
+	}
+	return nobodys
 }

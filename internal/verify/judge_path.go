@@ -173,7 +173,7 @@ func (j *judge) handshake(c Check, p PathSeen) {
 // lets the peer know. The gateway's own record says why.
 func (j *judge) closed(p PathSeen) blame {
 	if a := j.refusal(); a != nil {
-		return refusedBecause(a.Reason)
+		return refusedBecause(*a)
 	}
 	if j.v.Known {
 		if code, summary, b := j.connectionState(); code != "" {
@@ -203,19 +203,26 @@ func (j *judge) closed(p PathSeen) blame {
 	}
 }
 
-// refusedBecause puts a gateway's reason into words. The reasons are those of the decision's rules.
-func refusedBecause(reason string) blame {
-	known := "the gateway refused this endpoint's flow: " + reason
-	switch reason {
+// refusedBecause puts a gateway's refusal into words.
+func refusedBecause(a link.RefusedAttempt) blame {
+	cause := "the gateway refused this endpoint's flow: " + a.Reason
+	if a.EndpointID == "" {
+		cause = "the gateway refused a flow whose endpoint it could not tell: " + a.Reason
+	}
+	switch a.Reason {
 	case "ENDPOINT_NOT_AUTHORISED":
-		return blame{known, SideCustomer, "register the endpoint's id with the cluster, or approve it in the refused attempts"}
-	case "NO_ENDPOINT_ID":
-		return blame{known, SideVendor, "the operator checks that the target groups send PROXY protocol v2"}
-	case "UNKNOWN_NAME", "NO_SERVER_NAME":
-		return blame{known, SideEither, "compare the name with the cluster's private name"}
-	case "NO_BACKEND", "BACKEND_UNREACHABLE", "BACKEND_DOWN", "NO_HEALTHY_BACKEND":
-		return blame{known, SideVendor, "the operator looks at the cluster's backends"}
+		return blame{cause, SideCustomer, "register the endpoint's id with the cluster, or approve it in the refused attempts"}
+	case "NO_ENDPOINT_ID", "NO_PROXY_HEADER", "MALFORMED_PROXY_HEADER", "PROXY_HEADER_TIMEOUT":
+		return blame{cause, SideVendor, "the operator checks that the target groups send PROXY protocol v2"}
+	case "UNTRUSTED_PEER":
+		return blame{cause, SideVendor, "the operator adds the load balancer's addresses to those that the gateway trusts"}
+	case "NO_RULES":
+		return blame{cause, SideVendor, "the operator checks that the gateway reaches the control plane"}
+	case "UNKNOWN_NAME", "NO_SERVER_NAME", "WRONG_LISTENER":
+		return blame{cause, SideEither, "compare the name that is verified with the cluster's private name"}
+	case "AMBIGUOUS_NAME":
+		return blame{cause, SideVendor, "the operator gives each cluster names of its own"}
 	default:
-		return blame{known, SideVendor, "the operator looks at the refused attempts"}
+		return blame{cause, SideVendor, "the operator looks at the refused attempts"}
 	}
 }

@@ -232,7 +232,20 @@ func TestJudge(t *testing.T) {
 
 		// Connects, then closes: how a gateway refuses.
 		{"not authorised for this cluster", func(f *facts) { f.tls(EOF); f.refused("ENDPOINT_NOT_AUTHORISED") }, "TLS_CLOSED", SideCustomer, "register the endpoint's id"},
-		{"no endpoint id reached the gateway", func(f *facts) { f.tls(Reset); f.refused("NO_ENDPOINT_ID") }, "TLS_CLOSED", SideVendor, "PROXY protocol v2"},
+		{"no endpoint id reached the gateway", func(f *facts) { f.tls(Reset); f.refused("NO_ENDPOINT_ID"); f.v.Refused[0].EndpointID = "" }, "TLS_CLOSED", SideVendor, "PROXY protocol v2"},
+		{"the load balancer's PROXY protocol is off", func(f *facts) { f.tls(EOF); f.refused("NO_PROXY_HEADER"); f.v.Refused[0].EndpointID = "" }, "TLS_CLOSED", SideVendor, "could not tell: NO_PROXY_HEADER"},
+		{"its own refusal counts more than nobody's", func(f *facts) {
+			f.tls(EOF)
+			f.refused("ENDPOINT_NOT_AUTHORISED")
+			f.v.Refused = append(f.v.Refused, link.RefusedAttempt{Reason: "NO_PROXY_HEADER", LastAt: at.Add(time.Minute)})
+		}, "TLS_CLOSED", SideCustomer, "register the endpoint's id"},
+		{"the balancer is not trusted", func(f *facts) { f.tls(EOF); f.refused("UNTRUSTED_PEER"); f.v.Refused[0].EndpointID = "" }, "TLS_CLOSED", SideVendor, "trusts"},
+		{"a reason of the future", func(f *facts) { f.tls(EOF); f.refused("MOON_PHASE") }, "TLS_CLOSED", SideVendor, "MOON_PHASE"},
+		{"a refusal at the public door does not count", func(f *facts) {
+			f.tls(EOF)
+			f.refused("PUBLIC_ACCESS_DISABLED")
+			f.v.Refused[0].EndpointID, f.v.Refused[0].Listener = "", link.PublicListener
+		}, "TLS_CLOSED", SideVendor, "PROXY protocol on one side only"},
 		{"an older refusal does not count", func(f *facts) {
 			f.tls(EOF)
 			f.refused("ENDPOINT_NOT_AUTHORISED")
