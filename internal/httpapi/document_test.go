@@ -1,0 +1,174 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/legacy"
+
+	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/control"
+	"github.com/postern/postern/internal/httpapi"
+)
+
+// loadDocument returns the document, which is the same whatever the store holds.
+func loadDocument(t *testing.T) *openapi3.T {
+	t.Helper()
+	srv := httptest.NewServer(httpapi.New(control.New(nil, control.Options{}), httpapi.Options{Version: "v-test"}))
+	defer srv.Close()
+	text, err := api.New(srv.URL, "").OpenAPI(t.Context()) // it needs no token
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := openapi3.NewLoader().LoadFromData(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+func TestDocument(t *testing.T) {
+	doc := loadDocument(t)
+	if err := doc.Validate(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if !strings.HasPrefix(doc.OpenAPI, "3.1.") || doc.Info.Version != "v-test" {
+		t.Errorf("OpenAPI %s of version %s", doc.OpenAPI, doc.Info.Version)
+	}
+	for path, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			open := path == "/healthz" || path == "/readyz"
+			if (op.Security == nil) != open {
+				t.Errorf("%s %s: security %v", method, path, op.Security)
+			}
+			if op.Responses.Default() == nil && !strings.HasSuffix(path, "/gateway/rules") {
+				t.Errorf("%s %s describes no error", method, path)
+			}
+		}
+	}
+}
+
+// TestEveryRouteHasAMethod calls every method of the client with placeholders and compares what it asks for with what
+// the document lists: neither has something that the other lacks.
+func TestEveryRouteHasAMethod(t *testing.T) {
+	doc := loadDocument(t)
+	asked := map[string]bool{}
+	spy := api.New("http://spy.test", "", api.WithHTTPClient(&http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		asked[r.Method+" "+shape(r.URL)] = true
+		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("{}")), Request: r}, nil
+	})}))
+	v := reflect.ValueOf(spy)
+	for i := range v.NumMethod() {
+		m := v.Method(i)
+		if m.Type().NumIn() == 0 {
+			continue // BaseURL
+		}
+		args := []reflect.Value{reflect.ValueOf(t.Context())}
+		for j := 1; j < m.Type().NumIn(); j++ {
+			arg := reflect.New(m.Type().In(j)).Elem()
+			if arg.Kind() == reflect.String {
+				arg.SetString("X")
+			}
+			args = append(args, arg)
+		}
+		m.Call(args)
+	}
+	delete(asked, "GET /openapi.json") // it describes the others
+	listed := map[string]bool{}
+	for path, item := range doc.Paths.Map() {
+		for method := range item.Operations() {
+			u := &url.URL{Path: path}
+			listed[method+" "+shape(u)] = true
+		}
+	}
+	for call := range asked {
+		if !listed[call] {
+			t.Errorf("the client asks for %s, which the document does not list", call)
+		}
+	}
+	for call := range listed {
+		if !asked[call] {
+			t.Errorf("the document lists %s, which no method of the client asks for", call)
+		}
+	}
+}
+
+// shape is a path with every parameter, in braces or a placeholder, replaced.
+func shape(u *url.URL) string {
+	parts := strings.Split(u.Path, "/")
+	for i, p := range parts {
+		if p == "X" || p == "0" || strings.HasPrefix(p, "{") {
+			parts[i] = "*"
+		}
+	}
+	return strings.Join(parts, "/")
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// checked returns a client whose every request and answer is held against the document.
+func checked(t *testing.T, w *world, doc *openapi3.T, token string) *api.Client {
+	t.Helper()
+	doc.Servers = openapi3.Servers{{URL: w.url}}
+	router, err := legacy.NewRouter(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return api.New(w.url, token, api.WithHTTPClient(&http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		return exchange(t, router, r)
+	})}))
+}
+
+func exchange(t *testing.T, router routers.Router, r *http.Request) (*http.Response, error) {
+	route, params, err := router.FindRoute(r)
+	if err != nil {
+		t.Errorf("%s %s is not in the document: %v", r.Method, r.URL, err)
+		return http.DefaultTransport.RoundTrip(r)
+	}
+	in := &openapi3filter.RequestValidationInput{Request: r, PathParams: params, Route: route, Options: &openapi3filter.Options{
+		AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true, MultiError: true,
+	}}
+	if err := openapi3filter.ValidateRequest(context.Background(), in); err != nil {
+		t.Errorf("request %s %s: %v", r.Method, r.URL, err)
+	}
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	out := &openapi3filter.ResponseValidationInput{RequestValidationInput: in, Status: resp.StatusCode, Header: resp.Header, Options: in.Options}
+	if err := openapi3filter.ValidateResponse(context.Background(), out.SetBodyBytes(body)); err != nil {
+		t.Errorf("answer to %s %s: %v\n%s", r.Method, r.URL, err, body)
+	}
+	return resp, nil
+}
+
+// The response check must be able to fail: an answer that the document does not describe is caught.
+func TestResponseCheckCatches(t *testing.T) {
+	doc := loadDocument(t)
+	schema := doc.Components.Schemas["Project"].Value
+	if !slices.Contains(schema.Required, "conditions") {
+		t.Fatalf("Project requires %v", schema.Required)
+	}
+	if err := doc.ValidateSchemaJSON(schema, map[string]any{"id": nobody, "name": 7}); err == nil {
+		t.Error("a project with a number for a name and nothing else passed")
+	}
+}

@@ -1,0 +1,144 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/postern/postern/api"
+)
+
+var hello = api.GatewayHello{GatewayID: "gw-1", ProofKey: bytes.Repeat([]byte{7}, ed25519.PublicKeySize)}
+
+func follow(t *testing.T, ctx context.Context, w *world) *api.RuleStream {
+	t.Helper()
+	s, err := w.gateway.Rules(ctx, hello)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func TestRulesStream(t *testing.T) {
+	w := newWorld(t)
+	ctx := within(t)
+	s := follow(t, ctx, w)
+	first, err := s.Next(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(first.Clusters) != 1 || first.Clusters[0].ClusterID != w.cluster.ID || first.Clusters[0].PublicAccess != "ENABLED" ||
+		!slices.Equal(first.Clusters[0].PrivateNames, []string{"acme.us-east-1.pe.postern.test"}) || len(first.Clusters[0].AllowList) != 2 {
+		t.Errorf("the first document: %+v", first)
+	}
+	if _, err := w.client.SetPublicAccess(ctx, w.cluster.ID, "DISABLED"); err != nil {
+		t.Fatal(err)
+	}
+	second, err := s.Next(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.Revision <= first.Revision || second.Clusters[0].PublicAccess != "DISABLED" {
+		t.Errorf("after revision %d: %+v", first.Revision, second)
+	}
+	// One that comes again with the newest revision is given the rules all the same: its disk may have lied.
+	again := hello
+	again.Revision = second.Revision
+	s2, err := w.gateway.Rules(ctx, again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s2.Close() //nolint:errcheck // only read from
+	if got, err := s2.Next(nil); err != nil || got.Revision != second.Revision {
+		t.Errorf("a gateway that comes again: %+v, %v", got, err)
+	}
+}
+
+func TestRulesStreamTravelsAsLines(t *testing.T) {
+	w := newWorld(t)
+	q := url.Values{"gateway_id": {"gw-1"}, "proof_key": {"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}, "revision": {"0"}}
+	req, err := http.NewRequestWithContext(within(t), "GET", w.url+"/api/v1/gateway/rules?"+q.Encode(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+gatewayToken)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // only read from
+	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "application/x-ndjson" {
+		t.Errorf("%s, %s", resp.Status, resp.Header.Get("Content-Type"))
+	}
+}
+
+// A silent stream is kept alive, and so is the control plane's view of the gateway.
+func TestRulesStreamKeepsAlive(t *testing.T) {
+	w := newWorld(t)
+	ctx, cancel := context.WithCancel(within(t))
+	s := follow(t, ctx, w)
+	if _, err := s.Next(nil); err != nil {
+		t.Fatal(err)
+	}
+	seen := func() time.Time {
+		gws, err := w.client.Gateways(context.WithoutCancel(ctx))
+		if err != nil || len(gws) != 1 {
+			t.Fatalf("gateways %+v, %v", gws, err)
+		}
+		return gws[0].LastSeenAt
+	}
+	start, lines, later := seen(), 0, time.Time{}
+	_, err := s.Next(func() {
+		if lines++; lines >= 3 && later.IsZero() {
+			if at := seen(); at.After(start) {
+				later = at
+				cancel()
+			}
+		}
+	})
+	if err == nil || later.IsZero() {
+		t.Errorf("%d empty lines, error %v, seen first at %v and then at %v", lines, err, start, later)
+	}
+}
+
+func TestRulesStreamEndsWithTheServer(t *testing.T) {
+	w := newWorld(t)
+	s := follow(t, within(t), w)
+	if _, err := s.Next(nil); err != nil {
+		t.Fatal(err)
+	}
+	w.stop()
+	if _, err := s.Next(nil); err != io.EOF {
+		t.Errorf("error %v, want EOF: an end that is one", err)
+	}
+}
+
+func TestRulesStreamLeavesNothingBehind(t *testing.T) {
+	w := newWorld(t)
+	http.DefaultClient.CloseIdleConnections()
+	before := goleak.IgnoreCurrent()
+	ctx, cancel := context.WithCancel(within(t))
+	transport := &http.Transport{}
+	c := api.New(w.url, gatewayToken, api.WithHTTPClient(&http.Client{Transport: transport}))
+	for range 5 {
+		s, err := c.Rules(ctx, hello)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Next(nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel() // the gateway vanishes
+	transport.CloseIdleConnections()
+	goleak.VerifyNone(t, before)
+}
