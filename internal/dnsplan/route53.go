@@ -69,32 +69,51 @@ func batch(z Zone, t Target) string {
 }
 
 // AWSLines returns the aws command lines, for a POSIX shell, that make the plan's private zones and records and wait
-// until Route 53 answers them everywhere. reference is the zone's caller reference: a second run with the same one
-// makes no second zone. On premises there is nothing for Route 53 to do and the result is empty.
+// until Route 53 answers them everywhere. reference makes the zones' caller references: with the same one a second run
+// is refused by Route 53 instead of making a second zone. Without private zones in the plan the result is empty.
 func (p Plan) AWSLines(reference string) string {
 	var b strings.Builder
+	for i, z := range p.Zones {
+		if z.VPCID == "" {
+			continue
+		}
+		ref := reference
+		if i > 0 {
+			ref = fmt.Sprintf("%s-%d", reference, i)
+		}
+		fmt.Fprintf(&b, "%s=$(aws route53 create-hosted-zone --name %s \\\n", ShellZone, ShellQuote(z.Name))
+		fmt.Fprintf(&b, "  --vpc %s \\\n", ShellQuote("VPCRegion="+z.Region+",VPCId="+z.VPCID))
+		fmt.Fprintf(&b, "  --caller-reference %s \\\n", ShellQuote(ref))
+		fmt.Fprintf(&b, "  --hosted-zone-config 'Comment=made by postern,PrivateZone=true' \\\n")
+		fmt.Fprintf(&b, "  --query HostedZone.Id --output text)\n")
+		p.recordLines(&b, z, `"$`+ShellZone+`"`)
+	}
+	return b.String()
+}
+
+// RecordLines returns the part of AWSLines that fills a zone which exists already, for a plan with one private zone.
+func (p Plan) RecordLines(zoneID string) string {
+	var b strings.Builder
+	for _, z := range p.Zones {
+		if z.VPCID != "" {
+			p.recordLines(&b, z, ShellQuote(zoneID))
+		}
+	}
+	return b.String()
+}
+
+func (p Plan) recordLines(b *strings.Builder, z Zone, zoneID string) {
 	t := p.Target
 	if !t.Known() {
 		t = Target{Name: "${" + ShellTargetName + "}", HostedZoneID: "${" + ShellTargetZone + "}"}
 	}
-	for _, z := range p.Zones {
-		if z.VPCID == "" {
-			continue
-		}
-		fmt.Fprintf(&b, "%s=$(aws route53 create-hosted-zone --name %s \\\n", ShellZone, ShellQuote(z.Name))
-		fmt.Fprintf(&b, "  --vpc %s \\\n", ShellQuote("VPCRegion="+z.Region+",VPCId="+z.VPCID))
-		fmt.Fprintf(&b, "  --caller-reference %s \\\n", ShellQuote(reference))
-		fmt.Fprintf(&b, "  --hosted-zone-config 'Comment=made by postern,PrivateZone=true' \\\n")
-		fmt.Fprintf(&b, "  --query HostedZone.Id --output text)\n")
-		fmt.Fprintf(&b, "CHANGE_ID=$(aws route53 change-resource-record-sets --hosted-zone-id \"$%s\" \\\n", ShellZone)
-		fmt.Fprintf(&b, "  --query ChangeInfo.Id --output text --change-batch \"$(cat <<BATCH\n")
-		// The here-document is open to the shell for the sake of the variables, so the backslashes of the wildcard
-		// have to survive it.
-		b.WriteString(strings.ReplaceAll(batch(z, t), `\`, `\\`))
-		fmt.Fprintf(&b, "\nBATCH\n)\")\n")
-		fmt.Fprintf(&b, "aws route53 wait resource-record-sets-changed --id \"$CHANGE_ID\"\n")
-	}
-	return b.String()
+	fmt.Fprintf(b, "CHANGE_ID=$(aws route53 change-resource-record-sets --hosted-zone-id %s \\\n", zoneID)
+	fmt.Fprintf(b, "  --query ChangeInfo.Id --output text --change-batch \"$(cat <<BATCH\n")
+	// The here-document is open to the shell for the sake of the variables, so the backslashes of the wildcard have to
+	// survive it.
+	b.WriteString(strings.ReplaceAll(batch(z, t), `\`, `\\`))
+	b.WriteString("\nBATCH\n)\")\n")
+	b.WriteString("aws route53 wait resource-record-sets-changed --id \"$CHANGE_ID\"\n")
 }
 
 // ShellQuote quotes s for a POSIX shell, and leaves alone what needs no quotes.
