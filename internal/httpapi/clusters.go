@@ -65,12 +65,12 @@ func (s *server) clusters() {
 
 	register(s, route{method: http.MethodDelete, path: clusterBase, id: "DeleteCluster", tag: tag,
 		summary: "Delete a cluster that has no connections"},
-		func(ctx context.Context, c policy.Caller, in *ClusterPath) (struct{}, error) {
+		func(ctx context.Context, c policy.Caller, in *ClusterPath) (empty, error) {
 			id, err := in.cluster()
 			if err != nil {
-				return struct{}{}, err
+				return empty{}, err
 			}
-			return struct{}{}, s.plane.DeleteCluster(ctx, c, id)
+			return empty{}, s.plane.DeleteCluster(ctx, c, id)
 		})
 }
 

@@ -50,12 +50,12 @@ func (s *server) connections() {
 
 	register(s, route{method: http.MethodDelete, path: path + "/{endpoint_id}", id: "DeletePrivateEndpointConnection", tag: tag,
 		summary: "Take a connection away: its flows are cut at once, the cloud follows; idempotent"},
-		func(ctx context.Context, c policy.Caller, in *EndpointPath) (struct{}, error) {
+		func(ctx context.Context, c policy.Caller, in *EndpointPath) (empty, error) {
 			id, err := in.cluster()
 			if err != nil {
-				return struct{}{}, err
+				return empty{}, err
 			}
 			_, err = s.plane.Disconnect(ctx, c, id, in.EndpointID)
-			return struct{}{}, err
+			return empty{}, err
 		})
 }

@@ -38,19 +38,19 @@ func (s *server) gateways() {
 	type ack struct{ Body api.GatewayAck }
 	register(s, route{method: http.MethodPost, path: "/api/v1/gateway/ack", id: "AcknowledgeRules", tag: tag,
 		summary: "Say which revision of the rules a gateway decides by"},
-		func(ctx context.Context, c policy.Caller, in *ack) (struct{}, error) {
-			return struct{}{}, s.plane.Acknowledge(ctx, c, in.Body.GatewayID, in.Body.Revision)
+		func(ctx context.Context, c policy.Caller, in *ack) (empty, error) {
+			return empty{}, s.plane.Acknowledge(ctx, c, in.Body.GatewayID, in.Body.Revision)
 		})
 
 	type report struct{ Body api.GatewayReport }
 	register(s, route{method: http.MethodPost, path: "/api/v1/gateway/reports", id: "ReportTraffic", tag: tag,
 		summary: "Hand over what a gateway saw; the same batch again changes nothing", maxBody: maxReport},
-		func(ctx context.Context, c policy.Caller, in *report) (struct{}, error) {
+		func(ctx context.Context, c policy.Caller, in *report) (empty, error) {
 			r, err := readReport(in.Body)
 			if err != nil {
-				return struct{}{}, err
+				return empty{}, err
 			}
-			return struct{}{}, s.plane.Report(ctx, c, r)
+			return empty{}, s.plane.Report(ctx, c, r)
 		})
 
 	rules := route{method: http.MethodGet, path: "/api/v1/gateway/rules", id: "StreamRules", tag: tag,

@@ -126,6 +126,9 @@ func (r route) operation() huma.Operation {
 // answer is a JSON body.
 type answer[T any] struct{ Body T }
 
+// empty is the body {}: success with nothing to tell.
+type empty struct{}
+
 // register serves a route by f, which gets the caller that the request's token told, and the zero Caller on a route
 // that is open.
 func register[I, T any](s *server, r route, f func(context.Context, policy.Caller, *I) (T, error)) {
