@@ -52,7 +52,6 @@ type controlPlane struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced with every change
 	line    []byte        // the current document
-	raw     bool          // line is sent as it is, for broken documents
 	mute    bool          // neither documents nor empty lines
 	failing int           // how many reports to answer with 503
 	hellos  []string      // proof keys seen

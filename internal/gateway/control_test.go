@@ -1,0 +1,339 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/policy"
+)
+
+func TestRulesAreOnDiskBeforeTheyAreAcknowledged(t *testing.T) {
+	w := newWorld(t, nil)
+	for i := int64(1); i <= 5; i++ {
+		w.apply(w.rules(i))
+		set, err := loadRules(w.cfg.RulesFile)
+		if err != nil || set.Revision < i {
+			t.Fatalf("revision %d was acknowledged with revision %d on disk, %v", i, set.Revision, err)
+		}
+	}
+}
+
+func TestRulesThatCannotBeKeptAreInForceAndNotAcknowledged(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "later")
+	w := newWorld(t, func(c *Config) { c.RulesFile = filepath.Join(dir, "rules") })
+	w.control.publish(w.rules(4))
+	w.control.await("a second stream, after the first could not be kept", func() bool { return w.control.streams > 1 })
+	if r := w.g.Revision(); r != 4 {
+		t.Errorf("revision in force: %d, want 4", r)
+	}
+	w.control.mu.Lock()
+	if len(w.control.acks) > 0 {
+		t.Errorf("acknowledged %v though nothing was kept", w.control.acks)
+	}
+	w.control.mu.Unlock()
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	w.control.await("the acknowledgement, once the directory is there", func() bool { return slices.Contains(w.control.acks, 4) })
+}
+
+func TestARevisionThatGoesBackIsApplied(t *testing.T) {
+	w := newWorld(t, nil)
+	w.apply(w.rules(9))
+	restored := w.rules(3)
+	restored.Clusters = restored.Clusters[:1]
+	w.apply(restored)
+	if r := w.g.Revision(); r != 3 {
+		t.Errorf("revision %d, want 3", r)
+	}
+	w.knock(w.balancer(endpointB), globexName, policy.UnknownName)
+}
+
+func TestBrokenRulesChangeNothing(t *testing.T) {
+	good, err := json.Marshal(api.GatewayRules{Revision: 2, Clusters: []api.GatewayClusterRules{{
+		ClusterID: acmeID, PrivateNames: []string{acmePrivate}, Backends: []string{"127.0.0.1:1"},
+		EndpointIDs: []string{endpointA}, PublicAccess: "ENABLED", AllowList: []api.AllowRule{{Prefix: "10.0.0.0/8"}},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := decodeRules(good); err != nil {
+		t.Fatalf("the document that the others are made of: %v", err)
+	}
+	tests := map[string]string{
+		"cut short":                string(good[:len(good)-5]),
+		"no JSON":                  "rules!",
+		"an unknown field":         strings.Replace(string(good), `"revision"`, `"deny":true,"revision"`, 1),
+		"two documents":            string(good) + string(good),
+		"a negative revision":      strings.Replace(string(good), `"revision":2`, `"revision":-2`, 1),
+		"an unknown access":        strings.Replace(string(good), "ENABLED", "AJAR", 1),
+		"no cluster id":            strings.Replace(string(good), acmeID, "acme", 1),
+		"a name with a line break": strings.Replace(string(good), acmePrivate, `a\nb`, 1),
+		"a backend without a port": strings.Replace(string(good), "127.0.0.1:1", "127.0.0.1", 1),
+		"a backend with port 0":    strings.Replace(string(good), "127.0.0.1:1", "127.0.0.1:0", 1),
+		"an empty endpoint id":     strings.Replace(string(good), endpointA, "", 1),
+		"a range with host bits":   strings.Replace(string(good), "10.0.0.0/8", "10.0.0.1/8", 1),
+	}
+	for name, doc := range tests {
+		if _, set, err := decodeRules([]byte(doc)); err == nil {
+			t.Errorf("%s: taken for revision %d", name, set.Revision)
+		}
+	}
+	w := newWorld(t, nil)
+	w.apply(w.rules(1))
+	flow := w.open(endpointA, acmePrivate)
+	var streams int
+	w.control.change(func() { w.control.line, streams = []byte(tests["an unknown field"]), w.control.streams })
+	w.control.await("a new stream, since the document broke the last", func() bool { return w.control.streams > streams })
+	if r := w.g.Revision(); r != 1 {
+		t.Errorf("revision %d, want 1", r)
+	}
+	w.apply(w.rules(2))
+	echo(t, flow, "still here")
+}
+
+func TestASilentStreamIsGivenUp(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.KeepAlive = 150 * time.Millisecond })
+	w.apply(w.rules(1))
+	streams := 0
+	w.control.change(func() { w.control.mute, streams = true, w.control.streams })
+	w.control.await("a new stream after the silence", func() bool { return w.control.streams > streams })
+	w.control.change(func() { w.control.mute = false })
+	w.apply(w.rules(2))
+	// With empty lines alone the stream lives on.
+	w.control.change(func() { streams = w.control.streams })
+	quiet := time.NewTimer(4 * w.cfg.KeepAlive)
+	<-quiet.C
+	w.control.change(func() {
+		if w.control.streams != streams {
+			t.Errorf("a stream that is kept alive was given up: %d streams, want %d", w.control.streams, streams)
+		}
+	})
+}
+
+func TestABatchWhoseAnswerIsLostIsSentAgainUnderItsID(t *testing.T) {
+	w := newWorld(t, nil)
+	w.apply(w.rules(1))
+	w.control.change(func() { w.control.failing = 2 })
+	w.knock(w.balancer(endpointC), acmePrivate, policy.EndpointNotAuthorised)
+	w.control.await("the batch a third time", func() bool {
+		for _, n := range w.control.batches {
+			if n == 3 {
+				return true
+			}
+		}
+		return false
+	})
+	var total int64
+	w.control.change(func() {
+		for _, r := range w.control.refused {
+			total += r.Count
+		}
+	})
+	if total != 1 {
+		t.Errorf("one refused flow was counted %d times", total)
+	}
+}
+
+func TestWrongTokenIsNoReasonToStop(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Token = "another" })
+	w.knockUnrecorded(w.balancer(endpointA), acmePrivate)
+	if r := w.g.Revision(); r != 0 {
+		t.Errorf("revision %d", r)
+	}
+}
+
+func (w *world) knockUnrecorded(conn net.Conn, name string) {
+	w.t.Helper()
+	if _, err := w.tls(conn, name); err == nil {
+		w.t.Errorf("the flow to %s was admitted", name)
+	}
+}
+
+func TestADamagedRulesFileRefusesEverybody(t *testing.T) {
+	good := filepath.Join(t.TempDir(), "good")
+	rules := api.GatewayRules{Revision: 5, Clusters: []api.GatewayClusterRules{{
+		ClusterID: acmeID, PrivateNames: []string{acmePrivate}, EndpointIDs: []string{endpointA}, PublicAccess: "ENABLED",
+	}}}
+	if err := saveRules(good, rules); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := link.RuleSet{Revision: 5, Clusters: []link.ClusterRules{{
+		ClusterID: acmeID, PrivateNames: []string{acmePrivate}, Endpoints: []link.EndpointID{endpointA},
+		PublicAccess: link.PublicEnabled, AllowList: []link.AllowEntry{},
+	}}}
+	if got, err := loadRules(good); err != nil || !cmp.Equal(got, want) {
+		t.Fatalf("read back: %v\n%s", err, cmp.Diff(want, got))
+	}
+	for name, damaged := range map[string][]byte{
+		"empty":                    {},
+		"cut short":                text[:len(text)-3],
+		"another endpoint":         bytes.Replace(text, []byte(endpointA), []byte(endpointB), 1),
+		"no checksum":              text[bytes.IndexByte(text, '\n')+1:],
+		"something else":           []byte("SQLite format 3\x00"),
+		"zeros after a power loss": make([]byte, len(text)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "rules")
+			if err := os.WriteFile(path, damaged, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			w := newWorld(t, func(c *Config) { c.RulesFile = path })
+			w.knock(w.balancer(endpointA), acmePrivate, policy.NoRules)
+			w.apply(w.rules(6)) // and the control plane heals it
+			if set, err := loadRules(path); err != nil || set.Revision != 6 {
+				t.Errorf("after the control plane's rules: revision %d, %v", set.Revision, err)
+			}
+		})
+	}
+}
+
+func TestProofKeyLasts(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	first, err := LoadOrCreateKey(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := LoadOrCreateKey(dir)
+	if err != nil || !first.Equal(again) {
+		t.Errorf("another key the second time, %v", err)
+	}
+	info, err := os.Stat(filepath.Join(dir, keyFile))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v: only the owner may read it", info.Mode(), err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, keyFile), []byte("rubbish"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadOrCreateKey(dir); err == nil {
+		t.Error("a damaged key was replaced in silence")
+	}
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	key, err := LoadOrCreateKey(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, cfg := range map[string]Config{
+		"no id":            {Key: key},
+		"id with a space":  {ID: "gw 1", Key: key},
+		"no key":           {ID: "gw"},
+		"URL without host": {ID: "gw", Key: key, ControlURL: "127.0.0.1:80"},
+		"address in use":   {ID: "gw", Key: key, PrivateAddr: "127.0.0.1:0", PublicAddr: "256.0.0.1:1"},
+	} {
+		if g, err := Start(t.Context(), cfg); err == nil {
+			_ = g.Close()
+			t.Errorf("%s: started", name)
+		}
+	}
+}
+
+// exhausted is a listener that has run out of file descriptors for a while.
+type exhausted struct {
+	net.Listener
+	left, tries atomic.Int64
+}
+
+func (e *exhausted) Accept() (net.Conn, error) {
+	e.tries.Add(1)
+	if e.left.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	return e.Listener.Accept()
+}
+
+func TestAcceptBacksOffWhenDescriptorsRunOut(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &exhausted{Listener: ln}
+	e.left.Store(5)
+	start := time.Now()
+	w := newWorld(t, func(c *Config) { c.PublicListener = e })
+	w.apply(w.rules(1))
+	c, err := w.tls(w.dial(ln.Addr()), acmePublic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo(t, c, "descriptors again")
+	if took, least := time.Since(start), 5*(1+2+4+8+16)*time.Millisecond; took < least {
+		t.Errorf("five failed accepts took %v: without pauses of at least %v together the processor would spin", took, least)
+	}
+	if n := e.tries.Load(); n > 7 {
+		t.Errorf("%d accepts", n)
+	}
+}
+
+func TestReporterIsBounded(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	r := newReporter("gw", func() time.Time { return now }, testLog(t))
+	const more = 10
+	for i := range mostRefusedWaiting + more {
+		r.refused(refusal{reason: "R", source: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})})
+	}
+	for i := range mostFlowsWaiting + more {
+		r.flow(api.GatewayFlow{ID: string(rune(i + 1000)), StartedAt: now})
+	}
+	end := now
+	r.flow(api.GatewayFlow{ID: string(rune(mostFlowsWaiting + more - 1 + 1000)), EndedAt: &end}) // in place of its start
+	r.flow(api.GatewayFlow{ID: "the oldest, whose start is long gone", EndedAt: &end})
+	if r.dropped != 2*more+1 {
+		t.Errorf("dropped %d, want %d", r.dropped, 2*more+1)
+	}
+	var flows, refused, ends int
+	for {
+		b, some := r.batch()
+		if !some {
+			break
+		}
+		if len(b.Flows) > mostPerBatch || len(b.Refused) > mostPerBatch {
+			t.Fatalf("a batch of %d flows and %d refusals", len(b.Flows), len(b.Refused))
+		}
+		body, err := json.Marshal(b)
+		if err != nil || len(body) > 1<<20 {
+			t.Fatalf("a batch of %d bytes, %v", len(body), err)
+		}
+		flows += len(b.Flows)
+		refused += len(b.Refused)
+		for _, f := range b.Flows {
+			if f.EndedAt != nil {
+				ends++
+			}
+		}
+	}
+	if flows != mostFlowsWaiting || refused != mostRefusedWaiting || ends != 2 || len(r.started) != 0 || len(r.refusals) != 0 {
+		t.Errorf("flows %d, refused %d, ends %d, left over %d and %d", flows, refused, ends, len(r.started), len(r.refusals))
+	}
+}
+
+func TestStartFailsOnAnAddressInUse(t *testing.T) {
+	w := newWorld(t, nil)
+	cfg := w.cfg
+	cfg.PublicAddr = w.g.PublicAddr().String()
+	if g, err := Start(t.Context(), cfg); !errors.Is(err, syscall.EADDRINUSE) {
+		if err == nil {
+			_ = g.Close()
+		}
+		t.Errorf("Start: %v, want that the address is in use", err)
+	}
+}
