@@ -85,13 +85,15 @@ func (s *server) outer(mux *http.ServeMux) http.Handler {
 	})
 }
 
-// unfit refuses a body that says it is something other than JSON. A body that does not say what it is may be JSON.
+// unfit refuses a body that says it is something other than JSON, and writes what says JSON in the one way that huma
+// compares with. A body that does not say what it is may be JSON.
 func unfit(r *http.Request) *problem {
 	ct := r.Header.Get("Content-Type")
 	if ct == "" || r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil
 	}
 	if typ, _, err := mime.ParseMediaType(ct); err == nil && typ == "application/json" {
+		r.Header.Set("Content-Type", typ)
 		return nil
 	}
 	return newProblem(http.StatusUnsupportedMediaType, 3, "the body is not declared as JSON",

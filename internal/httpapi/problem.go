@@ -37,6 +37,20 @@ var kinds = map[link.Kind]struct{ status, code int }{
 	link.Unauthenticated: {http.StatusUnauthorized, 16},
 }
 
+// fields names the input that a refusal is about where only a request's form tells: the control plane knows objects, not
+// the places in paths and header fields that name them.
+var fields = map[string]string{
+	"TOKEN_UNKNOWN":           "Authorization",
+	"PROJECT_NOT_FOUND":       "project_id",
+	"CLUSTER_NOT_FOUND":       "cluster_id",
+	"CONNECTIONS_EXIST":       "cluster_id",
+	"CONNECTION_NOT_FOUND":    "endpoint_id",
+	"ENDPOINT_NOT_FOUND":      "endpoint_id",
+	"TRUSTED_OWNER_NOT_FOUND": "owner_id",
+	"ALLOW_ENTRY_NOT_FOUND":   "cidr_ip",
+	"GATEWAY_NOT_FOUND":       "gateway_id",
+}
+
 // problemOf makes the answer to err. An error that nobody made for a peer's eyes becomes a bare 500, or 503 when it is
 // only that the time was over: what it says belongs in the log.
 func problemOf(err error) *problem {
@@ -44,8 +58,11 @@ func problemOf(err error) *problem {
 		return p
 	}
 	if e, ok := errors.AsType[*link.Error](err); ok && e.Kind != link.Internal {
-		k := kinds[e.Kind]
-		return newProblem(k.status, k.code, e.Message, api.ErrorDetail{Reason: e.Reason, Field: e.Field, Hint: e.Hint})
+		k, field := kinds[e.Kind], e.Field
+		if field == "" {
+			field = fields[e.Reason]
+		}
+		return newProblem(k.status, k.code, e.Message, api.ErrorDetail{Reason: e.Reason, Field: field, Hint: e.Hint})
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return newProblem(http.StatusServiceUnavailable, 14, "the request took too long",
@@ -115,19 +132,19 @@ func humaProblem(status int, message string, errs []error) *problem {
 	case http.StatusRequestTimeout:
 		return newProblem(status, 4, "the body did not arrive in time", api.ErrorDetail{Reason: "BODY_TIMED_OUT", Field: "body"})
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
-		p := newProblem(http.StatusBadRequest, 3, "")
-		for _, err := range errs {
-			m, d := complaint(err)
-			if p.Message == "" {
-				p.Message = m
-			}
-			if len(p.Details) < maxDetails {
-				p.Details = append(p.Details, d)
-			}
+		if len(errs) == 0 { // huma's own words for it are "request body is required"
+			return newProblem(http.StatusBadRequest, 3, message, api.ErrorDetail{Reason: "BODY_REQUIRED", Field: "body", Hint: "send a JSON object"})
 		}
-		if len(errs) == 0 { // huma's own word for it is "request body is required"
-			p.Message = message
-			p.Details = []api.ErrorDetail{{Reason: "BODY_REQUIRED", Field: "body", Hint: "send a JSON object"}}
+		p := newProblem(http.StatusBadRequest, 3, "")
+		for _, err := range errs[:min(len(errs), maxDetails)] {
+			m, d := complaint(err)
+			// A field that is unknown often is the misspelt one that is missing: it is what to look at first.
+			if p.Message == "" || d.Reason == reasonUnknownField && p.Details[0].Reason != reasonUnknownField {
+				p.Message = m
+				p.Details = append([]api.ErrorDetail{d}, p.Details...)
+				continue
+			}
+			p.Details = append(p.Details, d)
 		}
 		return p
 	}
@@ -136,6 +153,8 @@ func humaProblem(status int, message string, errs []error) *problem {
 
 // maxDetails bounds the details of one answer: a hostile body can be wrong in many places.
 const maxDetails = 20
+
+const reasonUnknownField = "UNKNOWN_FIELD"
 
 var requiredProperty = regexp.MustCompile(`^expected (?:required )?property (\S+) to be present`)
 
@@ -165,7 +184,7 @@ func complaint(err error) (message string, d api.ErrorDetail) {
 	switch {
 	case found.Message == "unexpected property":
 		return "unknown field " + link.Quote(field), api.ErrorDetail{
-			Reason: "UNKNOWN_FIELD", Field: field, Hint: "field names are exact, capitals included; /openapi.json lists them",
+			Reason: reasonUnknownField, Field: field, Hint: "field names are exact, capitals included; /openapi.json lists them",
 		}
 	case strings.HasSuffix(found.Message, "parameter is missing"):
 		return field + " is missing", api.ErrorDetail{Reason: "REQUIRED", Field: field}
