@@ -1,0 +1,115 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/policy"
+	"github.com/postern/postern/internal/store"
+)
+
+// minToken is the shortest token, in bytes, that is taken: 128 random bits in base64.
+const minToken = 22
+
+// PutToken makes token the one by which name is known as role; an earlier token of that name is no longer good. It is
+// for the process that runs the control plane, which has no caller. Only the token's hash is kept.
+func (p *Plane) PutToken(ctx context.Context, name string, role policy.Role, token string) error {
+	if name == "" || len(token) < minToken || role != policy.Operator && role != policy.Gateway {
+		return fmt.Errorf("a token needs a name, a role and at least %d bytes", minToken)
+	}
+	return p.st.Write(ctx, func(tx *store.Tx) error { return tx.PutToken(name, string(role), token) })
+}
+
+// Authenticate returns who a bearer token stands for.
+func (p *Plane) Authenticate(ctx context.Context, token string) (policy.Caller, error) {
+	var c policy.Caller
+	err := p.st.Read(ctx, func(tx *store.Tx) error {
+		name, role, err := tx.Token(token)
+		c = policy.Caller{Name: name, Role: policy.Role(role)}
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return policy.Caller{}, &link.Error{
+			Kind: link.Unauthenticated, Reason: "TOKEN_UNKNOWN", Message: "the token is missing or not known here",
+			Hint: "send the header Authorization: Bearer <token> with a token of this installation",
+		}
+	}
+	if err != nil {
+		return policy.Caller{}, fmt.Errorf("look up a token: %w", err)
+	}
+	return c, nil
+}
+
+// allowed refuses what the caller may not do to the object.
+func allowed(c policy.Caller, a policy.Action, of link.ObjectRef) error {
+	switch d := policy.May(c, a, of); {
+	case d.Allow:
+		return nil
+	case c.Role == policy.Anonymous:
+		return &link.Error{Kind: link.Unauthenticated, Reason: d.Rule, Message: d.Reason}
+	default:
+		return &link.Error{Kind: link.Denied, Reason: d.Rule, Message: d.Reason}
+	}
+}
+
+// read runs f over one state of the database when the caller may read the object.
+func (p *Plane) read(ctx context.Context, c policy.Caller, of link.ObjectRef, f func(*store.Tx) error) error {
+	if err := allowed(c, policy.Read, of); err != nil {
+		return err
+	}
+	return p.st.Read(ctx, f)
+}
+
+// change runs f in one transaction when the caller may change the object.
+func (p *Plane) change(ctx context.Context, c policy.Caller, of link.ObjectRef, f func(*change) error) error {
+	if err := allowed(c, policy.Change, of); err != nil {
+		return err
+	}
+	return p.st.Write(ctx, func(tx *store.Tx) error { return f(&change{tx, c}) })
+}
+
+// change is a transaction on behalf of a caller.
+type change struct {
+	*store.Tx
+	caller policy.Caller
+}
+
+// note writes a line of an object's history.
+func (ch *change) note(of link.ObjectRef, typ, reason, format string, args ...any) error {
+	return ch.AddEvent(link.Event{Object: of, Type: typ, Reason: reason, Message: fmt.Sprintf(format, args...), Actor: ch.caller.Name})
+}
+
+// The types of the events that this package writes.
+const (
+	eventCreated      = "CREATED"
+	eventChanged      = "CHANGED"
+	eventDeleted      = "DELETED"
+	eventConnected    = "CONNECTED"    // somebody asked for the connection
+	eventDisconnected = "DISCONNECTED" // somebody asked for its end
+	eventApproved     = "APPROVED"
+	eventRejected     = "REJECTED"
+)
+
+func clusterRef(id link.ID) link.ObjectRef {
+	return link.ObjectRef{Kind: link.ObjectCluster, ID: string(id)}
+}
+
+func connectionRef(cluster link.ID, endpoint link.EndpointID) link.ObjectRef {
+	return link.ObjectRef{Kind: link.ObjectConnection, ID: string(cluster) + "/" + string(endpoint)}
+}
+
+func regionKey(p link.Provider, name string) string { return string(p) + "/" + name }
+
+// missing turns the absence of a row into the answer that a caller gets.
+func missing(err error, reason, what, hint string) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return &link.Error{Kind: link.NotFound, Reason: reason, Message: "there is no " + what, Hint: hint}
+	}
+	return err
+}
+
+func invalid(field, reason, message, hint string) error {
+	return &link.Error{Kind: link.Invalid, Field: field, Reason: reason, Message: message, Hint: hint}
+}

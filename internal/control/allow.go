@@ -1,0 +1,91 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/policy"
+	"github.com/postern/postern/internal/store"
+)
+
+// liveFor is how long after its last word a gateway counts as live.
+const liveFor = 30 * time.Second
+
+// AllowList lists a part of a cluster's allow list.
+func (p *Plane) AllowList(ctx context.Context, c policy.Caller, clusterID link.ID, page Page) (out AllowListPage, err error) {
+	cut, err := page.cut("allowlist")
+	if err != nil {
+		return AllowListPage{}, err
+	}
+	return out, p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+		if _, err := cluster(tx, clusterID); err != nil {
+			return err
+		}
+		entries, seq, err := tx.AllowList(clusterID, cut)
+		if err != nil {
+			return err
+		}
+		propagating, err := tx.Propagating(liveFor)
+		out = AllowListPage{Entries: entries, Next: page.next("allowlist", seq), Propagating: propagating}
+		return err
+	})
+}
+
+// AddAllowEntry adds a range to a cluster's allow list; a range that is there takes the new entry's settings.
+func (p *Plane) AddAllowEntry(ctx context.Context, c policy.Caller, clusterID link.ID, e link.AllowEntry) (link.AllowEntry, error) {
+	return p.PutAllowEntry(ctx, c, clusterID, e)
+}
+
+// PutAllowEntry stores an entry in the place of the one of its range, if there is one.
+func (p *Plane) PutAllowEntry(ctx context.Context, c policy.Caller, clusterID link.ID, e link.AllowEntry) (link.AllowEntry, error) {
+	if err := checkPrefix(e.Prefix); err != nil {
+		return link.AllowEntry{}, err
+	}
+	if err := checkTitle("name", e.Name); err != nil {
+		return link.AllowEntry{}, err
+	}
+	err := p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+		if _, err := cluster(ch.Tx, clusterID); err != nil {
+			return err
+		}
+		old, err := ch.AllowEntry(clusterID, e.Prefix)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if err == nil && old == e {
+			return nil
+		}
+		return errors.Join(ch.PutAllowEntry(clusterID, e), ch.BumpRules(),
+			ch.note(clusterRef(clusterID), eventChanged, "ALLOWLIST", "%s is on the allow list: ui %t, sql %t", e.Prefix, e.UI, e.SQL))
+	})
+	return e, err
+}
+
+// RemoveAllowEntry takes a range off a cluster's allow list and returns its entry.
+func (p *Plane) RemoveAllowEntry(ctx context.Context, c policy.Caller, clusterID link.ID, prefix netip.Prefix) (out link.AllowEntry, err error) {
+	if err := checkPrefix(prefix); err != nil {
+		return link.AllowEntry{}, err
+	}
+	return out, p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+		if _, err := cluster(ch.Tx, clusterID); err != nil {
+			return err
+		}
+		if out, err = ch.AllowEntry(clusterID, prefix); err != nil {
+			return missing(err, "ALLOW_ENTRY_NOT_FOUND", "entry "+prefix.String()+" on the allow list", "list the allow list to see its ranges")
+		}
+		return errors.Join(ch.RemoveAllowEntry(clusterID, prefix), ch.BumpRules(),
+			ch.note(clusterRef(clusterID), eventChanged, "ALLOWLIST", "%s is no longer on the allow list", prefix))
+	})
+}
+
+// checkPrefix refuses what link.ParsePrefix would not have returned.
+func checkPrefix(p netip.Prefix) error {
+	if !p.IsValid() {
+		return invalid("cidr_ip", "MALFORMED_ADDRESS", "an allow-list entry needs an address range", "for example 203.0.113.0 with cidr_mask 24")
+	}
+	_, err := link.ParsePrefix(p.Addr().String(), p.Bits())
+	return err
+}

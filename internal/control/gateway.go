@@ -1,0 +1,168 @@
+package control
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/policy"
+	"github.com/postern/postern/internal/store"
+)
+
+var allGateways = link.ObjectRef{Kind: "gateway"}
+
+// Gateways lists the gateways that ever said hello.
+func (p *Plane) Gateways(ctx context.Context, c policy.Caller) (out []link.Gateway, err error) {
+	return out, p.read(ctx, c, allGateways, func(tx *store.Tx) error {
+		out, err = tx.Gateways()
+		return err
+	})
+}
+
+// ProofKeys lists the gateways whose proofs of path count for a cluster: all of them, since each serves every cluster.
+func (p *Plane) ProofKeys(ctx context.Context, c policy.Caller, clusterID link.ID) (out []link.Gateway, err error) {
+	return out, p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+		if _, err := cluster(tx, clusterID); err != nil {
+			return err
+		}
+		out, err = tx.Gateways()
+		return err
+	})
+}
+
+// Rules returns the rules once their revision is another than after. It blocks until then, or until ctx ends.
+func (p *Plane) Rules(ctx context.Context, c policy.Caller, after int64) (link.RuleSet, error) {
+	if err := allowed(c, policy.ReceiveRules, allGateways); err != nil {
+		return link.RuleSet{}, err
+	}
+	return p.st.WaitRules(ctx, after)
+}
+
+// mostGatewayID is the longest gateway id that is taken, in bytes.
+const mostGatewayID = 100
+
+func checkGatewayID(id string) error {
+	if id == "" || len(id) > mostGatewayID {
+		return invalid("gateway_id", "MALFORMED_GATEWAY_ID", "not a gateway id: "+link.Quote(id), "give 1 to 100 characters")
+	}
+	return checkTitle("gateway_id", id)
+}
+
+// gatewayChange runs f in one transaction on behalf of a gateway.
+func (p *Plane) gatewayChange(ctx context.Context, c policy.Caller, a policy.Action, id string, f func(*store.Tx) error) error {
+	if err := allowed(c, a, allGateways); err != nil {
+		return err
+	}
+	if err := checkGatewayID(id); err != nil {
+		return err
+	}
+	return p.st.Write(ctx, f)
+}
+
+// GatewayHello makes a gateway and the public key of its proofs known.
+func (p *Plane) GatewayHello(ctx context.Context, c policy.Caller, gatewayID string, proofKey []byte) error {
+	if len(proofKey) != ed25519.PublicKeySize {
+		return invalid("proof_key", "MALFORMED_PROOF_KEY", "the proof key is not an Ed25519 public key", "give its 32 bytes in base64url without padding")
+	}
+	return p.gatewayChange(ctx, c, policy.ReceiveRules, gatewayID, func(tx *store.Tx) error { return tx.PutGateway(gatewayID, proofKey) })
+}
+
+// Acknowledge notes the revision of the rules that a gateway decides by.
+func (p *Plane) Acknowledge(ctx context.Context, c policy.Caller, gatewayID string, revision int64) error {
+	return p.gatewayChange(ctx, c, policy.ReceiveRules, gatewayID, func(tx *store.Tx) error {
+		err := tx.AcknowledgeRules(gatewayID, revision)
+		return missing(err, "GATEWAY_NOT_FOUND", "gateway "+link.Quote(gatewayID), "open the rules stream first")
+	})
+}
+
+// Report stores a gateway's batch. A batch that was stored before changes nothing.
+func (p *Plane) Report(ctx context.Context, c policy.Caller, r link.GatewayReport) error {
+	if r.BatchID == "" || len(r.BatchID) > mostGatewayID {
+		return invalid("batch_id", "MALFORMED_BATCH_ID", "a report needs a batch id of 1 to 100 characters", "")
+	}
+	return p.gatewayChange(ctx, c, policy.ReportTraffic, r.GatewayID, func(tx *store.Tx) error {
+		if err := tx.SeeGateway(r.GatewayID); err != nil {
+			return err
+		}
+		fresh, err := tx.AddBatch(r.GatewayID, r.BatchID)
+		if err != nil || !fresh {
+			return err
+		}
+		for _, f := range r.Flows {
+			f.GatewayID = r.GatewayID
+			if err := tx.PutFlow(f); err != nil {
+				return err
+			}
+		}
+		for _, a := range r.Refused {
+			if a.Count <= 0 {
+				continue
+			}
+			if err := tx.CountRefused(a); err != nil {
+				return err
+			}
+		}
+		for _, h := range r.Backends {
+			if err := tx.PutBackendHealth(r.GatewayID, h); err != nil {
+				return err
+			}
+		}
+		return proveConnections(tx, r.Flows)
+	})
+}
+
+// proveConnections sets the conditions that only a flow can prove: that a connection is reachable, and that the private
+// name leads through it.
+func proveConnections(tx *store.Tx, flows []link.Flow) error {
+	type key struct {
+		cluster  link.ID
+		endpoint link.EndpointID
+	}
+	names := map[key][]string{}
+	for _, f := range flows {
+		if f.Listener == link.PrivateListener && f.EndpointID != "" && f.ClusterID != "" {
+			k := key{f.ClusterID, f.EndpointID}
+			names[k] = append(names[k], f.Name)
+		}
+	}
+	for k, asked := range names {
+		conn, err := tx.Connection(k.cluster, k.endpoint)
+		if errors.Is(err, store.ErrNotFound) || err == nil && conn.Want != link.WantConnected {
+			continue // it ended before the report of its last flow came
+		}
+		if err != nil {
+			return err
+		}
+		cl, err := tx.Cluster(k.cluster)
+		if err != nil {
+			return err
+		}
+		before := conn.Conditions
+		conn.Conditions = link.SetCondition(conn.Conditions, link.Condition{
+			Type: link.ConditionReachable, Status: link.True, Reason: link.ReasonFlowSeen, Message: "a flow came through this endpoint",
+		}, tx.Now())
+		if slices.ContainsFunc(asked, func(name string) bool { return isPrivateName(cl, name) }) {
+			conn.Conditions = link.SetCondition(conn.Conditions, link.Condition{
+				Type: link.ConditionDNSReady, Status: link.True, Reason: link.ReasonFlowSeen, Message: "a flow for the private name came through this endpoint",
+			}, tx.Now())
+		}
+		if slices.Equal(before, conn.Conditions) {
+			continue
+		}
+		if _, err := tx.SwapConnection(conn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isPrivateName tells whether name is one of the cluster's private names or the proof's sub-name of one.
+func isPrivateName(cl link.Cluster, name string) bool {
+	name = strings.TrimSuffix(strings.ToLower(name), ".")
+	return slices.ContainsFunc(cl.Regions, func(r link.ClusterRegion) bool {
+		return name == r.PrivateName || name == link.ProofLabel+"."+r.PrivateName
+	})
+}

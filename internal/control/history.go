@@ -1,0 +1,74 @@
+package control
+
+import (
+	"context"
+
+	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/policy"
+	"github.com/postern/postern/internal/store"
+)
+
+// RefusedAttempts lists a part of the flows that were refused on behalf of a cluster, and the token of the next part.
+func (p *Plane) RefusedAttempts(ctx context.Context, c policy.Caller, clusterID link.ID, page Page) (out []link.RefusedAttempt, next string, err error) {
+	cut, err := page.cut("refused")
+	if err != nil {
+		return nil, "", err
+	}
+	return out, next, p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+		if _, err := cluster(tx, clusterID); err != nil {
+			return err
+		}
+		var seq int64
+		out, seq, err = tx.RefusedAttempts(clusterID, cut)
+		next = page.next("refused", seq)
+		return err
+	})
+}
+
+// UnroutedAttempts lists a part of the flows that were refused because their name led to no cluster.
+func (p *Plane) UnroutedAttempts(ctx context.Context, c policy.Caller, page Page) (out []link.RefusedAttempt, next string, err error) {
+	cut, err := page.cut("unrouted")
+	if err != nil {
+		return nil, "", err
+	}
+	return out, next, p.read(ctx, c, link.ObjectRef{Kind: link.ObjectCluster}, func(tx *store.Tx) error {
+		var seq int64
+		out, seq, err = tx.RefusedAttempts("", cut)
+		next = page.next("unrouted", seq)
+		return err
+	})
+}
+
+// Flows lists a part of a cluster's flows, always the newest first, and the token of the next part.
+func (p *Plane) Flows(ctx context.Context, c policy.Caller, clusterID link.ID, page Page) (out []link.Flow, next string, err error) {
+	page.Descending = true
+	cut, err := page.cut("flows")
+	if err != nil {
+		return nil, "", err
+	}
+	return out, next, p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+		if _, err := cluster(tx, clusterID); err != nil {
+			return err
+		}
+		var seq int64
+		out, seq, err = tx.Flows(clusterID, cut)
+		next = page.next("flows", seq)
+		return err
+	})
+}
+
+// Events lists a part of an object's history, and the token of the next part. The history of an object outlives it; one
+// that never was has none.
+func (p *Plane) Events(ctx context.Context, c policy.Caller, ref link.ObjectRef, page Page) (out []link.Event, next string, err error) {
+	of := "events " + ref.Kind + " " + ref.ID
+	cut, err := page.cut(of)
+	if err != nil {
+		return nil, "", err
+	}
+	return out, next, p.read(ctx, c, ref, func(tx *store.Tx) error {
+		var seq int64
+		out, seq, err = tx.Events(ref, cut)
+		next = page.next(of, seq)
+		return err
+	})
+}

@@ -1,0 +1,129 @@
+package control
+
+import (
+	"context"
+	"errors"
+
+	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/policy"
+	"github.com/postern/postern/internal/store"
+)
+
+// TrustedOwners lists the accounts whose endpoints a cluster accepts.
+func (p *Plane) TrustedOwners(ctx context.Context, c policy.Caller, clusterID link.ID) (out []link.TrustedOwner, err error) {
+	return out, p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+		if _, err := cluster(tx, clusterID); err != nil {
+			return err
+		}
+		out, err = tx.TrustedOwners(clusterID)
+		return err
+	})
+}
+
+// TrustedOwner returns one of them.
+func (p *Plane) TrustedOwner(ctx context.Context, c policy.Caller, clusterID, ownerID link.ID) (out link.TrustedOwner, err error) {
+	return out, p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+		if _, err := cluster(tx, clusterID); err != nil {
+			return err
+		}
+		out, err = trustedOwner(tx, clusterID, ownerID)
+		return err
+	})
+}
+
+func trustedOwner(tx *store.Tx, clusterID, ownerID link.ID) (link.TrustedOwner, error) {
+	o, err := tx.TrustedOwner(clusterID, ownerID)
+	return o, missing(err, "TRUSTED_OWNER_NOT_FOUND", "trusted owner "+link.Quote(string(ownerID)), "list the cluster's trusted owners to see their ids")
+}
+
+// AddTrustedOwner trusts an account. Endpoints of it that were connected before are accepted by themselves. Trusting it
+// again returns the owner that there is.
+func (p *Plane) AddTrustedOwner(ctx context.Context, c policy.Caller, clusterID link.ID, typ link.OwnerType, externalID string) (out link.TrustedOwner, err error) {
+	return out, p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+		cl, err := cluster(ch.Tx, clusterID)
+		if err != nil {
+			return err
+		}
+		if typ != policy.OwnerTypeOf(cl.Provider) {
+			return invalid("type", "OWNER_TYPE_MISMATCH", "owners of type "+link.Quote(string(typ))+" cannot own endpoints at "+string(cl.Provider),
+				"give "+string(policy.OwnerTypeOf(cl.Provider)))
+		}
+		if externalID, err = link.ParseAccountID("external_owner_id", externalID); err != nil {
+			return err
+		}
+		var made bool
+		out, made, err = ch.AddTrustedOwner(clusterID, typ, externalID)
+		if err != nil || !made {
+			return err
+		}
+		if _, err := ch.trustChanged(clusterID, out); err != nil {
+			return err
+		}
+		return errors.Join(ch.noteOwner(out, eventCreated, "account %s is trusted"), ch.BumpRules())
+	})
+}
+
+// RemoveTrustedOwner ends the trust in an account and returns what it was. Endpoints of it that no other trusted owner
+// covers and no admin approved lose their way in at once.
+func (p *Plane) RemoveTrustedOwner(ctx context.Context, c policy.Caller, clusterID, ownerID link.ID) (out link.TrustedOwner, err error) {
+	return out, p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+		if _, err := cluster(ch.Tx, clusterID); err != nil {
+			return err
+		}
+		if out, err = trustedOwner(ch.Tx, clusterID, ownerID); err != nil {
+			return err
+		}
+		if err := ch.RemoveTrustedOwner(clusterID, ownerID); err != nil {
+			return err
+		}
+		covered, err := ch.trustChanged(clusterID, out)
+		if err != nil {
+			return err
+		}
+		left, err := ch.TrustedOwners(clusterID)
+		if err != nil {
+			return err
+		}
+		for _, conn := range covered {
+			if conn.Want != link.WantConnected || conn.Approved || policy.Trusts(left, conn.Provider, conn.OwnerID) {
+				continue
+			}
+			// Said before it is done: whoever finds the endpoint rejected later knows that it was us.
+			conn.Conditions = link.SetCondition(conn.Conditions, policy.NotTrusted(conn.OwnerID), ch.Now())
+			if _, err := ch.SwapConnection(conn); err != nil {
+				return err
+			}
+			if err := ch.note(connectionRef(clusterID, conn.EndpointID), "NOT_ACCEPTED", link.ReasonOwnerNotTrusted, "owner %s is no longer trusted", conn.OwnerID); err != nil {
+				return err
+			}
+		}
+		return errors.Join(ch.noteOwner(out, eventDeleted, "account %s is no longer trusted"), ch.BumpRules())
+	})
+}
+
+// trustChanged marks due what an owner's coming or going bears on, and returns those connections.
+func (ch *change) trustChanged(clusterID link.ID, o link.TrustedOwner) (covered []link.Connection, err error) {
+	conns, err := ch.Connections(clusterID)
+	if err != nil {
+		return nil, err
+	}
+	for _, conn := range conns {
+		if !policy.Trusts([]link.TrustedOwner{o}, conn.Provider, conn.OwnerID) {
+			continue
+		}
+		if err := ch.MarkEndpointDue(conn.Provider, conn.EndpointID); err != nil {
+			return nil, err
+		}
+		covered = append(covered, conn)
+	}
+	return covered, nil
+}
+
+// noteOwner writes the line into the histories of the owner and of its cluster. format takes the account's id.
+func (ch *change) noteOwner(o link.TrustedOwner, typ, format string) error {
+	ref := link.ObjectRef{Kind: link.ObjectTrustedOwner, ID: string(o.ClusterID) + "/" + string(o.ID)}
+	return errors.Join(
+		ch.note(ref, typ, "", format, o.ExternalOwnerID),
+		ch.note(clusterRef(o.ClusterID), eventChanged, "TRUSTED_OWNERS", format, o.ExternalOwnerID),
+	)
+}

@@ -1,0 +1,145 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/policy"
+	"github.com/postern/postern/internal/store"
+)
+
+// Regions lists the regions in which the vendor is reachable, with their services.
+func (p *Plane) Regions(ctx context.Context, c policy.Caller) (out []RegionView, err error) {
+	return out, p.read(ctx, c, link.ObjectRef{Kind: link.ObjectRegion}, func(tx *store.Tx) error {
+		regions, err := tx.Regions()
+		if err != nil {
+			return err
+		}
+		for _, r := range regions {
+			v := RegionView{Region: r}
+			switch s, err := tx.Service(r.Provider, r.Name); {
+			case err == nil:
+				v.Service = &s.Service
+			case !errors.Is(err, store.ErrNotFound):
+				return err
+			}
+			out = append(out, v)
+		}
+		return nil
+	})
+}
+
+// PutRegion describes a region, in the place of what was said of it before. A service that stands there is made to
+// match.
+func (p *Plane) PutRegion(ctx context.Context, c policy.Caller, r link.Region) (out link.Region, err error) {
+	if len(r.Ports) == 0 {
+		r.Ports = []uint16{443}
+	}
+	if err := checkRegion(r); err != nil {
+		return link.Region{}, err
+	}
+	ref := link.ObjectRef{Kind: link.ObjectRegion, ID: regionKey(r.Provider, r.Name)}
+	return out, p.change(ctx, c, ref, func(ch *change) error {
+		old, err := ch.Region(r.Provider, r.Name)
+		known := err == nil
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if known && old.VPCID == r.VPCID && slices.Equal(old.SubnetIDs, r.SubnetIDs) && slices.Equal(old.Targets, r.Targets) && slices.Equal(old.Ports, r.Ports) {
+			out = old
+			return nil
+		}
+		if out, err = ch.PutRegion(r); err != nil {
+			return err
+		}
+		if !known {
+			return ch.note(ref, eventCreated, "", "region %s of %s was added", r.Name, r.Provider)
+		}
+		if _, err := ch.Service(r.Provider, r.Name); err == nil {
+			err = ch.MarkServiceDue(r.Provider, r.Name)
+			if err != nil {
+				return err
+			}
+		} else if !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		return ch.note(ref, eventChanged, "", "region %s of %s was changed", r.Name, r.Provider)
+	})
+}
+
+func checkRegion(r link.Region) error {
+	if err := checkProvider("cloud_provider", r.Provider); err != nil {
+		return err
+	}
+	if err := checkLabel("name", r.Name); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(r.VPCID, "vpc-") || len(r.VPCID) > 64 {
+		return invalid("vpc_id", "MALFORMED_VPC_ID", "not a VPC id: "+link.Quote(r.VPCID), "a VPC id looks like vpc-0a1b2c3d4e5f60718")
+	}
+	if len(r.SubnetIDs) == 0 {
+		return invalid("subnet_ids", "SUBNETS_REQUIRED", "a region needs a subnet for its load balancer", "give one subnet per zone")
+	}
+	for i, s := range r.SubnetIDs {
+		field := fmt.Sprintf("subnet_ids[%d]", i)
+		if !strings.HasPrefix(s, "subnet-") || len(s) > 64 {
+			return invalid(field, "MALFORMED_SUBNET_ID", "not a subnet id: "+link.Quote(s), "a subnet id looks like subnet-0a1b2c3d4e5f60718")
+		}
+		if slices.Contains(r.SubnetIDs[:i], s) {
+			return invalid(field, "DUPLICATE", s+" is given twice", "")
+		}
+	}
+	if len(r.Targets) == 0 {
+		return invalid("targets", "TARGETS_REQUIRED", "a region needs the address of a gateway", "give address:port of each gateway's private listener")
+	}
+	for i, t := range r.Targets {
+		field := fmt.Sprintf("targets[%d]", i)
+		if !t.IsValid() || t.Port() == 0 || t.Addr().IsUnspecified() {
+			return invalid(field, "MALFORMED_TARGET", "not an address and port that can be reached: "+t.String(), "for example 10.0.1.20:7443")
+		}
+		if slices.Contains(r.Targets[:i], t) {
+			return invalid(field, "DUPLICATE", t.String()+" is given twice", "")
+		}
+	}
+	for i, port := range r.Ports {
+		field := fmt.Sprintf("ports[%d]", i)
+		if port == 0 {
+			return invalid(field, "MALFORMED_PORT", "0 is not a port", "give 1 to 65535")
+		}
+		if slices.Contains(r.Ports[:i], port) {
+			return invalid(field, "DUPLICATE", fmt.Sprintf("port %d is given twice", port), "")
+		}
+	}
+	return nil
+}
+
+func checkProvider(field string, p link.Provider) error {
+	if p != link.AWS {
+		return invalid(field, "PROVIDER_NOT_SUPPORTED", "provider "+link.Quote(string(p))+" is not supported", "AWS is")
+	}
+	return nil
+}
+
+// mostLabel is the longest DNS label that is taken, in bytes. DNS allows 63; the rest is kept for what is put in front.
+const mostLabel = 40
+
+// checkLabel refuses what cannot be one label of a host name (RFC 1123, section 2.1), in lower case.
+func checkLabel(field, s string) error {
+	ok := s != "" && s[0] != '-' && s[len(s)-1] != '-'
+	for i := 0; ok && i < len(s); i++ {
+		ch := s[i]
+		ok = ch >= 'a' && ch <= 'z' || ch >= '0' && ch <= '9' || ch == '-'
+	}
+	switch {
+	case !ok:
+		return invalid(field, "MALFORMED_NAME", field+" is not a DNS label: "+link.Quote(s),
+			"use lower-case letters, digits and hyphens, with a letter or digit at both ends")
+	case len(s) > mostLabel:
+		return invalid(field, "NAME_TOO_LONG", field+" is too long: "+link.Quote(s), fmt.Sprintf("give at most %d characters", mostLabel))
+	}
+	return nil
+}
