@@ -122,3 +122,33 @@ func TestNameserverSurvivesGarbage(t *testing.T) {
 		t.Errorf("%v", m)
 	}
 }
+
+// Whatever is asked, the answer is one that can be sent.
+func FuzzReply(f *testing.F) {
+	for _, q := range []*dns.Msg{question("www.test", dns.TypeA), question("*.test", dns.TypeANY), {}} {
+		if b, err := q.Pack(); err == nil {
+			f.Add(b)
+		}
+	}
+	h, err := newHosts([]InternetHost{{Name: "*.test"}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	s := &State{}
+	s.makeTables()
+	s.HostedZones["Z"] = hostedTestZone("Z", "acme.test.", false, "", "*.acme.test. CNAME a.b.acme.test.", "x.a.b.acme.test. A 192.0.2.1")
+	v := newView(s, Internet, h)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		q := new(dns.Msg)
+		if q.Unpack(b) != nil {
+			return
+		}
+		m := reply(q, v.resolve, true)
+		if m.Id != q.Id || !m.Response {
+			t.Errorf("answer %v to %v", m, q)
+		}
+		if _, err := m.Pack(); err != nil {
+			t.Errorf("%v: %v", m, err)
+		}
+	})
+}

@@ -103,8 +103,8 @@ func (n *network) close() error {
 	for _, ns := range nameservers {
 		ns.close()
 	}
+	n.wg.Wait() // follow starts checks, so it ends before them
 	n.checks.close()
-	n.wg.Wait()
 	return nil
 }
 

@@ -1,12 +1,14 @@
 package fabric
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
 	"sync"
@@ -294,8 +296,29 @@ func TestIdleSplicedFlow(t *testing.T) {
 	}
 }
 
+// A CONNECT client that sends before it has its answer, and then finishes sending, loses nothing.
+func TestConnectClientSpeaksFirst(t *testing.T) {
+	w := newWorld(t, nil).build(startTarget(t, echo))
+	c, err := net.Dial("tcp", w.f.HTTPProxyAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, connectHead(w.name()+":443", w.customer.VPCID)+"early ")
+	r := bufio.NewReader(c)
+	resp, err := http.ReadResponse(r, &http.Request{Method: http.MethodConnect})
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%v, %v", resp, err)
+	}
+	_, _ = io.WriteString(c, "late")
+	_ = c.(*net.TCPConn).CloseWrite()
+	if got, err := io.ReadAll(r); string(got) != "early late" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // dialSOCKS goes through the SOCKS vantage point with a client of the test's own.
-func dialSOCKS(t *testing.T, proxy, user, host string, port uint16) *net.TCPConn {
+func dialSOCKS(t testing.TB, proxy, user, host string, port uint16) *net.TCPConn {
 	t.Helper()
 	conn, code := trySOCKS(t, proxy, user, host, port)
 	if code != socksSucceeded {
@@ -304,7 +327,7 @@ func dialSOCKS(t *testing.T, proxy, user, host string, port uint16) *net.TCPConn
 	return conn
 }
 
-func trySOCKS(t *testing.T, proxy, user, host string, port uint16) (*net.TCPConn, byte) {
+func trySOCKS(t testing.TB, proxy, user, host string, port uint16) (*net.TCPConn, byte) {
 	t.Helper()
 	c, err := net.Dial("tcp", proxy)
 	if err != nil {
@@ -321,38 +344,6 @@ func trySOCKS(t *testing.T, proxy, user, host string, port uint16) (*net.TCPConn
 		t.Fatal(err)
 	}
 	return c.(*net.TCPConn), reply[1]
-}
-
-// A client that gives up while its dial holds frees it at once.
-func TestSOCKSClientHangsUp(t *testing.T) {
-	w := newWorld(t, nil).build(startTarget(t, echo))
-	w.change(func(s *State) { s.Endpoints[w.endpoint].State = EndpointPendingAcceptance })
-	held := make(chan struct{})
-	freed := make(chan error, 1)
-	dial := w.f.network.socks.dial
-	w.f.network.socks.dial = func(ctx context.Context, p passage) (*flow, error) {
-		close(held)
-		fl, err := dial(ctx, p)
-		freed <- err
-		return fl, err
-	}
-	c, err := net.Dial("tcp", w.f.SOCKSAddr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := w.name()
-	_, _ = io.WriteString(c, socksGreeting(w.customer.VPCID, "x"))
-	_, _ = c.Write(append(append([]byte{5, 1, 0, 3, byte(len(name))}, name...), 1, 187))
-	<-held
-	c.Close()
-	select {
-	case err := <-freed:
-		if !errors.Is(err, context.Canceled) {
-			t.Errorf("err %v", err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Error("the dial still holds")
-	}
 }
 
 // Close ends what runs: listeners, name servers, health checks, flows in both forms, dials that hold.

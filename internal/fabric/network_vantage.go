@@ -121,6 +121,7 @@ func (p *proxy) carry(client *net.TCPConn) {
 	req, err := p.proto.read(client, p.admit)
 	if err != nil {
 		p.log.Debug("a proxy client was turned away", "client", client.RemoteAddr(), "err", err)
+		p.seeOff(client)
 		return
 	}
 	_ = client.SetDeadline(time.Time{})
@@ -136,6 +137,7 @@ func (p *proxy) carry(client *net.TCPConn) {
 		p.log.Debug("a dial from a vantage point failed", "from", req.from, "host", req.host, "port", req.port, "err", err)
 		if !gone {
 			_ = p.proto.answer(client, err)
+			p.seeOff(client)
 		}
 		return
 	}
@@ -147,6 +149,14 @@ func (p *proxy) carry(client *net.TCPConn) {
 		return
 	}
 	fl.splice(client, req.sent)
+}
+
+// seeOff ends a client's connection so that it reads what it was told: closing while bytes of its are unread would
+// reset the connection and take the answer away.
+func (p *proxy) seeOff(client *net.TCPConn) {
+	_ = client.CloseWrite()
+	_ = client.SetReadDeadline(time.Now().Add(time.Second))
+	_, _ = io.CopyN(io.Discard, client, 64<<10)
 }
 
 // watchHangup calls gone when the peer of c closes its side, and looks without taking any byte. Calling the function

@@ -16,7 +16,7 @@ import (
 // world is a fabric with a vendor that publishes a service in two zones and a customer that has an endpoint to it in
 // the same zones. It is built by transitions of the state, without the API.
 type world struct {
-	t                *testing.T
+	t                testing.TB
 	f                *Fabric
 	vendor, customer Network
 	lb, tg, listener string // ARNs
@@ -31,7 +31,7 @@ const (
 )
 
 // newWorld starts one. configure may change the fabric's configuration first.
-func newWorld(t *testing.T, configure func(*Config)) *world {
+func newWorld(t testing.TB, configure func(*Config)) *world {
 	t.Helper()
 	cfg := Config{
 		Accounts: []Account{
@@ -168,7 +168,7 @@ func await(t *testing.T, what string, done func() bool) {
 
 // startTarget listens on loopback and serves each connection that carries a client with handle; health checks (LOCAL) are
 // answered by closing. It returns the target that it is.
-func startTarget(t *testing.T, handle func(h *proxyproto.Header, c *net.TCPConn, r io.Reader)) Target {
+func startTarget(t testing.TB, handle func(h *proxyproto.Header, c *net.TCPConn, r io.Reader)) Target {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
