@@ -1,0 +1,148 @@
+package cloudtest
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/postern/postern/internal/cloud"
+	"github.com/postern/postern/internal/link"
+)
+
+func (h Harness) endpoints(t *testing.T) {
+	t.Run("none", func(t *testing.T) {
+		b := h.open(t)
+		svc := b.ensure(t, b.Spec)
+		eps, err := b.Endpoints(t.Context(), svc.ServiceID)
+		if err != nil || len(eps) != 0 {
+			t.Errorf("got %v and error %v, want none of either", eps, err)
+		}
+	})
+
+	t.Run("life", func(t *testing.T) {
+		b := h.open(t)
+		svc := b.ensure(t, b.Spec)
+		id := b.Connect(t, svc.Name)
+		b.becomes(t, svc, id, link.PendingAcceptance)
+
+		eps, err := b.Endpoints(t.Context(), svc.ServiceID)
+		if err != nil || len(eps) != 1 {
+			t.Fatalf("got %v and error %v, want one endpoint", eps, err)
+		}
+		if e := eps[0]; e.OwnerID != b.Customer || e.ServiceID != svc.ServiceID || e.ID != id || e.Provider == "" ||
+			e.Region == "" || e.SeenAt.IsZero() {
+			t.Errorf("incomplete: %+v", e)
+		}
+
+		do(t, "accept", b.Accept(t.Context(), svc.ServiceID, id))
+		b.becomes(t, svc, id, link.Pending, link.Available)
+		do(t, "accept what is being accepted", b.Accept(t.Context(), svc.ServiceID, id))
+		b.becomes(t, svc, id, link.Available)
+		do(t, "accept what is accepted", b.Accept(t.Context(), svc.ServiceID, id))
+		do(t, "reject what is accepted", b.Reject(t.Context(), svc.ServiceID, id))
+		b.becomes(t, svc, id, link.Rejected)
+		do(t, "reject what is rejected", b.Reject(t.Context(), svc.ServiceID, id))
+		do(t, "accept what was rejected", b.Accept(t.Context(), svc.ServiceID, id))
+		b.becomes(t, svc, id, link.Available)
+
+		b.Disconnect(t, id)
+		b.becomes(t, svc, id, link.Deleting, link.Deleted, "")
+	})
+
+	t.Run("rejected at once", func(t *testing.T) {
+		b := h.open(t)
+		svc := b.ensure(t, b.Spec)
+		id := b.Connect(t, svc.Name)
+		do(t, "reject", b.Reject(t.Context(), svc.ServiceID, id))
+		b.becomes(t, svc, id, link.Rejected)
+	})
+
+	t.Run("all pages", func(t *testing.T) {
+		b := h.open(t)
+		svc := b.ensure(t, b.Spec)
+		want := make(map[link.EndpointID]bool)
+		for range 2*h.PageSize + 1 {
+			want[b.Connect(t, svc.Name)] = true
+		}
+		eps, err := b.Endpoints(t.Context(), svc.ServiceID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range eps {
+			if !want[e.ID] {
+				t.Errorf("%s was listed twice or is nobody's", e.ID)
+			}
+			delete(want, e.ID)
+		}
+		if len(want) > 0 {
+			t.Errorf("%d of %d endpoints were not listed", len(want), 2*h.PageSize+1)
+		}
+	})
+
+	t.Run("unknown", func(t *testing.T) {
+		b := h.open(t)
+		svc := b.ensure(t, b.Spec)
+		id := b.Connect(t, svc.Name)
+		const unknown = link.EndpointID("vpce-00000000000000000")
+		for name, err := range map[string]error{
+			"accept": b.Accept(t.Context(), svc.ServiceID, unknown),
+			"reject": b.Reject(t.Context(), svc.ServiceID, unknown),
+		} {
+			if !errors.Is(err, cloud.ErrNotFound) {
+				t.Errorf("%s of an unknown endpoint: got %v, want ErrNotFound", name, err)
+			}
+		}
+		if got := b.state(t, svc, id); got != link.PendingAcceptance {
+			t.Errorf("the endpoint beside it became %s", got)
+		}
+	})
+
+	t.Run("unsuccessful", func(t *testing.T) {
+		if h.Unsuccessful == nil {
+			t.Skip("this provider's answers hide no failures")
+		}
+		b := h.open(t)
+		svc := b.ensure(t, b.Spec)
+		id := b.Connect(t, svc.Name)
+		b.wire.AnswerAll(h.Unsuccessful)
+		for name, err := range map[string]error{
+			"accept": b.Accept(t.Context(), svc.ServiceID, id),
+			"reject": b.Reject(t.Context(), svc.ServiceID, id),
+		} {
+			refused, ok := errors.AsType[*cloud.Refusal](err)
+			if !ok || refused.Reason == "" || refused.Code == "" {
+				t.Errorf("%s: got %v, want a *cloud.Refusal with reason and code", name, err)
+			}
+		}
+	})
+
+	t.Run("a service in use is not deleted", func(t *testing.T) {
+		b := h.open(t)
+		svc := b.ensure(t, b.Spec)
+		id := b.Connect(t, svc.Name)
+		do(t, "accept", b.Accept(t.Context(), svc.ServiceID, id))
+		b.becomes(t, svc, id, link.Available)
+		refused, ok := errors.AsType[*cloud.Refusal](b.DeleteService(t.Context(), b.Spec.Key))
+		if !ok || refused.Reason != "ENDPOINTS_ATTACHED" {
+			t.Errorf("got %v, want a refusal with reason ENDPOINTS_ATTACHED", refused)
+		}
+		if got, err := b.Service(t.Context(), b.Spec.Key); err != nil || got.State != link.ServiceAvailable {
+			t.Errorf("after the refusal: %v, error %v", got.State, err)
+		}
+		b.Disconnect(t, id)
+		b.until(t, "the endpoint is gone and the service is deleted", func(ctx context.Context) (bool, error) {
+			err := b.DeleteService(ctx, b.Spec.Key)
+			if refused, ok := errors.AsType[*cloud.Refusal](err); ok && refused.Reason == "ENDPOINTS_ATTACHED" {
+				return false, nil
+			}
+			return err == nil, err
+		})
+	})
+}
+
+func do(t *testing.T, what string, err error) {
+	t.Helper()
+	if err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
+}
