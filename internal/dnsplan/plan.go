@@ -210,9 +210,7 @@ func hostname(s string) bool {
 
 // made reports whether s is not empty and consists of characters of alphabet.
 func made(s, alphabet string) bool {
-	return s != "" && strings.Trim(s, alphabet) == "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return !strings.ContainsRune(alphabet, r)
-	})
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune(alphabet, r) })
 }
 
 // needTarget is the error of the forms that cannot refer to an endpoint that is still to be made.
