@@ -90,8 +90,23 @@ func history[I any](s *server, path, noun string, ref func(context.Context, poli
 				return api.EventList{}, err
 			}
 			list, next, err := s.plane.Events(ctx, c, object, page.page())
+			if err == nil && len(list) == 0 && page.Page == "" {
+				err = neverWas(object)
+			}
 			return api.EventList{Events: each(list, wireEvent), Pagination: api.Pagination{NextPage: next}}, err
 		})
+}
+
+// neverWas is the answer for an object without history: each begins with its creation, and outlives the object.
+func neverWas(object link.ObjectRef) error {
+	field := map[string]string{
+		link.ObjectProject: "project_id", link.ObjectRegion: "region", link.ObjectCluster: "cluster_id",
+		link.ObjectService: "region", link.ObjectConnection: "endpoint_id", link.ObjectTrustedOwner: "owner_id",
+	}[object.Kind]
+	return &link.Error{
+		Kind: link.NotFound, Reason: "OBJECT_NOT_FOUND", Field: field,
+		Message: "there is no such " + object.Kind + ", and there never was", Hint: "list the objects of its kind",
+	}
 }
 
 func (s *server) clusterOf(ctx context.Context, c policy.Caller, p ClusterPath) (link.Cluster, error) {
