@@ -20,7 +20,7 @@ func (p *Plane) AllowList(ctx context.Context, c policy.Caller, clusterID link.I
 	if err != nil {
 		return AllowListPage{}, err
 	}
-	return out, p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+	err = p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
 		if _, err := cluster(tx, clusterID); err != nil {
 			return err
 		}
@@ -32,6 +32,7 @@ func (p *Plane) AllowList(ctx context.Context, c policy.Caller, clusterID link.I
 		out = AllowListPage{Entries: entries, Next: page.next("allowlist", seq), Propagating: propagating}
 		return err
 	})
+	return out, err
 }
 
 // AddAllowEntry adds a range to a cluster's allow list; a range that is there takes the new entry's settings.
@@ -69,7 +70,7 @@ func (p *Plane) RemoveAllowEntry(ctx context.Context, c policy.Caller, clusterID
 	if err := checkPrefix(prefix); err != nil {
 		return link.AllowEntry{}, err
 	}
-	return out, p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+	err = p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
 		if _, err := cluster(ch.Tx, clusterID); err != nil {
 			return err
 		}
@@ -79,6 +80,7 @@ func (p *Plane) RemoveAllowEntry(ctx context.Context, c policy.Caller, clusterID
 		return errors.Join(ch.RemoveAllowEntry(clusterID, prefix), ch.BumpRules(),
 			ch.note(clusterRef(clusterID), eventChanged, "ALLOWLIST", "%s is no longer on the allow list", prefix))
 	})
+	return out, err
 }
 
 // checkPrefix refuses what link.ParsePrefix would not have returned.

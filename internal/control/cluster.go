@@ -21,20 +21,22 @@ func (p *Plane) Clusters(ctx context.Context, c policy.Caller, page Page) (out [
 	if err != nil {
 		return nil, "", err
 	}
-	return out, next, p.read(ctx, c, link.ObjectRef{Kind: link.ObjectCluster}, func(tx *store.Tx) error {
+	err = p.read(ctx, c, link.ObjectRef{Kind: link.ObjectCluster}, func(tx *store.Tx) error {
 		var seq int64
 		out, seq, err = tx.Clusters(cut)
 		next = page.next("clusters", seq)
 		return err
 	})
+	return out, next, err
 }
 
 // Cluster returns one cluster.
 func (p *Plane) Cluster(ctx context.Context, c policy.Caller, id link.ID) (out link.Cluster, err error) {
-	return out, p.read(ctx, c, clusterRef(id), func(tx *store.Tx) error {
+	err = p.read(ctx, c, clusterRef(id), func(tx *store.Tx) error {
 		out, err = cluster(tx, id)
 		return err
 	})
+	return out, err
 }
 
 func cluster(tx *store.Tx, id link.ID) (link.Cluster, error) {
@@ -51,7 +53,7 @@ func (p *Plane) CreateCluster(ctx context.Context, c policy.Caller, r ClusterReq
 	if err := checkCluster(r); err != nil {
 		return link.Cluster{}, err
 	}
-	return out, p.change(ctx, c, link.ObjectRef{Kind: link.ObjectCluster}, func(ch *change) error {
+	err = p.change(ctx, c, link.ObjectRef{Kind: link.ObjectCluster}, func(ch *change) error {
 		if _, err := ch.Project(r.ProjectID); err != nil {
 			if errors.Is(err, store.ErrNotFound) {
 				return invalid("project_id", "PROJECT_NOT_FOUND", "there is no project "+link.Quote(string(r.ProjectID)), "create it first, or list the projects to see their ids")
@@ -96,6 +98,7 @@ func (p *Plane) CreateCluster(ctx context.Context, c policy.Caller, r ClusterReq
 		}
 		return errors.Join(ch.BumpRules(), ch.note(clusterRef(out.ID), eventCreated, "", "cluster %s was created in %s", r.Name, strings.Join(r.Regions, ", ")))
 	})
+	return out, err
 }
 
 func checkCluster(r ClusterRequest) error {
@@ -188,7 +191,7 @@ func (p *Plane) UpdateCluster(ctx context.Context, c policy.Caller, id link.ID, 
 			return link.Cluster{}, err
 		}
 	}
-	return out, p.change(ctx, c, clusterRef(id), func(ch *change) error {
+	err = p.change(ctx, c, clusterRef(id), func(ch *change) error {
 		if out, err = cluster(ch.Tx, id); err != nil {
 			return err
 		}
@@ -201,6 +204,7 @@ func (p *Plane) UpdateCluster(ctx context.Context, c policy.Caller, id link.ID, 
 		}
 		return errors.Join(ch.BumpRules(), ch.note(clusterRef(id), eventChanged, "BACKENDS", "the backends are now %s", strings.Join(out.Backends, ", ")))
 	})
+	return out, err
 }
 
 // SetPublicAccess opens, watches or closes a cluster's public door.
@@ -208,7 +212,7 @@ func (p *Plane) SetPublicAccess(ctx context.Context, c policy.Caller, id link.ID
 	if err := checkPublicAccess(a); err != nil {
 		return link.Cluster{}, err
 	}
-	return out, p.change(ctx, c, clusterRef(id), func(ch *change) error {
+	err = p.change(ctx, c, clusterRef(id), func(ch *change) error {
 		if out, err = cluster(ch.Tx, id); err != nil || out.PublicAccess == a {
 			return err
 		}
@@ -219,6 +223,7 @@ func (p *Plane) SetPublicAccess(ctx context.Context, c policy.Caller, id link.ID
 		}
 		return errors.Join(ch.BumpRules(), ch.note(clusterRef(id), eventChanged, "PUBLIC_ACCESS", "public access went from %s to %s", before, a))
 	})
+	return out, err
 }
 
 // DeleteCluster removes a cluster with its allow list and trusted owners. While it has connections it is refused: whoever

@@ -13,7 +13,7 @@ import (
 
 // Connections lists a cluster's private endpoint connections, without those that are over.
 func (p *Plane) Connections(ctx context.Context, c policy.Caller, clusterID link.ID) (out []link.Connection, err error) {
-	return out, p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+	err = p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
 		cl, err := cluster(tx, clusterID)
 		if err != nil {
 			return err
@@ -27,11 +27,12 @@ func (p *Plane) Connections(ctx context.Context, c policy.Caller, clusterID link
 		}
 		return err
 	})
+	return out, err
 }
 
 // Connection returns one connection. One that was deleted is still told, in state DELETED and wanted GONE.
 func (p *Plane) Connection(ctx context.Context, c policy.Caller, clusterID link.ID, endpointID string) (out link.Connection, err error) {
-	return out, p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+	err = p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
 		cl, id, err := clusterAndEndpoint(tx, clusterID, endpointID)
 		if err != nil {
 			return err
@@ -39,6 +40,7 @@ func (p *Plane) Connection(ctx context.Context, c policy.Caller, clusterID link.
 		out, err = connection(tx, cl, id)
 		return err
 	})
+	return out, err
 }
 
 // connection reads a connection as callers see it.
@@ -120,7 +122,7 @@ func (p *Plane) Disconnect(ctx context.Context, c policy.Caller, clusterID link.
 func (p *Plane) want(ctx context.Context, c policy.Caller, clusterID link.ID, endpointID string,
 	edit func(ch *change, conn link.Connection, known bool) (link.Connection, bool, error),
 ) (out link.Connection, err error) {
-	return out, p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+	err = p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
 		cl, id, err := clusterAndEndpoint(ch.Tx, clusterID, endpointID)
 		if err != nil {
 			return err
@@ -131,6 +133,7 @@ func (p *Plane) want(ctx context.Context, c policy.Caller, clusterID link.ID, en
 		out, err = connection(ch.Tx, cl, id)
 		return err
 	})
+	return out, err
 }
 
 func (ch *change) want(cl link.Cluster, id link.EndpointID, edit func(*change, link.Connection, bool) (link.Connection, bool, error)) error {

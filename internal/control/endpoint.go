@@ -12,13 +12,14 @@ import (
 // CloudEndpoints lists the endpoints as the cloud shows them that have a connection with the cluster or belong to an
 // account that it trusts.
 func (p *Plane) CloudEndpoints(ctx context.Context, c policy.Caller, clusterID link.ID) (out []link.Endpoint, err error) {
-	return out, p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+	err = p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
 		if _, err := cluster(tx, clusterID); err != nil {
 			return err
 		}
 		out, err = tx.ClusterEndpoints(clusterID)
 		return err
 	})
+	return out, err
 }
 
 // SetEndpointState accepts (AVAILABLE) or rejects (REJECTED) an endpoint for a cluster by an admin's own decision,
@@ -27,7 +28,7 @@ func (p *Plane) SetEndpointState(ctx context.Context, c policy.Caller, clusterID
 	if want != link.Available && want != link.Rejected {
 		return link.Endpoint{}, invalid("status", "MALFORMED_STATUS", "an endpoint cannot be set to "+link.Quote(string(want)), "give AVAILABLE or REJECTED")
 	}
-	return before, p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+	err = p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
 		cl, id, err := clusterAndEndpoint(ch.Tx, clusterID, endpointID)
 		if err != nil {
 			return err
@@ -58,6 +59,7 @@ func (p *Plane) SetEndpointState(ctx context.Context, c policy.Caller, clusterID
 			return conn, true, ch.note(ref, eventApproved, link.ReasonApproved, "an admin approved %s of account %s", id, before.OwnerID)
 		})
 	})
+	return before, err
 }
 
 // observed returns an endpoint as last seen, or what its connection knows of it when it is seen no more.

@@ -16,21 +16,23 @@ var allGateways = link.ObjectRef{Kind: "gateway"}
 
 // Gateways lists the gateways that ever said hello.
 func (p *Plane) Gateways(ctx context.Context, c policy.Caller) (out []link.Gateway, err error) {
-	return out, p.read(ctx, c, allGateways, func(tx *store.Tx) error {
+	err = p.read(ctx, c, allGateways, func(tx *store.Tx) error {
 		out, err = tx.Gateways()
 		return err
 	})
+	return out, err
 }
 
 // ProofKeys lists the gateways whose proofs of path count for a cluster: all of them, since each serves every cluster.
 func (p *Plane) ProofKeys(ctx context.Context, c policy.Caller, clusterID link.ID) (out []link.Gateway, err error) {
-	return out, p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+	err = p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
 		if _, err := cluster(tx, clusterID); err != nil {
 			return err
 		}
 		out, err = tx.Gateways()
 		return err
 	})
+	return out, err
 }
 
 // Rules returns the rules once their revision is another than after. It blocks until then, or until ctx ends.

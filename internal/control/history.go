@@ -14,7 +14,7 @@ func (p *Plane) RefusedAttempts(ctx context.Context, c policy.Caller, clusterID 
 	if err != nil {
 		return nil, "", err
 	}
-	return out, next, p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+	err = p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
 		if _, err := cluster(tx, clusterID); err != nil {
 			return err
 		}
@@ -23,6 +23,7 @@ func (p *Plane) RefusedAttempts(ctx context.Context, c policy.Caller, clusterID 
 		next = page.next("refused", seq)
 		return err
 	})
+	return out, next, err
 }
 
 // UnroutedAttempts lists a part of the flows that were refused because their name led to no cluster.
@@ -31,12 +32,13 @@ func (p *Plane) UnroutedAttempts(ctx context.Context, c policy.Caller, page Page
 	if err != nil {
 		return nil, "", err
 	}
-	return out, next, p.read(ctx, c, link.ObjectRef{Kind: link.ObjectCluster}, func(tx *store.Tx) error {
+	err = p.read(ctx, c, link.ObjectRef{Kind: link.ObjectCluster}, func(tx *store.Tx) error {
 		var seq int64
 		out, seq, err = tx.RefusedAttempts("", cut)
 		next = page.next("unrouted", seq)
 		return err
 	})
+	return out, next, err
 }
 
 // Flows lists a part of a cluster's flows, always the newest first, and the token of the next part.
@@ -46,7 +48,7 @@ func (p *Plane) Flows(ctx context.Context, c policy.Caller, clusterID link.ID, p
 	if err != nil {
 		return nil, "", err
 	}
-	return out, next, p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+	err = p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
 		if _, err := cluster(tx, clusterID); err != nil {
 			return err
 		}
@@ -55,6 +57,7 @@ func (p *Plane) Flows(ctx context.Context, c policy.Caller, clusterID link.ID, p
 		next = page.next("flows", seq)
 		return err
 	})
+	return out, next, err
 }
 
 // Events lists a part of an object's history, and the token of the next part. The history of an object outlives it; one
@@ -65,10 +68,11 @@ func (p *Plane) Events(ctx context.Context, c policy.Caller, ref link.ObjectRef,
 	if err != nil {
 		return nil, "", err
 	}
-	return out, next, p.read(ctx, c, ref, func(tx *store.Tx) error {
+	err = p.read(ctx, c, ref, func(tx *store.Tx) error {
 		var seq int64
 		out, seq, err = tx.Events(ref, cut)
 		next = page.next(of, seq)
 		return err
 	})
+	return out, next, err
 }

@@ -11,24 +11,26 @@ import (
 
 // TrustedOwners lists the accounts whose endpoints a cluster accepts.
 func (p *Plane) TrustedOwners(ctx context.Context, c policy.Caller, clusterID link.ID) (out []link.TrustedOwner, err error) {
-	return out, p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+	err = p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
 		if _, err := cluster(tx, clusterID); err != nil {
 			return err
 		}
 		out, err = tx.TrustedOwners(clusterID)
 		return err
 	})
+	return out, err
 }
 
 // TrustedOwner returns one of them.
 func (p *Plane) TrustedOwner(ctx context.Context, c policy.Caller, clusterID, ownerID link.ID) (out link.TrustedOwner, err error) {
-	return out, p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+	err = p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
 		if _, err := cluster(tx, clusterID); err != nil {
 			return err
 		}
 		out, err = trustedOwner(tx, clusterID, ownerID)
 		return err
 	})
+	return out, err
 }
 
 func trustedOwner(tx *store.Tx, clusterID, ownerID link.ID) (link.TrustedOwner, error) {
@@ -39,7 +41,7 @@ func trustedOwner(tx *store.Tx, clusterID, ownerID link.ID) (link.TrustedOwner, 
 // AddTrustedOwner trusts an account. Endpoints of it that were connected before are accepted by themselves. Trusting it
 // again returns the owner that there is.
 func (p *Plane) AddTrustedOwner(ctx context.Context, c policy.Caller, clusterID link.ID, typ link.OwnerType, externalID string) (out link.TrustedOwner, err error) {
-	return out, p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+	err = p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
 		cl, err := cluster(ch.Tx, clusterID)
 		if err != nil {
 			return err
@@ -61,12 +63,13 @@ func (p *Plane) AddTrustedOwner(ctx context.Context, c policy.Caller, clusterID 
 		}
 		return errors.Join(ch.noteOwner(out, eventCreated, "account %s is trusted"), ch.BumpRules())
 	})
+	return out, err
 }
 
 // RemoveTrustedOwner ends the trust in an account and returns what it was. Endpoints of it that no other trusted owner
 // covers and no admin approved lose their way in at once.
 func (p *Plane) RemoveTrustedOwner(ctx context.Context, c policy.Caller, clusterID, ownerID link.ID) (out link.TrustedOwner, err error) {
-	return out, p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+	err = p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
 		if _, err := cluster(ch.Tx, clusterID); err != nil {
 			return err
 		}
@@ -99,6 +102,7 @@ func (p *Plane) RemoveTrustedOwner(ctx context.Context, c policy.Caller, cluster
 		}
 		return errors.Join(ch.noteOwner(out, eventDeleted, "account %s is no longer trusted"), ch.BumpRules())
 	})
+	return out, err
 }
 
 // trustChanged marks due what an owner's coming or going bears on, and returns those connections.

@@ -13,18 +13,20 @@ import (
 
 // Projects lists all projects.
 func (p *Plane) Projects(ctx context.Context, c policy.Caller) (out []link.Project, err error) {
-	return out, p.read(ctx, c, link.ObjectRef{Kind: link.ObjectProject}, func(tx *store.Tx) error {
+	err = p.read(ctx, c, link.ObjectRef{Kind: link.ObjectProject}, func(tx *store.Tx) error {
 		out, err = tx.Projects()
 		return err
 	})
+	return out, err
 }
 
 // Project returns one project.
 func (p *Plane) Project(ctx context.Context, c policy.Caller, id link.ID) (out link.Project, err error) {
-	return out, p.read(ctx, c, link.ObjectRef{Kind: link.ObjectProject, ID: string(id)}, func(tx *store.Tx) error {
+	err = p.read(ctx, c, link.ObjectRef{Kind: link.ObjectProject, ID: string(id)}, func(tx *store.Tx) error {
 		out, err = project(tx, id)
 		return err
 	})
+	return out, err
 }
 
 func project(tx *store.Tx, id link.ID) (link.Project, error) {
@@ -40,7 +42,7 @@ func (p *Plane) CreateProject(ctx context.Context, c policy.Caller, name string)
 	if name == "" {
 		return link.Project{}, invalid("name", "NAME_REQUIRED", "a project needs a name", "")
 	}
-	return out, p.change(ctx, c, link.ObjectRef{Kind: link.ObjectProject}, func(ch *change) error {
+	err = p.change(ctx, c, link.ObjectRef{Kind: link.ObjectProject}, func(ch *change) error {
 		var made bool
 		out, made, err = ch.AddProject(name)
 		if err != nil || !made {
@@ -48,6 +50,7 @@ func (p *Plane) CreateProject(ctx context.Context, c policy.Caller, name string)
 		}
 		return ch.note(link.ObjectRef{Kind: link.ObjectProject, ID: string(out.ID)}, eventCreated, "", "project %s was created", name)
 	})
+	return out, err
 }
 
 // mostTitle is the longest text, in characters, that names something for people alone.

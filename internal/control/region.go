@@ -14,7 +14,7 @@ import (
 
 // Regions lists the regions in which the vendor is reachable, with their services.
 func (p *Plane) Regions(ctx context.Context, c policy.Caller) (out []RegionView, err error) {
-	return out, p.read(ctx, c, link.ObjectRef{Kind: link.ObjectRegion}, func(tx *store.Tx) error {
+	err = p.read(ctx, c, link.ObjectRef{Kind: link.ObjectRegion}, func(tx *store.Tx) error {
 		regions, err := tx.Regions()
 		if err != nil {
 			return err
@@ -31,6 +31,7 @@ func (p *Plane) Regions(ctx context.Context, c policy.Caller) (out []RegionView,
 		}
 		return nil
 	})
+	return out, err
 }
 
 // PutRegion describes a region, in the place of what was said of it before. A service that stands there is made to
@@ -43,7 +44,7 @@ func (p *Plane) PutRegion(ctx context.Context, c policy.Caller, r link.Region) (
 		return link.Region{}, err
 	}
 	ref := link.ObjectRef{Kind: link.ObjectRegion, ID: regionKey(r.Provider, r.Name)}
-	return out, p.change(ctx, c, ref, func(ch *change) error {
+	err = p.change(ctx, c, ref, func(ch *change) error {
 		old, err := ch.Region(r.Provider, r.Name)
 		known := err == nil
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -69,6 +70,7 @@ func (p *Plane) PutRegion(ctx context.Context, c policy.Caller, r link.Region) (
 		}
 		return ch.note(ref, eventChanged, "", "region %s of %s was changed", r.Name, r.Provider)
 	})
+	return out, err
 }
 
 func checkRegion(r link.Region) error {

@@ -11,7 +11,7 @@ import (
 
 // Services lists the private endpoint services of a cluster's regions. A region whose service nobody asked for has none.
 func (p *Plane) Services(ctx context.Context, c policy.Caller, clusterID link.ID) (out []link.Service, err error) {
-	return out, p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+	err = p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
 		cl, err := cluster(tx, clusterID)
 		if err != nil {
 			return err
@@ -27,11 +27,12 @@ func (p *Plane) Services(ctx context.Context, c policy.Caller, clusterID link.ID
 		}
 		return nil
 	})
+	return out, err
 }
 
 // CreateServices asks for the services of all of a cluster's regions and returns them. Those that exist stay as they are.
 func (p *Plane) CreateServices(ctx context.Context, c policy.Caller, clusterID link.ID) (out []link.Service, err error) {
-	return out, p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+	err = p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
 		cl, err := cluster(ch.Tx, clusterID)
 		if err != nil {
 			return err
@@ -51,4 +52,5 @@ func (p *Plane) CreateServices(ctx context.Context, c policy.Caller, clusterID l
 		}
 		return nil
 	})
+	return out, err
 }

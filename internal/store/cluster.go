@@ -6,8 +6,9 @@ const clusterColumns = `seq, id, project_id, name, provider, regions, backends, 
 
 func scanCluster(r Row) (l listed[link.Cluster], err error) {
 	c := &l.v
-	return l, r.Scan(&l.seq, &c.ID, &c.ProjectID, &c.Name, &c.Provider, parsed(&c.Regions), parsed(&c.Backends),
+	err = r.Scan(&l.seq, &c.ID, &c.ProjectID, &c.Name, &c.Provider, parsed(&c.Regions), parsed(&c.Backends),
 		&c.PublicAccess, at(&c.CreatedAt), at(&c.UpdatedAt))
+	return l, err
 }
 
 // Clusters are one part of all clusters, and the seq to go on after, 0 at the end.

@@ -6,8 +6,9 @@ const connectionColumns = `cluster_id, endpoint_id, provider, region, service_id
 	conditions, created_at, updated_at, version`
 
 func scanConnection(r Row) (c link.Connection, err error) {
-	return c, r.Scan(&c.ClusterID, &c.EndpointID, &c.Provider, &c.Region, &c.ServiceID, &c.ServiceName, &c.OwnerID, &c.State,
+	err = r.Scan(&c.ClusterID, &c.EndpointID, &c.Provider, &c.Region, &c.ServiceID, &c.ServiceName, &c.OwnerID, &c.State,
 		&c.Want, &c.Approved, parsed(&c.Conditions), at(&c.CreatedAt), at(&c.UpdatedAt), &c.Version)
+	return c, err
 }
 
 // Connections are a cluster's connections in the order of creation, without those that are over.

@@ -5,7 +5,8 @@ import "github.com/postern/postern/internal/link"
 const endpointColumns = `provider, region, service_id, endpoint_id, owner_id, state, seen_at`
 
 func scanEndpoint(r Row) (e link.Endpoint, err error) {
-	return e, r.Scan(&e.Provider, &e.Region, &e.ServiceID, &e.ID, &e.OwnerID, &e.State, at(&e.SeenAt))
+	err = r.Scan(&e.Provider, &e.Region, &e.ServiceID, &e.ID, &e.OwnerID, &e.State, at(&e.SeenAt))
+	return e, err
 }
 
 // Endpoint returns an endpoint as it was last observed, or ErrNotFound.
@@ -28,13 +29,14 @@ func (tx *Tx) ClusterEndpoints(cluster link.ID) ([]link.Endpoint, error) {
 		ORDER BY seq`, cluster)
 }
 
-// PutEndpoint stores an endpoint as observed and reports whether its service, owner or state are news.
+// PutEndpoint stores an endpoint as observed and reports whether its service, owner or state are news. What was seen
+// before what is stored is no news.
 func (tx *Tx) PutEndpoint(e link.Endpoint) (news bool, err error) {
 	old, err := tx.Endpoint(e.Provider, e.ID)
-	if err == nil && old.ServiceID == e.ServiceID && old.OwnerID == e.OwnerID && old.State == e.State {
+	switch {
+	case err == nil && (old.SeenAt.After(e.SeenAt) || old.ServiceID == e.ServiceID && old.OwnerID == e.OwnerID && old.State == e.State):
 		return false, nil
-	}
-	if err != nil && err != ErrNotFound {
+	case err != nil && err != ErrNotFound:
 		return false, err
 	}
 	_, err = tx.exec(`INSERT INTO endpoints (provider, region, service_id, endpoint_id, owner_id, state, seen_at)

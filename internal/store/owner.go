@@ -5,7 +5,8 @@ import "github.com/postern/postern/internal/link"
 const ownerColumns = `id, cluster_id, type, external_owner_id, created_at`
 
 func scanOwner(r Row) (o link.TrustedOwner, err error) {
-	return o, r.Scan(&o.ID, &o.ClusterID, &o.Type, &o.ExternalOwnerID, at(&o.CreatedAt))
+	err = r.Scan(&o.ID, &o.ClusterID, &o.Type, &o.ExternalOwnerID, at(&o.CreatedAt))
+	return o, err
 }
 
 // TrustedOwners are a cluster's trusted owners in the order of creation.

@@ -7,7 +7,8 @@ import (
 const projectColumns = `id, name, created_at, updated_at`
 
 func scanProject(r Row) (p link.Project, err error) {
-	return p, r.Scan(&p.ID, &p.Name, at(&p.CreatedAt), at(&p.UpdatedAt))
+	err = r.Scan(&p.ID, &p.Name, at(&p.CreatedAt), at(&p.UpdatedAt))
+	return p, err
 }
 
 // Projects are all projects in the order of creation.

@@ -106,8 +106,6 @@ func list[T any](tx *Tx, scan func(Row) (T, error), text string, args ...any) ([
 	return out, rows.Err()
 }
 
-func scanString(r Row) (s string, err error) { return s, r.Scan(&s) }
-
 // stamp is a time as a column holds it; the zero time is 0.
 func stamp(t time.Time) int64 {
 	if t.IsZero() {

@@ -305,7 +305,10 @@ func (s *Store) sweep(ctx context.Context) error {
 	engineNow := time.Now().UTC().Format("2006-01-02 15:04:05.000")
 	err := s.Read(ctx, func(tx *Tx) error {
 		var err error
-		found, err = list(tx, func(r Row) (l lost, err error) { return l, r.Scan(&l.kind, &l.id, &l.job) },
+		found, err = list(tx, func(r Row) (l lost, err error) {
+			err = r.Scan(&l.kind, &l.id, &l.job)
+			return l, err
+		},
 			`SELECT w.kind, w.id, w.job_id FROM work w LEFT JOIN river_job j ON j.id = w.job_id
 			WHERE (w.wanted > w.seen OR (w.next_look_at > 0 AND w.next_look_at <= $1))
 			AND (j.id IS NULL OR NOT (j.state = 'running' OR (j.state = 'available' AND j.scheduled_at <= $2)))

@@ -5,8 +5,9 @@ import "github.com/postern/postern/internal/link"
 const regionColumns = `provider, name, vpc_id, subnet_ids, targets, ports, version, created_at, updated_at`
 
 func scanRegion(r Row) (v link.Region, err error) {
-	return v, r.Scan(&v.Provider, &v.Name, &v.VPCID, parsed(&v.SubnetIDs), parsed(&v.Targets), parsed(&v.Ports),
+	err = r.Scan(&v.Provider, &v.Name, &v.VPCID, parsed(&v.SubnetIDs), parsed(&v.Targets), parsed(&v.Ports),
 		&v.Version, at(&v.CreatedAt), at(&v.UpdatedAt))
+	return v, err
 }
 
 // Regions are all regions in the order of creation.

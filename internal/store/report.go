@@ -29,8 +29,9 @@ func (tx *Tx) PutFlow(f link.Flow) error {
 func (tx *Tx) Flows(cluster link.ID, c Cut) ([]link.Flow, int64, error) {
 	return cutList(tx, c, func(r Row) (l listed[link.Flow], err error) {
 		f := &l.v
-		return l, r.Scan(&l.seq, &f.ID, &f.GatewayID, &f.ClusterID, &f.Listener, &f.EndpointID, &f.Source, &f.Name, at(&f.StartedAt),
+		err = r.Scan(&l.seq, &f.ID, &f.GatewayID, &f.ClusterID, &f.Listener, &f.EndpointID, &f.Source, &f.Name, at(&f.StartedAt),
 			at(&f.EndedAt), &f.BytesIn, &f.BytesOut, &f.CloseReason)
+		return l, err
 	}, `SELECT seq, id, gateway_id, cluster_id, listener, endpoint_id, source, name, started_at, ended_at, bytes_in, bytes_out, close_reason
 		FROM flows WHERE cluster_id = $1`, cluster)
 }
@@ -52,8 +53,9 @@ func (tx *Tx) CountRefused(a link.RefusedAttempt) error {
 func (tx *Tx) RefusedAttempts(cluster link.ID, c Cut) ([]link.RefusedAttempt, int64, error) {
 	return cutList(tx, c, func(r Row) (l listed[link.RefusedAttempt], err error) {
 		a := &l.v
-		return l, r.Scan(&l.seq, &a.ClusterID, &a.Listener, &a.EndpointID, &a.Name, &a.Source, &a.Reason, &a.WouldRefuse, &a.Count,
+		err = r.Scan(&l.seq, &a.ClusterID, &a.Listener, &a.EndpointID, &a.Name, &a.Source, &a.Reason, &a.WouldRefuse, &a.Count,
 			at(&a.FirstAt), at(&a.LastAt))
+		return l, err
 	}, `SELECT seq, cluster_id, listener, endpoint_id, name, source, reason, would_refuse, count, first_at, last_at
 		FROM refused_attempts WHERE cluster_id = $1`, cluster)
 }
@@ -70,7 +72,8 @@ func (tx *Tx) PutBackendHealth(gatewayID string, h link.BackendHealth) error {
 func (tx *Tx) BackendHealth(cluster link.ID, since time.Time) ([]link.BackendHealth, error) {
 	return list(tx, func(r Row) (h link.BackendHealth, err error) {
 		h.ClusterID = cluster
-		return h, r.Scan(&h.Backend, &h.Healthy, &h.Reason, at(&h.At))
+		err = r.Scan(&h.Backend, &h.Healthy, &h.Reason, at(&h.At))
+		return h, err
 	}, `SELECT b.backend, b.healthy, b.reason, b.at FROM backend_health b JOIN gateways g ON g.id = b.gateway_id
 		WHERE b.cluster_id = $1 AND g.last_seen_at >= $2 ORDER BY b.backend, b.gateway_id`, cluster, stamp(since))
 }

@@ -22,7 +22,8 @@ func (tx *Tx) BumpRules() error {
 
 // RulesRevision is the current revision of the rules, at least 1.
 func (tx *Tx) RulesRevision() (n int64, err error) {
-	return n, tx.row(`SELECT revision FROM rules_revision WHERE id = 1`).Scan(&n)
+	err = tx.row(`SELECT revision FROM rules_revision WHERE id = 1`).Scan(&n)
+	return n, err
 }
 
 // Rules are the rules as of this transaction. An endpoint stands in them while its connection is wanted, somebody let
@@ -52,7 +53,10 @@ func (tx *Tx) Rules() (link.RuleSet, error) {
 		cluster  link.ID
 		endpoint link.EndpointID
 	}
-	pairs, err := list(tx, func(r Row) (p pair, err error) { return p, r.Scan(&p.cluster, &p.endpoint) },
+	pairs, err := list(tx, func(r Row) (p pair, err error) {
+		err = r.Scan(&p.cluster, &p.endpoint)
+		return p, err
+	},
 		`SELECT c.cluster_id, c.endpoint_id FROM connections c
 		JOIN endpoints e ON e.provider = c.provider AND e.endpoint_id = c.endpoint_id
 		WHERE c.want = 'CONNECTED' AND c.state IN ('PENDING', 'AVAILABLE') AND e.state IN ('PENDING', 'AVAILABLE')

@@ -13,8 +13,9 @@ type Service struct {
 const serviceColumns = `provider, region, state, service_id, name, zone_ids, conditions, applied_version, created_at, updated_at, version`
 
 func scanService(r Row) (s Service, err error) {
-	return s, r.Scan(&s.Provider, &s.Region, &s.State, &s.ServiceID, &s.Name, parsed(&s.ZoneIDs), parsed(&s.Conditions),
+	err = r.Scan(&s.Provider, &s.Region, &s.State, &s.ServiceID, &s.Name, parsed(&s.ZoneIDs), parsed(&s.Conditions),
 		&s.AppliedVersion, at(&s.CreatedAt), at(&s.UpdatedAt), &s.Version)
+	return s, err
 }
 
 // Services are all services in the order of creation.

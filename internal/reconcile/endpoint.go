@@ -1,0 +1,230 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/postern/postern/internal/cloud"
+	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/plan"
+	"github.com/postern/postern/internal/store"
+)
+
+// mostSteps bounds the steps of one look. An endpoint needs one action and a second observation; more would be a fight
+// with somebody, to be gone on with at the next look.
+const mostSteps = 3
+
+// lookAtEndpoint brings an endpoint to where its connections want it: observe, plan, act, and observe again.
+func (r *Reconciler) lookAtEndpoint(ctx context.Context, p link.Provider, name string) (time.Duration, error) {
+	var after time.Time
+	for step := 1; ; step++ {
+		v, err := r.view(ctx, p, link.EndpointID(name))
+		if err != nil {
+			return 0, err
+		}
+		if len(v.facts.Wishes) == 0 {
+			return 0, errGone
+		}
+		if err := r.observe(ctx, &v, after); err != nil {
+			return 0, r.unreachable(ctx, v, err)
+		}
+		v.facts.Now = r.now()
+		todo := plan.Endpoint(v.facts)
+		if todo.Action == plan.Nothing || step == mostSteps {
+			return todo.Look, r.record(ctx, v, todo.Connections)
+		}
+		var no *cloud.Refusal
+		switch err := r.act(ctx, v, todo.Action); {
+		case errors.As(err, &no):
+			return r.cfg.Cadence.Slow, r.refused(ctx, v, todo, plan.Refusal{Code: no.Code, Message: no.Message})
+		case err != nil && !errors.Is(err, cloud.ErrNotFound): // what is not there any more is observed next
+			return 0, r.unreachable(ctx, v, err)
+		}
+		r.cfg.Log.Info("told the cloud", "action", todo.Action.String(), "endpoint", name, "service", v.home.ServiceID)
+		after = r.cfg.Now()
+	}
+}
+
+// view is what is known about an endpoint: what the books say, and then what the cloud shows.
+type view struct {
+	provider link.Provider
+	id       link.EndpointID
+	services []link.Service // those of the regions of all its clusters
+	home     link.Service   // the one that has it; zero when none does
+	facts    plan.EndpointFacts
+}
+
+// view reads the books.
+func (r *Reconciler) view(ctx context.Context, p link.Provider, id link.EndpointID) (view, error) {
+	v := view{provider: p, id: id, facts: plan.EndpointFacts{Cadence: r.cfg.Cadence}}
+	err := r.cfg.Store.Read(ctx, func(tx *store.Tx) error {
+		conns, err := tx.EndpointConnections(p, id)
+		if err != nil {
+			return err
+		}
+		for _, c := range conns {
+			if err := v.add(tx, c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return v, err
+}
+
+// add takes a connection and the services of its cluster's regions into the view.
+func (v *view) add(tx *store.Tx, c link.Connection) error {
+	cl, err := tx.Cluster(c.ClusterID)
+	if err != nil {
+		return err
+	}
+	w := plan.Wish{Connection: c}
+	if w.Owners, err = tx.TrustedOwners(c.ClusterID); err != nil {
+		return err
+	}
+	for _, region := range cl.Regions {
+		s, err := tx.Service(cl.Provider, region.Name)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if s.ServiceID == "" {
+			continue
+		}
+		// That an endpoint is gone can be told only by the service of the region in which it was seen.
+		w.ServiceReady = w.ServiceReady || c.Region == "" || c.Region == s.Region
+		if !slices.ContainsFunc(v.services, func(have link.Service) bool { return have.ServiceID == s.ServiceID }) {
+			v.services = append(v.services, s.Service)
+		}
+	}
+	v.facts.Wishes = append(v.facts.Wishes, w)
+	return nil
+}
+
+// observe looks for the endpoint at the services, by lists that began after a time, and completes the view with it.
+func (r *Reconciler) observe(ctx context.Context, v *view, after time.Time) error {
+	var failed []error
+	for _, s := range v.services {
+		d, err := r.driver(s.Provider, s.Region)
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		es, err := r.endpoints(ctx, d, s, after)
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		if i := slices.IndexFunc(es, func(e link.Endpoint) bool { return e.ID == v.id }); i >= 0 {
+			v.home, v.facts.Endpoint, v.facts.ServiceName = s, &es[i], s.Name
+			return nil
+		}
+	}
+	// Not to have found it means something only where all were asked.
+	return errors.Join(failed...)
+}
+
+func (r *Reconciler) act(ctx context.Context, v view, a plan.Action) error {
+	d, err := r.driver(v.home.Provider, v.home.Region)
+	if err != nil {
+		return err
+	}
+	if a == plan.Accept {
+		err = d.Accept(ctx, v.home.ServiceID, v.id)
+	} else {
+		err = d.Reject(ctx, v.home.ServiceID, v.id)
+	}
+	if err != nil {
+		return fmt.Errorf("%s endpoint %s: %w", a, v.id, err)
+	}
+	return nil
+}
+
+// record stores what was observed and how the connections stand, in one transaction.
+func (r *Reconciler) record(ctx context.Context, v view, conns []plan.ConnectionPlan) error {
+	over := true
+	for _, c := range conns {
+		over = over && c.Connection.Want == link.WantGone && c.Connection.State == link.Deleted
+	}
+	err := r.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		if e := v.facts.Endpoint; e != nil {
+			if _, err := putEndpoint(tx, *e); err != nil {
+				return err
+			}
+		}
+		for _, c := range conns {
+			if !c.Changed {
+				continue
+			}
+			if err := recordConnection(tx, c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil && over {
+		return errGone
+	}
+	return err
+}
+
+func recordConnection(tx *store.Tx, p plan.ConnectionPlan) error {
+	c := p.Connection
+	old, err := tx.Connection(c.ClusterID, c.EndpointID)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.ErrChanged
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := tx.SwapConnection(c); err != nil {
+		return err
+	}
+	if old.State != c.State {
+		if err := tx.BumpRules(); err != nil {
+			return err
+		}
+	}
+	ref := link.ObjectRef{Kind: link.ObjectConnection, ID: string(c.ClusterID) + "/" + string(c.EndpointID)}
+	return addNotes(tx, ref, p.Notes)
+}
+
+// refused records that the cloud said no to an action, at the connections on whose behalf it was asked.
+func (r *Reconciler) refused(ctx context.Context, v view, todo plan.EndpointPlan, no plan.Refusal) error {
+	r.cfg.Log.Warn("the cloud refused", "action", todo.Action.String(), "endpoint", v.id, "code", no.Code, "message", no.Message)
+	var conns []plan.ConnectionPlan
+	for _, c := range todo.Connections {
+		accepting := link.ConditionOf(c.Connection.Conditions, link.ConditionAccepted).Reason == link.ReasonAccepting
+		if todo.Action != plan.Accept || accepting {
+			// From where the connection stands now, so that a refusal that goes on is not told again and again.
+			i := slices.IndexFunc(v.facts.Wishes, func(w plan.Wish) bool { return w.Connection.ClusterID == c.Connection.ClusterID })
+			before := v.facts.Wishes[i].Connection
+			before.Region, before.ServiceID, before.ServiceName, before.OwnerID = c.Connection.Region, c.Connection.ServiceID, c.Connection.ServiceName, c.Connection.OwnerID
+			c = plan.Refused(before, todo.Action, no, r.now())
+			c.Changed = true
+		}
+		conns = append(conns, c)
+	}
+	return r.record(ctx, v, conns)
+}
+
+// unreachable records that the cloud could not be asked, and returns why.
+func (r *Reconciler) unreachable(ctx context.Context, v view, failure error) error {
+	if ctx.Err() != nil {
+		return failure
+	}
+	v.facts.Endpoint = nil
+	var conns []plan.ConnectionPlan
+	for _, w := range v.facts.Wishes {
+		conns = append(conns, plan.Unreachable(w.Connection, r.now()))
+	}
+	if err := r.record(ctx, v, conns); err != nil && !errors.Is(err, errGone) && !errors.Is(err, store.ErrChanged) {
+		return errors.Join(failure, err)
+	}
+	return failure
+}

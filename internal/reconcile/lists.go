@@ -1,0 +1,70 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/postern/postern/internal/cloud"
+	"github.com/postern/postern/internal/link"
+)
+
+// lists shares one list of a service's endpoints among all who want it at about the same time, so that what we ask of
+// the cloud grows with the services and not with the connections.
+type lists struct {
+	fresh time.Duration // how old a list may be
+	now   func() time.Time
+
+	mu    sync.Mutex
+	calls map[string]*listCall // by driver region and service
+}
+
+type listCall struct {
+	began     time.Time
+	done      chan struct{}
+	endpoints []link.Endpoint
+	err       error
+}
+
+// get returns the endpoints of a service by a list that began no earlier than fresh ago and, when after is not zero, not
+// before after, and when that list began.
+func (l *lists) get(ctx context.Context, d cloud.Driver, key, serviceID string, after time.Time) ([]link.Endpoint, time.Time, error) {
+	for {
+		l.mu.Lock()
+		now := l.now()
+		c := l.calls[key]
+		mine := c == nil || now.Sub(c.began) > l.fresh || c.began.Before(after)
+		if mine {
+			c = &listCall{began: now, done: make(chan struct{})}
+			l.calls[key] = c
+		}
+		l.mu.Unlock()
+		if mine {
+			c.endpoints, c.err = d.Endpoints(ctx, serviceID)
+			if c.err != nil {
+				l.forget(key, c)
+			}
+			close(c.done)
+			return c.endpoints, c.began, c.err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, time.Time{}, ctx.Err()
+		case <-c.done:
+		}
+		if c.err == nil || !errors.Is(c.err, context.Canceled) && !errors.Is(c.err, context.DeadlineExceeded) {
+			return c.endpoints, c.began, c.err
+		}
+		// Whoever began it was cut off; that says nothing about the cloud.
+	}
+}
+
+// forget drops a list that failed: whoever asks next asks the cloud.
+func (l *lists) forget(key string, c *listCall) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.calls[key] == c {
+		delete(l.calls, key)
+	}
+}
