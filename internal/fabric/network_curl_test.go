@@ -64,6 +64,7 @@ func proxied(t *testing.T) (Target, []byte) {
 
 // What a person does with curl through the vantage points, and what curl says of it.
 func TestCurl(t *testing.T) {
+	t.Parallel()
 	target, large := proxied(t)
 	other := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(rw, "outside") }))
 	defer other.Close()
