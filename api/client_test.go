@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -318,4 +319,65 @@ func TestRuleStreamRefused(t *testing.T) {
 	if _, err := c.Rules(t.Context(), GatewayHello{GatewayID: "g1"}); Reason(err) != "OPERATOR_IS_NO_GATEWAY" {
 		t.Errorf("error %v", err)
 	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	soon := time.Now().Add(3 * time.Second).UTC().Format(http.TimeFormat)
+	tests := map[string]struct {
+		header     string
+		attempt    int
+		least, top time.Duration
+	}{
+		"seconds":                     {"7", 1, 7 * time.Second, 7 * time.Second},
+		"none":                        {"0", 1, 0, 0},
+		"longer than is waited for":   {"11", 1, -1, -1},
+		"a date":                      {soon, 1, 0, 3 * time.Second},
+		"a date that has passed":      {"Mon, 02 Jan 2006 15:04:05 GMT", 1, 0, 0},
+		"a date far off":              {"Fri, 01 Jan 2100 00:00:00 GMT", 1, -1, -1},
+		"absent, the first time":      {"", 1, firstBackoff / 2, firstBackoff},
+		"absent, the third time":      {"", 3, 2 * firstBackoff, 4 * firstBackoff},
+		"absent, the thousandth time": {"", 1000, maxBackoff / 2, maxBackoff},
+		"nonsense":                    {"soon", 1, firstBackoff / 2, firstBackoff},
+		"less than none":              {"-5", 1, firstBackoff / 2, firstBackoff},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := retryAfter(tt.header, tt.attempt); got < tt.least || got > tt.top {
+				t.Errorf("%v, want %v to %v", got, tt.least, tt.top)
+			}
+		})
+	}
+}
+
+func TestErrorText(t *testing.T) {
+	tests := map[string]struct {
+		err  Error
+		want string
+	}{
+		"with a hint":  {Error{Status: 400, Message: "not an endpoint id", Details: []ErrorDetail{{Reason: "X", Hint: "copy it"}}}, "not an endpoint id: copy it"},
+		"without":      {Error{Status: 400, Message: "not an endpoint id", Details: []ErrorDetail{{Reason: "X"}}}, "not an endpoint id"},
+		"with nothing": {Error{Status: 503}, "the API answered 503 Service Unavailable"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.err.Error(); got != tt.want {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// The wait between attempts ends with the context.
+func TestSleep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		if err := sleep(ctx, 500*time.Millisecond); err != nil || time.Since(start) != 500*time.Millisecond {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		if err := sleep(ctx, time.Hour); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
 }

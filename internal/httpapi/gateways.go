@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -53,6 +54,7 @@ func (s *server) gateways() {
 			return empty{}, s.plane.Report(ctx, c, r)
 		})
 
+	s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[api.GatewayRules](), true, "") // no body names it as a whole
 	rules := route{method: http.MethodGet, path: "/api/v1/gateway/rules", id: "StreamRules", tag: tag,
 		summary: "Stream the rules: all of them now, and again at every new revision"}.operation()
 	rules.Responses = map[string]*huma.Response{"200": {

@@ -1,15 +1,21 @@
 package httpapi_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/control"
+	"github.com/postern/postern/internal/httpapi"
 )
 
 const nobody = "00000000-0000-4000-8000-000000000000"
@@ -221,5 +227,30 @@ func TestHeaders(t *testing.T) {
 		if len(resp.Header.Get("X-Request-Id")) != 16 {
 			t.Errorf("%s: X-Request-Id %q", path, resp.Header.Get("X-Request-Id"))
 		}
+	}
+}
+
+// A server that cannot do its work says so, when to ask again, and in its log why; that it runs is another question.
+func TestNotReady(t *testing.T) {
+	log := &syncBuffer{}
+	srv := httptest.NewServer(httpapi.New(control.New(nil, control.Options{}), httpapi.Options{
+		Log:   slog.New(slog.NewTextHandler(log, nil)),
+		Ready: func(context.Context) error { return errors.New("the fabric is away") },
+	}))
+	defer srv.Close()
+	c := api.New(srv.URL, "")
+	if err := c.Healthy(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := c.Ready(t.Context()); api.Reason(err) != "NOT_READY" || strings.Contains(err.Error(), "fabric") {
+		t.Errorf("error %v", err)
+	}
+	resp, err := http.Get(srv.URL + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // only its head matters
+	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "1" || !strings.Contains(log.String(), "the fabric is away") {
+		t.Errorf("%s, Retry-After %q, log %s", resp.Status, resp.Header.Get("Retry-After"), log)
 	}
 }

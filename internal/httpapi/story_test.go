@@ -150,6 +150,12 @@ func TestStory(t *testing.T) {
 		if conns := must(c.Connections(ctx, id))(t); !slices.ContainsFunc(conns, func(c api.Connection) bool { return c.EndpointID == endpointB }) {
 			t.Errorf("connections %+v", conns)
 		}
+		after := must(c.AWSEndpointConnections(ctx, id))(t)
+		conn := must(c.Connection(ctx, id, endpointB))(t)
+		if len(after) != 1 || !after[0].CreatedAt.Equal(conn.CreatedAt) || after[0].UpdatedAt.Before(list[0].UpdatedAt) {
+			t.Fatalf("endpoints %+v, connection %+v", after, conn)
+		}
+		same(t, conn.Conditions, after[0].Conditions)
 	})
 
 	t.Run("allow list", func(t *testing.T) {
