@@ -37,6 +37,7 @@ func TestConformance(t *testing.T) {
 	cloudtest.Run(t, cloudtest.Harness{
 		Open:         func(t *testing.T) cloudtest.World { return newWorld(t).World },
 		Mutates:      mutates,
+		ClientToken:  func(req *http.Request) string { return form(req).Get("ClientToken") },
 		Throttled:    throttled,
 		Outage:       outage,
 		Unsuccessful: hidden,

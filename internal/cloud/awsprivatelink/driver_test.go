@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	elbtypes "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 
 	"github.com/postern/postern/internal/cloud"
 	"github.com/postern/postern/internal/cloud/awsprivatelink"
@@ -18,7 +19,10 @@ func TestASecondServiceOfTheSameKeyIsToldAndNotUsed(t *testing.T) {
 	w := newWorld(t)
 	d := newDriver(t, w.fabric, nil)
 	first := ensured(t, d, w.Spec)
-	lbs, err := w.vendorELB.DescribeLoadBalancers(t.Context(), &elb.DescribeLoadBalancersInput{})
+	lbs, err := w.vendorELB.CreateLoadBalancer(t.Context(), &elb.CreateLoadBalancerInput{
+		Name: aws.String("by-hand"), Type: elbtypes.LoadBalancerTypeEnumNetwork, Scheme: elbtypes.LoadBalancerSchemeEnumInternal,
+		Subnets: w.Spec.SubnetIDs,
+	})
 	must(t, err)
 	out, err := w.vendorEC2.CreateVpcEndpointServiceConfiguration(t.Context(), &ec2.CreateVpcEndpointServiceConfigurationInput{
 		NetworkLoadBalancerArns: []string{aws.ToString(lbs.LoadBalancers[0].LoadBalancerArn)},

@@ -204,8 +204,11 @@ func (d *Driver) ensureEndpointService(ctx context.Context, key, lbARN string) (
 	if err != nil {
 		return "", err
 	}
-	if len(configs) == 0 || !live(configs[0]) {
+	if len(configs) == 0 {
 		return d.createEndpointService(ctx, key, lbARN)
+	}
+	if !live(configs[0]) { // it holds the load balancer until it is gone
+		return "", fmt.Errorf("create the endpoint service: %s is still being deleted", deref(configs[0].ServiceId))
 	}
 	cfg := configs[0]
 	mend := &ec2.ModifyVpcEndpointServiceConfigurationInput{ServiceId: cfg.ServiceId}

@@ -27,6 +27,9 @@ type Harness struct {
 	// Mutates reports whether a request is to change something at the cloud.
 	Mutates func(*http.Request) bool
 
+	// ClientToken returns the token by which the provider tells a repeated create request; empty when it has none.
+	ClientToken func(*http.Request) string
+
 	// Throttled and Outage answer a request as the provider does when it is asked too often, and when it is down.
 	Throttled, Outage func(*http.Request) *http.Response
 
@@ -69,6 +72,7 @@ const patience = 20 * time.Second
 func Run(t *testing.T, h Harness) {
 	t.Run("Service", func(t *testing.T) { h.service(t) })
 	t.Run("Crash", func(t *testing.T) { h.crash(t) })
+	t.Run("Tokens", func(t *testing.T) { h.tokens(t) })
 	t.Run("Drift", func(t *testing.T) { h.drift(t) })
 	t.Run("Endpoints", func(t *testing.T) { h.endpoints(t) })
 	t.Run("Weather", func(t *testing.T) { h.weather(t) })

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -96,6 +97,36 @@ func (b *bench) cut(t *testing.T, n int, lost bool, do func(context.Context, clo
 	b.wire.Heal()
 	b.Driver = b.World.NewDriver(t, b.wire)
 	return hit()
+}
+
+// tokens: two drivers that know nothing of each other send the same tokens, or a crash could double what they create.
+func (h Harness) tokens(t *testing.T) {
+	b := h.open(t)
+	b.ensure(t, b.Spec)
+	b.gone(t, b.Spec.Key)
+	var runs [2][]string
+	for i := range runs {
+		b.wire.AnswerAll(func(req *http.Request) *http.Response {
+			token := h.ClientToken(req)
+			if token == "" {
+				return nil
+			}
+			if !slices.Contains(runs[i], token) {
+				runs[i] = append(runs[i], token)
+			}
+			return h.Outage(req)
+		})
+		b.until(t, "a create request carries a token", func(ctx context.Context) (bool, error) {
+			_, err := b.World.NewDriver(t, b.wire).EnsureService(ctx, b.Spec)
+			if refused, ok := errors.AsType[*cloud.Refusal](err); ok {
+				return false, refused
+			}
+			return len(runs[i]) > 0, nil
+		})
+	}
+	if diff := cmp.Diff(runs[0], runs[1]); diff != "" {
+		t.Errorf("tokens (-first driver +second driver):\n%s", diff)
+	}
 }
 
 // weather: throttling and short outages are the driver's to sit out; a long one is the caller's to bound.
