@@ -22,6 +22,10 @@ const (
 	maxReport = 8 << 20
 )
 
+// bodyTimeout is how long a body may take to arrive. The deadline that huma sets for it stays on the stream while the
+// handler works, and ends the request's context when it passes: it has to be longer than any handler takes as well.
+const bodyTimeout = 30 * time.Second
+
 // Options are the handler's settings. The zero value is usable.
 type Options struct {
 	Log       *slog.Logger                // slog.Default when nil
@@ -113,6 +117,7 @@ func (r route) operation() huma.Operation {
 	op := huma.Operation{
 		Method: r.method, Path: r.path, OperationID: r.id, Summary: r.summary, Tags: []string{r.tag},
 		DefaultStatus: http.StatusOK, MaxBodyBytes: maxBody + 1, // huma refuses a body of exactly its limit
+		BodyReadTimeout: bodyTimeout,
 	}
 	if r.maxBody != 0 {
 		op.MaxBodyBytes = r.maxBody + 1
