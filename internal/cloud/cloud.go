@@ -45,6 +45,10 @@ type ServiceSpec struct {
 	Ports      []uint16         // one listener and target group each
 	Targets    []netip.AddrPort // the gateways' private listeners; every listener forwards to all of them
 	Principals []string         // accounts that may create endpoints: "*" or 12 digits; acceptance is always required
+
+	// PrivateDNSName is the name that an endpoint may answer inside its own network; "*." in front means all names
+	// below. Empty: none. Its owner has to be verified by a record in public DNS, which a driver publishes where it can.
+	PrivateDNSName string
 }
 
 // Service is a service as observed.
@@ -57,6 +61,10 @@ type Service struct {
 	Principals []string
 	Targets    []Target
 	Problem    string // what the cloud says is wrong; empty when nothing is
+
+	PrivateDNSName     string // empty: none
+	PrivateDNSVerified bool   // endpoints may answer it
+	PrivateDNSMissing  string // what a person has to publish before it can be verified; empty: nothing
 }
 
 // Target is one address behind the load balancer with its health there.

@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	"github.com/aws/aws-sdk-go-v2/service/route53"
 
 	"github.com/postern/postern/internal/cloud"
 )
@@ -53,6 +54,7 @@ type Driver struct {
 	region   string
 	ec2      *ec2.Client
 	elb      *elb.Client
+	route53  *route53.Client
 	pageSize *int32
 	now      func() time.Time
 	log      *slog.Logger
@@ -70,11 +72,12 @@ func New(ctx context.Context, cfg Config) (*Driver, error) {
 		return nil, fmt.Errorf("read the AWS configuration: %w", err)
 	}
 	d := &Driver{
-		region: cfg.Region,
-		ec2:    ec2.NewFromConfig(sdk),
-		elb:    elb.NewFromConfig(sdk),
-		now:    cfg.Now,
-		log:    cfg.Log,
+		region:  cfg.Region,
+		ec2:     ec2.NewFromConfig(sdk),
+		elb:     elb.NewFromConfig(sdk),
+		route53: route53.NewFromConfig(sdk),
+		now:     cfg.Now,
+		log:     cfg.Log,
 	}
 	if cfg.PageSize > 0 {
 		d.pageSize = aws.Int32(max(cfg.PageSize, 5))

@@ -60,6 +60,9 @@ func (d *Driver) EnsureService(ctx context.Context, spec cloud.ServiceSpec) (clo
 	if err := d.ensurePrincipals(ctx, spec, serviceID); err != nil {
 		return cloud.Service{}, err
 	}
+	if err := d.ensurePrivateDNS(ctx, spec, serviceID); err != nil {
+		return cloud.Service{}, err
+	}
 	return d.Service(ctx, spec.Key)
 }
 
@@ -97,6 +100,7 @@ func (d *Driver) Service(ctx context.Context, key string) (cloud.Service, error)
 		cfg := configs[0]
 		svc.ServiceID, svc.Name = deref(cfg.ServiceId), deref(cfg.ServiceName)
 		svc.State = serviceState(cfg.ServiceState)
+		svc.PrivateDNSName, svc.PrivateDNSVerified, svc.PrivateDNSMissing = deref(cfg.PrivateDnsName), verified(cfg), unverified(cfg)
 		if svc.Principals, err = d.principals(ctx, svc.ServiceID); err != nil && !errors.Is(err, cloud.ErrNotFound) {
 			return cloud.Service{}, err
 		}
