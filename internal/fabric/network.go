@@ -270,8 +270,8 @@ func (n *network) dialAddress(ctx context.Context, from vantage, to netip.AddrPo
 	}
 }
 
-// dialTarget connects to one of a route's targets on this machine and tells it who comes, where that is wanted.
-func (n *network) dialTarget(ctx context.Context, r route, client, server netip.AddrPort) (*flow, error) {
+// dialTarget connects to one of a way's targets on this machine and tells it who comes, where that is wanted.
+func (n *network) dialTarget(ctx context.Context, r way, client, server netip.AddrPort) (*flow, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", r.targets[int(n.ports.Load())%len(r.targets)])
 	if err != nil {

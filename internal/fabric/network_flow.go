@@ -20,7 +20,7 @@ type flow struct {
 	client     netip.AddrPort
 	server     netip.AddrPort
 	endpointID string // "" when it came through none
-	r          route
+	r          way
 	network    *network
 
 	used  atomic.Int64 // when bytes last moved, in Unix nanoseconds
@@ -151,13 +151,13 @@ func (fl *flow) splice(client *net.TCPConn, ahead []byte) {
 		fl.cut()
 	}
 	var wg sync.WaitGroup
-	for _, way := range [2]struct{ to, from *net.TCPConn }{{fl.conn, client}, {client, fl.conn}} {
+	for _, dir := range [2]struct{ to, from *net.TCPConn }{{fl.conn, client}, {client, fl.conn}} {
 		wg.Go(func() {
-			if err := fl.pour(way.to, way.from); err != nil {
+			if err := fl.pour(dir.to, dir.from); err != nil {
 				broken()
 				return
 			}
-			_ = way.to.CloseWrite()
+			_ = dir.to.CloseWrite()
 		})
 	}
 	wg.Wait()

@@ -58,8 +58,8 @@ const (
 	reset                  // it stands, and is reset at once: a load balancer without targets
 )
 
-// route is the way of one connection attempt, found out from one State. The zero route leads nowhere.
-type route struct {
+// way is where one connection attempt goes, found out from one State. The zero way leads nowhere.
+type way struct {
 	fate       fate
 	why        string   // for the log, when the fate is not carried
 	targets    []string // where to dial on this machine, when carried: one of these
@@ -72,55 +72,55 @@ type route struct {
 type healthOf func(targetGroupARN string, t Target) bool
 
 // findRoute decides where a connection attempt of here to an address goes.
-func findRoute(s *State, here place, to netip.AddrPort, h *hosts, healthy healthOf) route {
+func findRoute(s *State, here place, to netip.AddrPort, h *hosts, healthy healthOf) way {
 	if !to.Addr().Is4() {
-		return route{fate: unroutable, why: "the fabric carries IPv4 only"}
+		return way{fate: unroutable, why: "the fabric carries IPv4 only"}
 	}
 	var nic *NetworkInterface
 	if here.vpcID != "" {
 		nic = s.interfaceAt(here.vpcID, to.Addr())
 	}
 	if here.vpcID != "" && !groupsAllow(s, here.groups, true, to.Addr(), groupsOf(nic), to.Port()) {
-		return route{why: "no egress rule of the client's security group allows it"}
+		return way{why: "no egress rule of the client's security group allows it"}
 	}
 	switch {
 	case nic != nil:
 		return routeToInterface(s, here, nic, to.Port(), healthy)
 	case here.vpcID != "" && s.VPCs[here.vpcID].CIDR.Contains(to.Addr()):
-		return route{why: "no interface of the VPC has the address"}
+		return way{why: "no interface of the VPC has the address"}
 	}
 	served, known := h.at(to)
 	switch {
 	case known && served == "":
-		return route{fate: refused, why: "the internet host does not listen on the port"}
+		return way{fate: refused, why: "the internet host does not listen on the port"}
 	case known:
-		return route{fate: carried, targets: []string{served}}
+		return way{fate: carried, targets: []string{served}}
 	case here.vpcID == "" && to.Addr().IsPrivate():
-		return route{fate: unroutable, why: "private addresses are not routed on the internet"}
+		return way{fate: unroutable, why: "private addresses are not routed on the internet"}
 	}
-	return route{why: "nobody has the address"}
+	return way{why: "nobody has the address"}
 }
 
 // routeToInterface goes on from an interface in the client's VPC: an endpoint's, or a load balancer's node.
-func routeToInterface(s *State, here place, nic *NetworkInterface, port uint16, healthy healthOf) route {
+func routeToInterface(s *State, here place, nic *NetworkInterface, port uint16, healthy healthOf) way {
 	if len(nic.GroupIDs) > 0 && !groupsAllow(s, nic.GroupIDs, false, here.addr, here.groups, port) {
-		return route{why: "no ingress rule of the interface's security groups allows it"}
+		return way{why: "no ingress rule of the interface's security groups allows it"}
 	}
 	switch nic.Type {
 	case InterfaceLoadBalancer:
 		lb := s.LoadBalancers[nic.OwnerID]
 		if lb == nil {
-			return route{why: "the load balancer is gone"}
+			return way{why: "the load balancer is gone"}
 		}
 		return routeToNode(s, []*LoadBalancer{lb}, nic.ZoneID, port, healthy)
 	case InterfaceEndpoint:
 		e := s.Endpoints[nic.OwnerID]
 		if e == nil || e.State != EndpointAvailable {
-			return route{why: "the endpoint is not available"}
+			return way{why: "the endpoint is not available"}
 		}
 		svc := s.Services[e.ServiceID]
 		if svc == nil {
-			return route{why: "the endpoint service is gone"}
+			return way{why: "the endpoint service is gone"}
 		}
 		var lbs []*LoadBalancer
 		for _, arn := range svc.LoadBalancerARNs {
@@ -132,12 +132,12 @@ func routeToInterface(s *State, here place, nic *NetworkInterface, port uint16, 
 		r.endpointID = e.ID
 		return r
 	}
-	return route{why: "nothing answers at the interface"}
+	return way{why: "nothing answers at the interface"}
 }
 
 // routeToNode goes on from the load balancers' nodes in one zone. Of several load balancers the first with a listener
 // for the port serves.
-func routeToNode(s *State, lbs []*LoadBalancer, zoneID string, port uint16, healthy healthOf) route {
+func routeToNode(s *State, lbs []*LoadBalancer, zoneID string, port uint16, healthy healthOf) way {
 	standing := false
 	for _, lb := range lbs {
 		if lb.State != "active" || !slices.ContainsFunc(lb.Nodes, func(n Node) bool { return n.ZoneID == zoneID }) {
@@ -151,9 +151,9 @@ func routeToNode(s *State, lbs []*LoadBalancer, zoneID string, port uint16, heal
 		}
 	}
 	if !standing {
-		return route{why: "no active load balancer has a node in zone " + zoneID}
+		return way{why: "no active load balancer has a node in zone " + zoneID}
 	}
-	return route{fate: refused, why: "no listener on the port"}
+	return way{fate: refused, why: "no listener on the port"}
 }
 
 // defaultIdle is how long a network load balancer keeps a silent flow.
@@ -161,10 +161,10 @@ const defaultIdle = 350 * time.Second
 
 // routeToTargets chooses among the targets that a node may use: those of its zone and of "all", or every one with
 // cross-zone balancing. When none of them is known to be healthy it fails open to all of them.
-func routeToTargets(s *State, lb *LoadBalancer, l *Listener, zoneID string, healthy healthOf) route {
+func routeToTargets(s *State, lb *LoadBalancer, l *Listener, zoneID string, healthy healthOf) way {
 	tg := s.TargetGroups[l.TargetGroupARN]
 	if tg == nil {
-		return route{fate: reset, why: "the listener has no target group"}
+		return way{fate: reset, why: "the listener has no target group"}
 	}
 	crossZone := lb.Attributes[AttrCrossZone] == "true"
 	if own := tg.Attributes[AttrCrossZone]; own == "true" || own == "false" {
@@ -182,16 +182,16 @@ func routeToTargets(s *State, lb *LoadBalancer, l *Listener, zoneID string, heal
 		}
 	}
 	if len(all) == 0 {
-		return route{fate: reset, why: "no target for zone " + zoneID}
+		return way{fate: reset, why: "no target for zone " + zoneID}
 	}
 	if len(well) == 0 {
 		well = all
 	}
 	well = slices.DeleteFunc(well, func(address string) bool { return address == "" })
 	if len(well) == 0 {
-		return route{why: "no target is on this machine"}
+		return way{why: "no target is on this machine"}
 	}
-	r := route{fate: carried, targets: well, proxyV2: tg.Attributes[AttrProxyProtocolV2] == "true", idle: defaultIdle}
+	r := way{fate: carried, targets: well, proxyV2: tg.Attributes[AttrProxyProtocolV2] == "true", idle: defaultIdle}
 	if l.IdleSeconds > 0 {
 		r.idle = time.Duration(l.IdleSeconds) * time.Second
 	}
