@@ -1,0 +1,26 @@
+# What people type. The whole check is .ci/run; these are its parts and the way around the product.
+.PHONY: build test race lint format fuzz ci demo
+
+build: ## the programs, in dist/
+	CGO_ENABLED=0 go build -trimpath -o dist/ ./cmd/...
+
+test: ## every test; those that need a program which is not installed say so
+	go test ./...
+
+race: ## every test with the race detector; fails when one skipped for want of a program
+	.ci/run race sdk
+
+lint: ## go vet and golangci-lint, at the versions of tools/go.mod
+	.ci/run lint
+
+format: ## gofumpt and goimports over everything
+	go tool -modfile=tools/go.mod golangci-lint fmt ./...
+
+fuzz: ## every fuzz target for FUZZTIME (5s)
+	.ci/run fuzz
+
+ci: ## all that a change has to pass, from a clean clone, as root on Debian 12
+	.ci/run
+
+demo: ## the whole story on loopback
+	go run ./cmd/postern demo
