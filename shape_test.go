@@ -154,6 +154,9 @@ func functions(f source, kind string) []*ast.FuncDecl {
 // needsPackage is how a test says that it was skipped for want of a program, and how to get it.
 var needsPackage = regexp.MustCompile(`needs (\S+) \(Debian package ([a-z0-9][a-z0-9+.-]*)\)`)
 
+// needsForeign is the same for a program that Debian does not have.
+var needsForeign = regexp.MustCompile(`needs (\S+) \(not in Debian; [^)]+\)`)
+
 // skipLine is a skip in a script test, with its reason.
 var skipLine = regexp.MustCompile(`^(?:\[[^\]]*\] *)*skip\b(.*)$`)
 
@@ -175,8 +178,8 @@ func TestSkipsSayWhy(t *testing.T) {
 			}
 			if reason := literal(call.Args); len(reason) < 10 {
 				t.Errorf("%s: a skip without a reason", f.at(call))
-			} else if strings.HasPrefix(reason, "needs ") && !needsPackage.MatchString(reason) {
-				t.Errorf("%s: write %q", f.at(call), "needs NAME (Debian package PACKAGE): …")
+			} else if strings.HasPrefix(reason, "needs ") && !needsPackage.MatchString(reason) && !needsForeign.MatchString(reason) {
+				t.Errorf("%s: write %q or %q", f.at(call), "needs NAME (Debian package PACKAGE): …", "needs NAME (not in Debian; WHERE): …")
 			}
 			return true
 		})
