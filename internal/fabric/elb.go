@@ -39,6 +39,7 @@ var elbActions = map[string]operation{
 	"DeleteLoadBalancer":             writes(deleteLoadBalancer),
 	"DescribeLoadBalancerAttributes": reads(describeLoadBalancerAttributes),
 	"ModifyLoadBalancerAttributes":   writes(modifyLoadBalancerAttributes),
+	"SetSubnets":                     writes(setSubnets),
 	"DescribeCapacityReservation":    reads(describeCapacityReservation),
 
 	"CreateTargetGroup":             writes(createTargetGroup),

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // balancerZones holds the hosted zone ids of network load balancers' names, one per region.
@@ -147,30 +148,8 @@ func (c *call) newLoadBalancer(name, scheme string, subnetIDs, groupIDs []string
 			"zonal_shift.config.enabled": "false",
 		},
 	}
-	zones := map[string]bool{}
-	for _, id := range subnetIDs {
-		subnet, err := c.ownSubnet(id)
-		switch {
-		case err != nil:
-			return nil, fail("SubnetNotFound", "The subnet ID '%s' does not exist", id)
-		case balancer.VPCID != "" && balancer.VPCID != subnet.VPCID:
-			return nil, fail("InvalidSubnet", "All subnets must belong to the same VPC: '%s'", balancer.VPCID)
-		case zones[subnet.ZoneID]:
-			return nil, fail("InvalidConfigurationRequest", "A load balancer cannot be attached to multiple subnets in the same Availability Zone")
-		}
-		address, free := c.s.freeAddress(subnet)
-		if !free {
-			return nil, fail("InvalidSubnet", "Not enough IP space available in %s", id)
-		}
-		balancer.VPCID = subnet.VPCID
-		zones[subnet.ZoneID] = true
-		nic := &NetworkInterface{
-			ID: c.s.newID("eni"), AccountID: c.account, Region: c.region, VPCID: subnet.VPCID, SubnetID: id, ZoneID: subnet.ZoneID,
-			Address: address, GroupIDs: groupIDs, Type: InterfaceLoadBalancer, OwnerID: balancer.ARN,
-			Description: "ELB net/" + name + "/" + suffix, CreatedAt: c.now,
-		}
-		c.s.NetworkInterfaces[nic.ID] = nic
-		balancer.Nodes = append(balancer.Nodes, Node{ZoneID: subnet.ZoneID, SubnetID: id, InterfaceID: nic.ID})
+	if err := c.spread(balancer, subnetIDs); err != nil {
+		return nil, err
 	}
 	for _, id := range groupIDs {
 		if group, err := c.ownGroup(id); err != nil || group.VPCID != balancer.VPCID {
@@ -178,8 +157,80 @@ func (c *call) newLoadBalancer(name, scheme string, subnetIDs, groupIDs []string
 		}
 		balancer.GroupIDs = append(balancer.GroupIDs, id)
 	}
+	for _, node := range balancer.Nodes {
+		c.s.NetworkInterfaces[node.InterfaceID].GroupIDs = balancer.GroupIDs
+	}
 	c.s.LoadBalancers[balancer.ARN] = balancer
 	return balancer, nil
+}
+
+// spread gives the load balancer a node with its interface in each of the subnets where it has none.
+func (c *call) spread(balancer *LoadBalancer, subnetIDs []string) error {
+	zones := map[string]string{} // subnet by zone
+	for _, node := range balancer.Nodes {
+		zones[node.ZoneID] = node.SubnetID
+	}
+	for _, id := range subnetIDs {
+		subnet, err := c.ownSubnet(id)
+		switch {
+		case err != nil:
+			return fail("SubnetNotFound", "The subnet ID '%s' does not exist", id)
+		case balancer.VPCID != "" && balancer.VPCID != subnet.VPCID:
+			return fail("InvalidSubnet", "All subnets must belong to the same VPC: '%s'", balancer.VPCID)
+		case zones[subnet.ZoneID] == id:
+			continue
+		case zones[subnet.ZoneID] != "":
+			return fail("InvalidConfigurationRequest", "A load balancer cannot be attached to multiple subnets in the same Availability Zone")
+		}
+		address, free := c.s.freeAddress(subnet)
+		if !free {
+			return fail("InvalidSubnet", "Not enough IP space available in %s", id)
+		}
+		balancer.VPCID = subnet.VPCID
+		zones[subnet.ZoneID] = id
+		nic := &NetworkInterface{
+			ID: c.s.newID("eni"), AccountID: c.account, Region: c.region, VPCID: subnet.VPCID, SubnetID: id, ZoneID: subnet.ZoneID,
+			Address: address, GroupIDs: balancer.GroupIDs, Type: InterfaceLoadBalancer, OwnerID: balancer.ARN,
+			Description: "ELB " + balancer.ARN[strings.Index(balancer.ARN, "net/"):], CreatedAt: c.now,
+		}
+		c.s.NetworkInterfaces[nic.ID] = nic
+		balancer.Nodes = append(balancer.Nodes, Node{ZoneID: subnet.ZoneID, SubnetID: id, InterfaceID: nic.ID})
+	}
+	return nil
+}
+
+type setSubnetsInput struct {
+	ARN            string      `q:"LoadBalancerArn,required"`
+	Subnets        []string    `q:"Subnets"`
+	Mappings       []mapping   `q:"SubnetMappings"`
+	IPAddressType  string      `q:"IpAddressType"`
+	PrefixSourceV6 unsupported `q:"EnablePrefixForIpv6SourceNat"`
+}
+
+type setSubnetsOutput struct {
+	Zones         members[nodeXML] `xml:"AvailabilityZones"`
+	IPAddressType string           `xml:"IpAddressType"`
+}
+
+// setSubnets gives the load balancer more nodes. One that exists stays: a network load balancer leaves no zone.
+func setSubnets(c *call, in *setSubnetsInput) (*setSubnetsOutput, error) {
+	balancer, err := c.ownLoadBalancer(in.ARN)
+	if err != nil {
+		return nil, err
+	}
+	subnetIDs := in.Subnets
+	for _, m := range in.Mappings {
+		subnetIDs = append(subnetIDs, m.SubnetID)
+	}
+	for _, node := range balancer.Nodes {
+		if !slices.Contains(subnetIDs, node.SubnetID) {
+			return nil, fail("InvalidConfigurationRequest", "Subnets cannot be removed from Network Load Balancers: '%s'", node.SubnetID)
+		}
+	}
+	if err := c.spread(balancer, subnetIDs); err != nil {
+		return nil, err
+	}
+	return &setSubnetsOutput{c.loadBalancerXML(balancer).Zones, "ipv4"}, nil
 }
 
 type describeLoadBalancersInput struct {
