@@ -81,25 +81,34 @@ func (c *Client) Rules(ctx context.Context, hello GatewayHello) (*RuleStream, er
 // Next waits for the next document. Every line of the stream, also an empty one that keeps it alive, is reported to
 // alive when that is not nil. It returns io.EOF when the server ended the stream between two documents.
 func (s *RuleStream) Next(alive func()) (GatewayRules, error) {
+	line, err := s.NextDocument(alive)
+	if err != nil {
+		return GatewayRules{}, err
+	}
+	var rules GatewayRules
+	if err := json.Unmarshal(line, &rules); err != nil {
+		return GatewayRules{}, fmt.Errorf("rules that cannot be read: %w", err)
+	}
+	return rules, nil
+}
+
+// NextDocument is Next for a caller that decodes the document itself: a gateway refuses rules with a field that it does
+// not know, which could be the one that restricts.
+func (s *RuleStream) NextDocument(alive func()) ([]byte, error) {
 	for {
 		line, err := s.in.ReadBytes('\n')
 		if err != nil {
 			if err == io.EOF && len(bytes.TrimSpace(line)) > 0 {
 				err = io.ErrUnexpectedEOF
 			}
-			return GatewayRules{}, err
+			return nil, err
 		}
 		if alive != nil {
 			alive()
 		}
-		if line = bytes.TrimSpace(line); len(line) == 0 {
-			continue
+		if line = bytes.TrimSpace(line); len(line) > 0 {
+			return line, nil
 		}
-		var rules GatewayRules
-		if err := json.Unmarshal(line, &rules); err != nil {
-			return GatewayRules{}, fmt.Errorf("rules that cannot be read: %w", err)
-		}
-		return rules, nil
 	}
 }
 

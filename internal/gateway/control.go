@@ -1,20 +1,13 @@
 package gateway
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/ed25519"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -27,99 +20,56 @@ const (
 	retryPauseMax = 15 * time.Second
 	postTimeout   = 10 * time.Second
 	flushTimeout  = 2 * time.Second
-	mostRuleBytes = 256 << 20 // one document of the rules stream
 )
 
-// controlClient speaks to the control plane.
-type controlClient struct {
-	cfg   Config
-	http  *http.Client
-	base  string
-	saved atomic.Int64  // the revision that is applied and on disk
-	due   chan struct{} // holds one token when saved has to be acknowledged
+// controlPlane is the gateway's way to the control plane.
+type controlPlane struct {
+	api   *api.Client
+	own   *http.Transport // nil when the caller brought an HTTP client
+	saved atomic.Int64    // the revision that is applied and on disk
+	due   chan struct{}   // holds one token when saved has to be acknowledged
 }
 
-func newControlClient(cfg Config) *controlClient {
-	c := &controlClient{cfg: cfg, http: cfg.HTTPClient, base: strings.TrimSuffix(cfg.ControlURL, "/"), due: make(chan struct{}, 1)}
-	if c.http == nil {
-		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.ResponseHeaderTimeout = cfg.KeepAlive
-		c.http = &http.Client{Transport: t}
+func newControlPlane(cfg Config) *controlPlane {
+	c := &controlPlane{due: make(chan struct{}, 1)}
+	client := cfg.HTTPClient
+	if client == nil {
+		c.own = http.DefaultTransport.(*http.Transport).Clone()
+		client = &http.Client{Transport: c.own}
 	}
+	c.api = api.New(cfg.ControlURL, cfg.Token, api.WithHTTPClient(client), api.WithUserAgent("postern-gateway"))
 	return c
 }
 
-func (c *controlClient) close() {
-	if c.cfg.HTTPClient == nil {
-		c.http.CloseIdleConnections()
+func (c *controlPlane) close() {
+	if c.own != nil {
+		c.own.CloseIdleConnections()
 	}
 }
 
-// refusedError is an answer of the control plane other than 200.
-type refusedError struct {
-	status  int
-	message string // as the control plane words it; may be empty
+func (c *controlPlane) acknowledge(ctx context.Context, ack api.GatewayAck) error {
+	ctx, cancel := context.WithTimeout(ctx, postTimeout)
+	defer cancel()
+	return c.api.Acknowledge(ctx, ack)
 }
 
-func (e *refusedError) Error() string {
-	s := fmt.Sprintf("the control plane answered %d %s", e.status, http.StatusText(e.status))
-	if e.message != "" {
-		s += ": " + e.message
-	}
-	if e.status == http.StatusUnauthorized || e.status == http.StatusForbidden {
-		s += " (check the gateway's token)"
-	}
-	return s
+func (c *controlPlane) report(ctx context.Context, batch api.GatewayReport) error {
+	ctx, cancel := context.WithTimeout(ctx, postTimeout)
+	defer cancel()
+	return c.api.Report(ctx, batch)
 }
 
-// permanent reports whether sending the same again can't help.
-func (e *refusedError) permanent() bool {
-	switch e.status {
-	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity, http.StatusConflict:
+// hopeless reports whether sending the same report again can't help.
+func hopeless(err error) bool {
+	e, ok := errors.AsType[*api.Error](err)
+	if !ok {
+		return false
+	}
+	switch e.Status {
+	case http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
 		return true
 	}
 	return false
-}
-
-func (c *controlClient) do(req *http.Request) (*http.Response, error) {
-	req.Header.Set("Authorization", "Bearer "+c.cfg.Token)
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode == http.StatusOK {
-		return resp, nil
-	}
-	defer resp.Body.Close()
-	refused := &refusedError{status: resp.StatusCode}
-	var body struct {
-		Message string `json:"message"`
-	}
-	if text, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10)); err == nil && json.Unmarshal(text, &body) == nil {
-		refused.message = body.Message
-	}
-	return nil, refused
-}
-
-// post sends one document.
-func (c *controlClient) post(ctx context.Context, path string, doc any) error {
-	body, err := json.Marshal(doc)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, postTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := c.do(req)
-	if err != nil {
-		return err
-	}
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // so that the connection can be used again
-	return resp.Body.Close()
 }
 
 // followRules keeps the rules stream open until ctx ends.
@@ -143,39 +93,29 @@ func (g *Gateway) followRules(ctx context.Context) {
 func (g *Gateway) readRules(ctx context.Context) (got bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	query := url.Values{
-		"gateway_id": {g.cfg.ID},
-		"proof_key":  {base64.RawURLEncoding.EncodeToString(g.cfg.Key.Public().(ed25519.PublicKey))},
-		"revision":   {strconv.FormatInt(g.Revision(), 10)},
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, g.ctl.base+"/api/v1/gateway/rules?"+query.Encode(), nil)
-	if err != nil {
-		return false, err
-	}
 	// A control plane that vanished without a word sends nothing, not even the empty lines: the watch ends the stream.
 	watch := time.AfterFunc(g.cfg.KeepAlive, func() { cancel(errSilent) })
 	defer watch.Stop()
-	resp, err := g.ctl.do(req)
+	stream, err := g.ctl.api.Rules(ctx, api.GatewayHello{
+		GatewayID: g.cfg.ID, ProofKey: g.cfg.Key.Public().(ed25519.PublicKey), Revision: g.Revision(),
+	})
 	if err != nil {
 		return false, because(ctx, err)
 	}
-	defer resp.Body.Close()
-	lines := bufio.NewScanner(&watchedReader{r: resp.Body, watch: watch, every: g.cfg.KeepAlive})
-	lines.Buffer(make([]byte, 0, 64<<10), mostRuleBytes)
-	for lines.Scan() {
-		line := bytes.TrimSpace(lines.Bytes())
-		if len(line) == 0 {
-			continue
+	defer stream.Close()
+	for {
+		doc, err := stream.NextDocument(func() { watch.Reset(g.cfg.KeepAlive) })
+		if errors.Is(err, io.EOF) {
+			return got, errors.New("the control plane closed the stream")
 		}
-		if err := g.apply(line); err != nil {
+		if err != nil {
+			return got, because(ctx, err)
+		}
+		if err := g.apply(doc); err != nil {
 			return got, err
 		}
 		got = true
 	}
-	if err := lines.Err(); err != nil {
-		return got, because(ctx, err)
-	}
-	return got, errors.New("the control plane closed the stream")
 }
 
 var errSilent = errors.New("the control plane fell silent")
@@ -186,21 +126,6 @@ func because(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	}
 	return err
-}
-
-// watchedReader puts off the watch with every read.
-type watchedReader struct {
-	r     io.Reader
-	watch *time.Timer
-	every time.Duration
-}
-
-func (w *watchedReader) Read(b []byte) (int, error) {
-	n, err := w.r.Read(b)
-	if n > 0 {
-		w.watch.Reset(w.every)
-	}
-	return n, err
 }
 
 // apply puts a document of the rules stream into force, cuts the flows that it no longer allows, keeps it on disk, and
@@ -242,7 +167,7 @@ func (g *Gateway) acknowledge(ctx context.Context) {
 		}
 		for pause := (backoff{}); ; pause.wait(ctx) {
 			revision := g.ctl.saved.Load()
-			err := g.ctl.post(ctx, "/api/v1/gateway/ack", api.GatewayAck{GatewayID: g.cfg.ID, Revision: revision})
+			err := g.ctl.acknowledge(ctx, api.GatewayAck{GatewayID: g.cfg.ID, Revision: revision})
 			if ctx.Err() != nil {
 				return
 			}
@@ -258,16 +183,15 @@ func (g *Gateway) acknowledge(ctx context.Context) {
 // is sent again under its own id before any other, so that the control plane stores it once.
 func (g *Gateway) report(ctx context.Context) {
 	defer g.out.stop()
-	const path = "/api/v1/gateway/reports"
 	for {
 		select {
 		case <-ctx.Done():
-			g.flush(path, nil)
+			g.flush(nil)
 			return
 		case <-g.out.wake:
 		}
 		if !sleep(ctx, g.cfg.ReportEvery) {
-			g.flush(path, nil)
+			g.flush(nil)
 			return
 		}
 		for {
@@ -276,15 +200,15 @@ func (g *Gateway) report(ctx context.Context) {
 				break
 			}
 			for pause := (backoff{}); ; pause.wait(ctx) {
-				err := g.ctl.post(ctx, path, batch)
+				err := g.ctl.report(ctx, batch)
 				if ctx.Err() != nil {
-					g.flush(path, &batch) // when it did arrive after all, its id says so
+					g.flush(&batch) // when it did arrive after all, its id says so
 					return
 				}
 				if err == nil {
 					break
 				}
-				if refused, ok := errors.AsType[*refusedError](err); ok && refused.permanent() {
+				if hopeless(err) {
 					g.log.Error("a report was refused and is dropped", "error", err, "flows", len(batch.Flows), "refused", len(batch.Refused))
 					break
 				}
@@ -295,7 +219,7 @@ func (g *Gateway) report(ctx context.Context) {
 }
 
 // flush sends first, when there is one, and everything that waits, and gives up at the first failure.
-func (g *Gateway) flush(path string, first *api.GatewayReport) {
+func (g *Gateway) flush(first *api.GatewayReport) {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	batch, some := api.GatewayReport{}, first != nil
@@ -305,7 +229,7 @@ func (g *Gateway) flush(path string, first *api.GatewayReport) {
 		batch, some = g.out.batch()
 	}
 	for some {
-		if err := g.ctl.post(ctx, path, batch); err != nil {
+		if err := g.ctl.report(ctx, batch); err != nil {
 			g.log.Warn("the last reports could not be sent", "error", err)
 			return
 		}

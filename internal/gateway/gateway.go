@@ -78,7 +78,7 @@ type Gateway struct {
 	out   *reporter
 	back  backends
 	proof *proofServer
-	ctl   *controlClient // nil without a control plane
+	ctl   *controlPlane // nil without a control plane
 
 	private, public net.Listener // nil when there is none
 
@@ -138,7 +138,7 @@ func Start(ctx context.Context, cfg Config) (*Gateway, error) {
 	g.quit = quit
 	g.serving.Go(g.proof.serve)
 	if cfg.ControlURL != "" {
-		g.ctl = newControlClient(cfg)
+		g.ctl = newControlPlane(cfg)
 		g.serving.Go(func() { g.followRules(running) })
 		g.serving.Go(func() { g.acknowledge(running) })
 		g.serving.Go(func() { g.report(running) })

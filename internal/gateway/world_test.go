@@ -44,8 +44,8 @@ const (
 	testPatient = 10 * time.Second // how long a test waits for what has to happen
 )
 
-// controlPlane speaks the gateway's part of the API over real HTTP.
-type controlPlane struct {
+// fakeControl speaks the gateway's part of the API over real HTTP.
+type fakeControl struct {
 	t   *testing.T
 	srv *httptest.Server
 
@@ -64,8 +64,8 @@ type controlPlane struct {
 	drop    context.CancelFunc
 }
 
-func newControlPlane(t *testing.T) *controlPlane {
-	c := &controlPlane{t: t, changed: make(chan struct{}), batches: map[string]int{}, flows: map[string]api.GatewayFlow{}}
+func newFakeControl(t *testing.T) *fakeControl {
+	c := &fakeControl{t: t, changed: make(chan struct{}), batches: map[string]int{}, flows: map[string]api.GatewayFlow{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1/gateway/rules", c.serveRules)
 	mux.HandleFunc("POST /api/v1/gateway/ack", func(w http.ResponseWriter, r *http.Request) {
@@ -105,12 +105,12 @@ func newControlPlane(t *testing.T) *controlPlane {
 	return c
 }
 
-func (c *controlPlane) close() {
+func (c *fakeControl) close() {
 	c.srv.CloseClientConnections()
 	c.srv.Close()
 }
 
-func (c *controlPlane) read(w http.ResponseWriter, r *http.Request, into any) bool {
+func (c *fakeControl) read(w http.ResponseWriter, r *http.Request, into any) bool {
 	dec := json.NewDecoder(r.Body)
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {
@@ -121,7 +121,7 @@ func (c *controlPlane) read(w http.ResponseWriter, r *http.Request, into any) bo
 	return true
 }
 
-func (c *controlPlane) change(f func()) {
+func (c *fakeControl) change(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f()
@@ -129,7 +129,7 @@ func (c *controlPlane) change(f func()) {
 	c.changed = make(chan struct{})
 }
 
-func (c *controlPlane) serveRules(w http.ResponseWriter, r *http.Request) {
+func (c *fakeControl) serveRules(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	c.change(func() {
@@ -167,7 +167,7 @@ func (c *controlPlane) serveRules(w http.ResponseWriter, r *http.Request) {
 }
 
 // publish makes rules the current ones.
-func (c *controlPlane) publish(rules api.GatewayRules) {
+func (c *fakeControl) publish(rules api.GatewayRules) {
 	c.t.Helper()
 	line, err := json.Marshal(rules)
 	if err != nil {
@@ -177,7 +177,7 @@ func (c *controlPlane) publish(rules api.GatewayRules) {
 }
 
 // await waits until cond, which is called with c locked, holds.
-func (c *controlPlane) await(what string, cond func() bool) {
+func (c *fakeControl) await(what string, cond func() bool) {
 	c.t.Helper()
 	deadline := time.After(testPatient)
 	for {
@@ -198,7 +198,7 @@ func (c *controlPlane) await(what string, cond func() bool) {
 }
 
 // awaitRefusal waits for a refused attempt of a reason and returns it.
-func (c *controlPlane) awaitRefusal(reason string) (r api.GatewayRefusal) {
+func (c *fakeControl) awaitRefusal(reason string) (r api.GatewayRefusal) {
 	c.t.Helper()
 	c.await("a refused attempt with reason "+reason, func() bool {
 		i := slices.IndexFunc(c.refused, func(r api.GatewayRefusal) bool { return r.Reason == reason })
@@ -215,7 +215,7 @@ type world struct {
 	t       *testing.T
 	g       *Gateway
 	cfg     Config
-	control *controlPlane
+	control *fakeControl
 	acme    *backend
 	globex  *backend
 	roots   *x509.CertPool
@@ -224,7 +224,7 @@ type world struct {
 // newWorld starts a gateway with a control plane and two clusters with TLS backends. change may alter the configuration.
 func newWorld(t *testing.T, change func(*Config)) *world {
 	t.Helper()
-	w := &world{t: t, control: newControlPlane(t), roots: x509.NewCertPool()}
+	w := &world{t: t, control: newFakeControl(t), roots: x509.NewCertPool()}
 	cert := selfSigned(t, w.roots, acmePrivate, acmePublic, globexName)
 	w.acme, w.globex = newBackend(t, "acme", cert), newBackend(t, "globex", cert)
 	_, key, err := ed25519.GenerateKey(rand.Reader)
