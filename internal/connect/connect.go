@@ -27,8 +27,9 @@ type Config struct {
 	// the result says so.
 	Verify func(ctx context.Context, t Target) (verify.Report, error)
 
-	Poll time.Duration // pause between two looks while waiting; zero is 1 s
-	Log  *slog.Logger  // nil discards
+	Poll      time.Duration // pause between two looks while waiting; zero is 1 s
+	VerifyFor time.Duration // how long a verification that fails is repeated; zero is 20 s
+	Log       *slog.Logger  // nil discards
 }
 
 // AWS says how the customer's account is reached.

@@ -158,7 +158,7 @@ func (p *Plan) readNetwork(ctx context.Context, acc *account) (err error) {
 		}
 	}
 	if len(p.Request.SubnetIDs) == 0 {
-		if p.endpoint != nil {
+		if p.endpoint != nil && len(p.endpoint.subnets) > 0 {
 			p.Request.SubnetIDs = slices.Sorted(slices.Values(p.endpoint.subnets))
 		} else {
 			p.Request.SubnetIDs = p.vpc.chooseSubnets(p.ServiceZones)

@@ -115,8 +115,15 @@ func (p *Plan) dnsProblems() {
 				fmt.Sprintf("aws ec2 modify-vpc-attribute --region %s --vpc-id %s %s", p.Request.Region, p.Request.VPCID, option))
 		}
 	}
-	if p.Request.DNS == DNSPrivate && p.ServiceName != "" && p.privateDNS == "" {
-		p.problem("NO_PRIVATE_DNS_NAME", "dns", "the vendor's service has no private DNS name", "use the DNS mode zone")
+	if p.Request.DNS == DNSPrivate && p.ServiceName != "" {
+		switch {
+		case p.privateDNS == "":
+			p.problem("NO_PRIVATE_DNS_NAME", "dns", "the vendor's service has no private DNS name", "use the DNS mode zone")
+		case !covers(p.privateDNS, p.PrivateName):
+			p.problem("OTHER_PRIVATE_DNS_NAME", "dns",
+				fmt.Sprintf("the private DNS name of the vendor's service, %s, does not cover %s", p.privateDNS, p.PrivateName),
+				"use the DNS mode zone")
+		}
 	}
 	if p.zone != nil && !p.zone.ours {
 		if names := p.zone.elsewhere(p.DNS.Zones[0]); len(names) > 0 {
@@ -130,6 +137,13 @@ func (p *Plan) dnsProblems() {
 	}
 }
 
+// covers reports whether a private DNS name, with or without a wildcard, answers name. The cloud's own zone answers a
+// wildcard at every depth.
+func covers(private, name string) bool {
+	domain, wildcard := strings.CutPrefix(private, "*.")
+	return domain == name || wildcard && strings.HasSuffix(name, "."+domain)
+}
+
 func (p *Plan) endpointProblems() {
 	if p.endpoint == nil {
 		return
@@ -137,6 +151,12 @@ func (p *Plan) endpointProblems() {
 	if p.endpoint.state == link.Failed || p.endpoint.state == link.Expired {
 		p.problem("ENDPOINT_DEAD", "", fmt.Sprintf("the endpoint %s is %s %s", p.endpoint.id, p.endpoint.state, p.endpoint.problem),
 			fmt.Sprintf("aws ec2 delete-vpc-endpoints --region %s --vpc-endpoint-ids %s, then run it again", p.Request.Region, p.endpoint.id))
+	}
+	if len(p.endpoint.subnets) == 0 && len(p.Request.SubnetIDs) > 0 {
+		p.problem("ENDPOINT_WITHOUT_SUBNETS", "subnet_ids", fmt.Sprintf("the endpoint %s that is there already stands in no subnet", p.endpoint.id),
+			fmt.Sprintf("aws ec2 modify-vpc-endpoint --region %s --vpc-endpoint-id %s --add-subnet-ids %s",
+				p.Request.Region, p.endpoint.id, strings.Join(p.Request.SubnetIDs, " ")))
+		return
 	}
 	for _, want := range p.Request.SubnetIDs {
 		if !slices.Contains(p.endpoint.subnets, want) {

@@ -13,9 +13,9 @@ import (
 	"github.com/postern/postern/internal/verify"
 )
 
-// verifyFor is how long verification is repeated while it fails: gateways apply new rules, and resolvers new records,
-// within seconds.
-const verifyFor = 20 * time.Second
+// defaultVerifyFor is how long verification is repeated while it fails: gateways apply new rules, and resolvers new
+// records, within seconds.
+const defaultVerifyFor = 20 * time.Second
 
 // Run makes the connection of req exist, step by step, each only as far as it is missing: running it again changes
 // nothing and says so. Waiting ends with ctx. progress may be nil.
@@ -50,6 +50,9 @@ func newRun(cfg Config, progress func(StepEvent)) *run {
 	}
 	if cfg.Poll <= 0 {
 		cfg.Poll = time.Second
+	}
+	if cfg.VerifyFor <= 0 {
+		cfg.VerifyFor = defaultVerifyFor
 	}
 	return &run{cfg: cfg, progress: progress}
 }
@@ -362,7 +365,7 @@ func (r *run) verification(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	deadline := r.began.Add(verifyFor)
+	deadline := r.began.Add(r.cfg.VerifyFor)
 	err = r.poll(ctx, func(ctx context.Context) (bool, string, error) {
 		report, err := r.cfg.Verify(ctx, target)
 		if err != nil {

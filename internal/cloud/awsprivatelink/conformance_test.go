@@ -271,7 +271,9 @@ func form(req *http.Request) url.Values {
 	return values
 }
 
-func mutates(req *http.Request) bool { return !strings.HasPrefix(form(req).Get("Action"), "Describe") }
+func mutates(req *http.Request) bool {
+	return req.Method != http.MethodGet && !strings.HasPrefix(form(req).Get("Action"), "Describe")
+}
 
 func isELB(req *http.Request) bool { return form(req).Get("Version") == "2015-12-01" }
 
