@@ -176,6 +176,7 @@ func TestJudge(t *testing.T) {
 			f.v.ServiceZoneIDs, f.v.EndpointZones = []string{"use1-az1", "use1-az4"}, []string{"use1-az4", "use1-az6"}
 		}, "", SideNone, ""},
 		{"every backend down", func(f *facts) { f.tls(EOF); f.v.Backends[0] = link.BackendHealth{Reason: "REFUSED"} }, "BACKENDS_DOWN", SideVendor, "REFUSED"},
+		{"every backend down by an old record", func(f *facts) { f.v.Backends[0] = link.BackendHealth{Reason: "REFUSED"} }, "", SideNone, "REFUSED"},
 		{"a backend of two down", func(f *facts) {
 			f.v.Backends = append(f.v.Backends, link.BackendHealth{Reason: "TIMEOUT"})
 		}, "", SideNone, "TIMEOUT"},
@@ -241,6 +242,11 @@ func TestJudge(t *testing.T) {
 		}, "TLS_CLOSED", SideCustomer, "register the endpoint's id"},
 		{"the balancer is not trusted", func(f *facts) { f.tls(EOF); f.refused("UNTRUSTED_PEER"); f.v.Refused[0].EndpointID = "" }, "TLS_CLOSED", SideVendor, "trusts"},
 		{"a reason of the future", func(f *facts) { f.tls(EOF); f.refused("MOON_PHASE") }, "TLS_CLOSED", SideVendor, "MOON_PHASE"},
+		{"a refusal that report-only would have made does not count", func(f *facts) {
+			f.tls(EOF)
+			f.refused("ENDPOINT_NOT_AUTHORISED")
+			f.v.Refused[0].WouldRefuse = true
+		}, "TLS_CLOSED", SideVendor, "PROXY protocol on one side only"},
 		{"a refusal at the public door does not count", func(f *facts) {
 			f.tls(EOF)
 			f.refused("PUBLIC_ACCESS_DISABLED")

@@ -81,7 +81,7 @@ type TLSSeen struct {
 	Names     []string
 	NotBefore time.Time
 	NotAfter  time.Time
-	ChainErr  string // no chain to a root; expiry is not meant
+	ChainErr  string // no valid chain to a root; an expired certificate has none either
 	NameErr   string // it is not a certificate for this name
 }
 

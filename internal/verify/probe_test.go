@@ -144,6 +144,12 @@ func TestPathOverTheWire(t *testing.T) {
 			verdict: Proven,
 		},
 		{
+			name:    "the service takes the request and never answers",
+			gateway: gatewaySpec{answer: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }},
+			bend:    func(_ *world, _ *gatewaySpec, t *Target) { t.StepTimeout = 300 * time.Millisecond },
+			verdict: Broken, layer: GroupHTTP, code: "HTTP_NO_ANSWER",
+		},
+		{
 			name:    "another endpoint carries the flow",
 			gateway: gatewaySpec{endpoint: "vpce-0ffffffffffffffff"},
 			verdict: Broken, layer: GroupPath, code: "PROOF_OTHER_ENDPOINT",
@@ -165,7 +171,7 @@ func TestPathOverTheWire(t *testing.T) {
 		},
 		{
 			name:    "an old proof is played back",
-			gateway: gatewaySpec{tamper: func(p *link.PathProof) { p.Nonce = "AAAAAAAAAAAAAAAAAAAAAAAA" }},
+			gateway: gatewaySpec{nonce: "AAAAAAAAAAAAAAAAAAAAAAAA"},
 			verdict: Broken, layer: GroupPath, code: "PROOF_INVALID",
 		},
 		{
@@ -331,6 +337,21 @@ func TestPublicDoor(t *testing.T) {
 				t.Errorf("code %q, want %q", last.Code, tc.code)
 			}
 		})
+	}
+}
+
+// TestHostsFile probes where applications are led, too, when that is elsewhere than DNS says.
+func TestHostsFile(t *testing.T) {
+	w := newWorld(t)
+	names(w)
+	v := w.vantage()
+	v.System = func(context.Context, string) ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr("127.0.0.4")}, nil
+	}
+	target := w.target(w.gateway(gatewaySpec{}))
+	r := Judge(target, Probe(t.Context(), v, target), Vendor{})
+	if text := page(t, r, true); r.Code != "ADDRESS_NOT_THE_ENDPOINT" || !strings.Contains(text, "DNS_SYSTEM_DIFFERS") {
+		t.Errorf("code %s\n%s", r.Code, text)
 	}
 }
 

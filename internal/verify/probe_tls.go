@@ -84,16 +84,9 @@ func (p *prober) certificate(state tls.ConnectionState, seen *TLSSeen) {
 	if err := leaf.VerifyHostname(p.t.PrivateName); err != nil {
 		seen.NameErr = err.Error()
 	}
-	opts := x509.VerifyOptions{Roots: p.t.RootCAs, Intermediates: x509.NewCertPool(), CurrentTime: time.Now()}
+	opts := x509.VerifyOptions{Roots: p.t.RootCAs, Intermediates: x509.NewCertPool()}
 	for _, c := range state.PeerCertificates[1:] {
 		opts.Intermediates.AddCert(c)
-	}
-	// Expiry is judged by itself: an expired certificate of the right authority is another mistake than a wrong authority.
-	if opts.CurrentTime.After(leaf.NotAfter) {
-		opts.CurrentTime = leaf.NotAfter
-	}
-	if opts.CurrentTime.Before(leaf.NotBefore) {
-		opts.CurrentTime = leaf.NotBefore
 	}
 	if _, err := leaf.Verify(opts); err != nil {
 		seen.ChainErr = err.Error()

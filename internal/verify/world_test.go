@@ -99,6 +99,7 @@ type gatewaySpec struct {
 	endpoint  link.EndpointID        // that the proof names
 	listener  link.Listener          // that the proof names
 	name      string                 // that the proof names
+	nonce     string                 // that the proof answers, when it is an old one
 	tamper    func(*link.PathProof)  // after signing
 	intercept bool                   // a stranger's key in the handshake, the genuine key under the proof
 	raw       func(net.Conn)         // no TLS at all
@@ -194,6 +195,9 @@ func (w *world) answerProof(rw http.ResponseWriter, r *http.Request, spec gatewa
 	}
 	if spec.name != "" {
 		p.Name = spec.name
+	}
+	if spec.nonce != "" {
+		p.Nonce = spec.nonce
 	}
 	p = p.Sign(w.proofKey)
 	if spec.tamper != nil {
