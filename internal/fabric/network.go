@@ -39,8 +39,8 @@ type network struct {
 	ports atomic.Uint32 // for the clients' ends of flows
 }
 
-// A connection attempt that nothing answers is repeated each dialRetry, as TCP repeats a SYN, and given up after
-// dialPatience, about when Linux does.
+// A connection attempt that nothing answers is repeated each dialRetry, as TCP repeats a SYN, and whenever the state
+// changes, and given up after dialPatience, about when Linux does.
 const (
 	dialRetry    = time.Second
 	dialPatience = 2 * time.Minute
@@ -234,6 +234,7 @@ func (n *network) dialAddress(ctx context.Context, from vantage, to netip.AddrPo
 	client := uint16(32768 + n.ports.Add(1)%28000)
 	logged := ""
 	for {
+		changed := n.fabric.changes()
 		s := n.fabric.snapshot()
 		here, err := placeOf(s, from)
 		if err != nil {
@@ -260,6 +261,8 @@ func (n *network) dialAddress(ctx context.Context, from vantage, to netip.AddrPo
 		retry := time.NewTimer(dialRetry)
 		select {
 		case <-retry.C:
+		case <-changed:
+			retry.Stop()
 		case <-ctx.Done():
 			retry.Stop()
 			if errors.Is(ctx.Err(), context.Canceled) {

@@ -417,3 +417,29 @@ func TestRestart(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A fabric that cannot start says why and leaves nothing behind.
+func TestStartFails(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	address := taken.Addr().String()
+	for want, cfg := range map[string]Config{
+		"SOCKS":      {SOCKSAddr: address},
+		"HTTP proxy": {HTTPProxyAddr: address},
+		"loopback":   {Internet: []InternetHost{{Name: "www.test", Ports: map[uint16]string{443: "192.0.2.1:443"}}}},
+		"twice":      {Internet: []InternetHost{{Name: "www.test"}, {Name: "www.test"}}},
+	} {
+		ignore := goleak.IgnoreCurrent()
+		f, err := Start(t.Context(), cfg)
+		if err == nil {
+			f.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: err %v", want, err)
+		}
+		goleak.VerifyNone(t, ignore)
+	}
+}
