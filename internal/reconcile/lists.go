@@ -41,12 +41,7 @@ func (l *lists) get(ctx context.Context, d cloud.Driver, key, serviceID string, 
 		}
 		l.mu.Unlock()
 		if mine {
-			c.endpoints, c.err = d.Endpoints(ctx, serviceID)
-			if c.err != nil {
-				l.forget(key, c)
-			}
-			close(c.done)
-			return c.endpoints, c.began, c.err
+			return l.ask(ctx, d, key, serviceID, c)
 		}
 		select {
 		case <-ctx.Done():
@@ -58,6 +53,19 @@ func (l *lists) get(ctx context.Context, d cloud.Driver, key, serviceID string, 
 		}
 		// Whoever began it was cut off; that says nothing about the cloud.
 	}
+}
+
+// ask asks the cloud on behalf of everybody who waits for c. They are let go also when the driver panics.
+func (l *lists) ask(ctx context.Context, d cloud.Driver, key, serviceID string, c *listCall) ([]link.Endpoint, time.Time, error) {
+	c.err = context.Canceled // until the driver came back
+	defer func() {
+		if c.err != nil {
+			l.forget(key, c)
+		}
+		close(c.done)
+	}()
+	c.endpoints, c.err = d.Endpoints(ctx, serviceID)
+	return c.endpoints, c.began, c.err
 }
 
 // forget drops a list that failed: whoever asks next asks the cloud.
