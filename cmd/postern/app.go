@@ -1,0 +1,227 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/link"
+)
+
+// app is one run of the program: its streams and what the global flags said.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+
+	output    string // table or json
+	apiURL    string
+	tokenFile string
+	dataDir   string
+	verbose   bool
+
+	log *slog.Logger
+}
+
+const defaultDataDir = "postern-data"
+
+func (a *app) globalFlags(f *pflag.FlagSet) {
+	f.StringVarP(&a.output, "output", "o", "table", "how to print results: table or json")
+	f.StringVar(&a.apiURL, "api-url", "", "control plane's URL (default $POSTERN_API_URL, else what \"postern up\" left in --data)")
+	f.StringVar(&a.tokenFile, "token-file", "", "file with the API token (default $POSTERN_TOKEN, else what \"postern up\" left in --data)")
+	f.StringVar(&a.dataDir, "data", defaultDataDir, "data directory of \"postern up\"")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "log what happens inside to standard error")
+}
+
+// settle checks the global flags before any verb runs.
+func (a *app) settle(*cobra.Command) error {
+	if a.output != "table" && a.output != "json" {
+		return usagef("write --output table or --output json", "unknown output format %q", a.output)
+	}
+	level := slog.LevelError
+	if a.verbose {
+		level = slog.LevelDebug
+	}
+	a.log = slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level}))
+	return nil
+}
+
+// client returns a client of the control plane that the flags, the environment or a running "postern up" name.
+func (a *app) client() (*api.Client, error) {
+	base, token := a.apiURL, ""
+	if base == "" {
+		base = os.Getenv("POSTERN_API_URL")
+	}
+	switch {
+	case a.tokenFile != "":
+		b, err := os.ReadFile(a.tokenFile)
+		if err != nil {
+			return nil, usagef("give a readable file to --token-file", "the token cannot be read: %v", err)
+		}
+		token = strings.TrimSpace(string(b))
+	default:
+		token = os.Getenv("POSTERN_TOKEN")
+	}
+	if base == "" || token == "" {
+		r, err := readReady(a.dataDir)
+		switch {
+		case err == nil:
+			if base == "" {
+				base = r.APIURL
+			}
+			if token == "" && base == r.APIURL {
+				token = r.Token
+			}
+		case !errors.Is(err, os.ErrNotExist):
+			return nil, err
+		case base == "":
+			return nil, usagef(`start one with "postern up", or set POSTERN_API_URL and POSTERN_TOKEN`,
+				"no control plane is named, and %s holds none", filepath.Join(a.dataDir, readyName))
+		}
+	}
+	if u, err := url.Parse(base); err != nil || u.Scheme == "" || u.Host == "" {
+		return nil, usagef("a URL looks like https://postern.example.com", "not a URL of a control plane: %q", base)
+	}
+	return api.New(base, token), nil
+}
+
+// ready reads what a running "postern up" said of itself, nil when there is none.
+func (a *app) ready() *Ready {
+	r, err := readReady(a.dataDir)
+	if err != nil {
+		return nil
+	}
+	return r
+}
+
+// printJSON writes v as one indented document.
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.out)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+func (a *app) json() bool { return a.output == "json" }
+
+// usagef is an error of kind Invalid for wrong command lines: the hint first, then the message.
+func usagef(hint, format string, args ...any) error {
+	return &link.Error{Kind: link.Invalid, Reason: "USAGE", Message: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// explain tells a person what went wrong and what to do next, and returns the exit code that says it to a script.
+func (a *app) explain(err error) int {
+	var t telling
+	switch {
+	case t.ofAPI(err), t.ofLink(err):
+	default:
+		t = telling{Code: exitFailed, Message: err.Error()}
+		// cobra's own errors for unknown commands and wrong arguments have no type.
+		if strings.HasPrefix(t.Message, "unknown command") || strings.Contains(t.Message, "arg(s)") ||
+			strings.HasPrefix(t.Message, "required flag") || strings.HasPrefix(t.Message, "if any flags in the group") {
+			t.Code, t.Reason, t.Hint = exitUsage, "USAGE", `"postern --help" lists the commands, "postern COMMAND --help" their flags`
+		}
+	}
+	if a.json() {
+		_ = json.NewEncoder(a.err).Encode(map[string]telling{"error": t})
+		return t.Code
+	}
+	fmt.Fprintf(a.err, "postern: %s\n", t.Message)
+	if t.Field != "" {
+		fmt.Fprintf(a.err, "  field:  %s\n", t.Field)
+	}
+	if t.Reason != "" && t.Reason != "USAGE" {
+		fmt.Fprintf(a.err, "  reason: %s\n", t.Reason)
+	}
+	if t.Hint != "" {
+		fmt.Fprintf(a.err, "  next:   %s\n", t.Hint)
+	}
+	return t.Code
+}
+
+// telling is an error as people and scripts get it.
+type telling struct {
+	Code    int    `json:"exit_code"`
+	Reason  string `json:"reason,omitempty"`
+	Field   string `json:"field,omitempty"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+func (t *telling) ofLink(err error) bool {
+	e, ok := errors.AsType[*link.Error](err)
+	if !ok {
+		return false
+	}
+	*t = telling{Code: exitFailed, Reason: e.Reason, Field: e.Field, Message: err.Error(), Hint: e.Hint}
+	switch e.Kind {
+	case link.Invalid:
+		t.Code = exitUsage
+	case link.Unavailable:
+		t.Code = exitUnreachable
+	case link.Denied, link.Unauthenticated:
+		t.Code = exitRefused
+	}
+	return true
+}
+
+func (t *telling) ofAPI(err error) bool {
+	e, ok := errors.AsType[*api.Error](err)
+	if !ok {
+		if ue, ok := errors.AsType[*url.Error](err); ok {
+			*t = telling{
+				Code: exitUnreachable, Reason: "UNREACHABLE", Message: fmt.Sprintf("the control plane does not answer: %v", ue.Err),
+				Hint: `is it running? "postern up" starts one here; POSTERN_API_URL names another`,
+			}
+			return true
+		}
+		return false
+	}
+	*t = telling{Code: exitFailed, Message: e.Message}
+	if len(e.Details) > 0 {
+		d := e.Details[0]
+		t.Reason, t.Field, t.Hint = d.Reason, d.Field, d.Hint
+	}
+	switch e.Status {
+	case 400, 413, 415, 422:
+		t.Code = exitUsage
+	case 401, 403:
+		t.Code = exitRefused
+	case 429, 502, 503, 504:
+		t.Code = exitUnreachable
+	}
+	return true
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version of this binary",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if a.json() {
+				return a.printJSON(map[string]string{"version": version()})
+			}
+			_, err := fmt.Fprintln(a.out, "postern", version())
+			return err
+		},
+	}
+}
+
+// version is the module's version as the toolchain stamped it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}

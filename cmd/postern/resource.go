@@ -1,0 +1,332 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/link"
+)
+
+// resourceCommands are the verbs of the REST API's resources, each with its sub-verbs.
+func (a *app) resourceCommands() []*cobra.Command {
+	return []*cobra.Command{
+		a.projectCommand(), a.regionCommand(), a.clusterCommand(), a.serviceCommand(), a.connectionCommand(),
+		a.endpointCommand(), a.ownerCommand(), a.allowListCommand(), a.publicAccessCommand(), a.refusedCommand(),
+		a.flowCommand(), a.eventCommand(), a.gatewayCommand(),
+	}
+}
+
+// noun makes the command of a resource that only has sub-verbs.
+func noun(use, alias, short string, verbs ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{
+		Use: use, Short: short, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	if alias != "" {
+		c.Aliases = []string{alias}
+	}
+	c.AddCommand(verbs...)
+	return c
+}
+
+// verb makes a command that talks to the control plane.
+func (a *app) verb(use, short string, args cobra.PositionalArgs, do func(context.Context, *api.Client, []string) error) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: args,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			return do(cmd.Context(), c, args)
+		},
+	}
+}
+
+// clusterVerb is a verb on one cluster, which --cluster names.
+func (a *app) clusterVerb(use, short string, args cobra.PositionalArgs, do func(context.Context, *api.Client, api.Cluster, []string) error) *cobra.Command {
+	var name string
+	cmd := a.verb(use, short, args, func(ctx context.Context, c *api.Client, args []string) error {
+		cl, err := a.pickCluster(ctx, c, name)
+		if err != nil {
+			return err
+		}
+		return do(ctx, c, cl, args)
+	})
+	a.clusterFlag(cmd, &name)
+	return cmd
+}
+
+func (a *app) clusterFlag(cmd *cobra.Command, name *string) {
+	cmd.Flags().StringVarP(name, "cluster", "c", "", "cluster by id or name (default $POSTERN_CLUSTER, else the only one)")
+	_ = cmd.RegisterFlagCompletionFunc("cluster", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if err := a.settle(cmd); err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		c, err := a.client()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		all, err := everyCluster(cmd.Context(), c)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		var names []string
+		for _, cl := range all {
+			names = append(names, cl.Name+"\t"+cl.ID)
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	})
+}
+
+// pickCluster finds the cluster that a person named by id or name, or did not name because there is only one.
+func (a *app) pickCluster(ctx context.Context, c *api.Client, name string) (api.Cluster, error) {
+	if name == "" {
+		name = os.Getenv("POSTERN_CLUSTER")
+	}
+	if id, err := link.ParseID("cluster", name); err == nil {
+		return c.Cluster(ctx, string(id))
+	}
+	all, err := everyCluster(ctx, c)
+	if err != nil {
+		return api.Cluster{}, err
+	}
+	if name == "" && len(all) == 1 {
+		return all[0], nil
+	}
+	var names []string
+	for _, cl := range all {
+		if cl.Name == name {
+			return cl, nil
+		}
+		names = append(names, cl.Name)
+	}
+	switch {
+	case len(all) == 0:
+		return api.Cluster{}, &link.Error{
+			Kind: link.NotFound, Reason: "NO_CLUSTER", Message: "there is no cluster yet", Hint: `"postern cluster create" makes one`,
+		}
+	case name == "":
+		return api.Cluster{}, usagef("give --cluster with one of: "+strings.Join(names, ", "), "there are %d clusters, and none is named", len(all))
+	default:
+		return api.Cluster{}, &link.Error{
+			Kind: link.NotFound, Reason: "UNKNOWN_CLUSTER", Field: "--cluster", Message: "no cluster has this name or id: " + link.Quote(name),
+			Hint: "these exist: " + strings.Join(names, ", "),
+		}
+	}
+}
+
+// everyCluster reads all pages.
+func everyCluster(ctx context.Context, c *api.Client) ([]api.Cluster, error) {
+	var all []api.Cluster
+	for p := (api.Page{Limit: 500}); ; {
+		l, err := c.Clusters(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, l.Clusters...)
+		if p.Token = l.Pagination.NextPage; p.Token == "" {
+			return all, nil
+		}
+	}
+}
+
+// show prints v as JSON, or lets fill make a table of it.
+func (a *app) show(v any, t *table, fill func(t *table)) error {
+	if a.json() {
+		return a.printJSON(v)
+	}
+	fill(t)
+	return t.write(a.out)
+}
+
+// done says in one line what was done; as JSON it prints the object.
+func (a *app) done(v any, format string, args ...any) error {
+	if a.json() {
+		return a.printJSON(v)
+	}
+	_, err := fmt.Fprintf(a.out, format+"\n", args...)
+	return err
+}
+
+func (a *app) projectCommand() *cobra.Command {
+	list := a.verb("list", "List projects", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
+		ps, err := c.Projects(ctx)
+		if err != nil {
+			return err
+		}
+		return a.show(api.ProjectList{Projects: ps}, &table{head: []string{"NAME", "ID", "CREATED"}, none: "no projects"}, func(t *table) {
+			for _, p := range ps {
+				t.add(p.Name, p.ID, when(p.CreatedAt, time.Now()))
+			}
+		})
+	})
+	create := a.verb("create NAME", "Create a project", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		p, err := c.CreateProject(ctx, api.CreateProjectRequest{Name: args[0]})
+		if err != nil {
+			return err
+		}
+		return a.done(p, "project %s is there: %s", p.Name, p.ID)
+	})
+	return noun("project", "projects", "The customers' groups of clusters", list, create)
+}
+
+func (a *app) regionCommand() *cobra.Command {
+	list := a.verb("list", "List regions with their services", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
+		rs, err := c.Regions(ctx)
+		if err != nil {
+			return err
+		}
+		return a.show(api.RegionList{Regions: rs}, &table{head: []string{"PROVIDER", "REGION", "SERVICE", "STATUS", "ZONE IDS", "GATEWAYS"}, none: "no regions"}, func(t *table) {
+			for _, r := range rs {
+				s := api.Service{Status: "not asked for"}
+				if r.Service != nil {
+					s = *r.Service
+				}
+				t.add(r.CloudProvider, r.Name, s.Name, s.Status, strings.Join(s.AvailabilityZoneIDs, " "), strings.Join(r.GatewayTargets, " "))
+			}
+		})
+	})
+	var req api.PutRegionRequest
+	set := a.verb("set PROVIDER REGION", "Make a region, or change what stands in it", cobra.ExactArgs(2), func(ctx context.Context, c *api.Client, args []string) error {
+		r, err := c.PutRegion(ctx, strings.ToUpper(args[0]), args[1], req)
+		if err != nil {
+			return err
+		}
+		return a.done(r, "region %s %s is set; its service is made when a cluster asks for one", r.CloudProvider, r.Name)
+	})
+	set.Flags().StringVar(&req.VPCID, "vpc", "", "your network that holds the load balancer")
+	set.Flags().StringSliceVar(&req.SubnetIDs, "subnets", nil, "one subnet of it per zone")
+	set.Flags().StringSliceVar(&req.GatewayTargets, "gateways", nil, "address:port of the gateways' private listeners")
+	set.Flags().IntSliceVar(&req.Ports, "ports", []int{443}, "ports that the load balancer listens on")
+	for _, f := range []string{"vpc", "subnets", "gateways"} {
+		_ = set.MarkFlagRequired(f)
+	}
+	return noun("region", "regions", "Where you are reachable, and through which gateways", list, set)
+}
+
+func (a *app) clusterCommand() *cobra.Command {
+	list := a.verb("list", "List clusters", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
+		cs, err := everyCluster(ctx, c)
+		if err != nil {
+			return err
+		}
+		return a.show(api.ClusterList{Clusters: cs}, &table{head: []string{"NAME", "ID", "REGION", "PRIVATE NAME", "PUBLIC ACCESS"}, none: "no clusters"}, func(t *table) {
+			for _, cl := range cs {
+				for _, r := range cl.Regions {
+					t.add(cl.Name, cl.ID, r.Name, r.PrivateEndpointDNS, cl.PublicAccess)
+				}
+			}
+		})
+	})
+	show := a.clusterVerb("show", "Show one cluster", cobra.NoArgs, func(_ context.Context, _ *api.Client, cl api.Cluster, _ []string) error {
+		return a.show(cl, &table{head: []string{"FIELD", "VALUE"}}, func(t *table) {
+			t.add("name", cl.Name)
+			t.add("id", cl.ID)
+			t.add("project", cl.ProjectID)
+			t.add("public access", cl.PublicAccess)
+			t.add("backends", strings.Join(cl.Backends, " "))
+			for _, r := range cl.Regions {
+				t.add("private name", r.PrivateEndpointDNS)
+				t.add("public name", r.SQLDNS)
+			}
+			conditions(t, cl.Conditions)
+		})
+	})
+	var req api.CreateClusterRequest
+	create := a.verb("create NAME", "Create a cluster", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		req.Name = args[0]
+		if _, err := link.ParseID("project", req.ProjectID); err != nil {
+			p, err := projectByName(ctx, c, req.ProjectID)
+			if err != nil {
+				return err
+			}
+			req.ProjectID = p.ID
+		}
+		cl, err := c.CreateCluster(ctx, req)
+		if err != nil {
+			return err
+		}
+		return a.done(cl, "cluster %s is there: %s", cl.Name, cl.ID)
+	})
+	create.Flags().StringVar(&req.ProjectID, "project", "", "project by id or name")
+	create.Flags().StringVar(&req.CloudProvider, "provider", "AWS", "cloud provider")
+	create.Flags().StringSliceVar(&req.Regions, "regions", nil, "regions in which it is reached")
+	create.Flags().StringSliceVar(&req.Backends, "backends", nil, "host:port of the servers behind the gateway")
+	create.Flags().StringVar(&req.PublicAccess, "public-access", "", "ENABLED, REPORT_ONLY or DISABLED (default ENABLED)")
+	_ = create.MarkFlagRequired("project")
+	_ = create.MarkFlagRequired("regions")
+	var backends []string
+	set := a.clusterVerb("set", "Change a cluster's backends", cobra.NoArgs, func(ctx context.Context, c *api.Client, cl api.Cluster, _ []string) error {
+		cl, err := c.UpdateCluster(ctx, cl.ID, api.UpdateClusterRequest{Backends: &backends})
+		if err != nil {
+			return err
+		}
+		return a.done(cl, "cluster %s leads to %s", cl.Name, strings.Join(cl.Backends, ", "))
+	})
+	set.Flags().StringSliceVar(&backends, "backends", nil, "host:port of the servers behind the gateway; replaces all")
+	_ = set.MarkFlagRequired("backends")
+	remove := a.clusterVerb("delete", "Delete a cluster that has no connections", cobra.NoArgs, func(ctx context.Context, c *api.Client, cl api.Cluster, _ []string) error {
+		if err := c.DeleteCluster(ctx, cl.ID); err != nil {
+			return err
+		}
+		return a.done(cl, "cluster %s is deleted", cl.Name)
+	})
+	return noun("cluster", "clusters", "Deployments of your service", list, show, create, set, remove)
+}
+
+func projectByName(ctx context.Context, c *api.Client, name string) (api.Project, error) {
+	ps, err := c.Projects(ctx)
+	if err != nil {
+		return api.Project{}, err
+	}
+	for _, p := range ps {
+		if p.Name == name {
+			return p, nil
+		}
+	}
+	return api.Project{}, &link.Error{
+		Kind: link.NotFound, Reason: "UNKNOWN_PROJECT", Field: "--project", Message: "no project has this name or id: " + link.Quote(name),
+		Hint: `"postern project list" shows them, "postern project create" makes one`,
+	}
+}
+
+// conditions adds an object's conditions to its table, with the next step of whoever has to act.
+func conditions(t *table, cs []api.Condition) {
+	for _, c := range cs {
+		text := fmt.Sprintf("%s (%s) %s", c.Status, c.Reason, c.Message)
+		t.add("· "+c.Type, text)
+		if c.NextStep != "" {
+			t.add("  next step", c.NextStep)
+		}
+	}
+}
+
+// prefixArg reads an address range from a command line: a CIDR, or one address.
+func prefixArg(s string) (string, int, error) {
+	if addr, err := netip.ParseAddr(s); err == nil {
+		return addr.String(), addr.BitLen(), nil
+	}
+	ip, mask, ok := strings.Cut(s, "/")
+	n, err := strconv.Atoi(mask)
+	if !ok || err != nil {
+		return "", 0, usagef("write it as 203.0.113.0/24 or 203.0.113.7", "not an address range: %q", s)
+	}
+	p, err := link.ParsePrefix(ip, n)
+	if err != nil {
+		if e, ok := errors.AsType[*link.Error](err); ok {
+			e.Field = "CIDR"
+		}
+		return "", 0, err
+	}
+	return p.Addr().String(), p.Bits(), nil
+}

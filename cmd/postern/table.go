@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"charm.land/lipgloss/v2"
+	lgtable "charm.land/lipgloss/v2/table"
+	"golang.org/x/term"
+)
+
+// table is rows for people: drawn on a terminal, plain columns anywhere else, so that awk and grep find what they look
+// for.
+type table struct {
+	head []string
+	rows [][]string
+	none string // what to say when there are no rows
+}
+
+func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+
+func (t *table) write(w io.Writer) error {
+	if len(t.rows) == 0 && t.none != "" {
+		_, err := fmt.Fprintln(w, t.none)
+		return err
+	}
+	if colourful(w) {
+		bold, cell := lipgloss.NewStyle().Bold(true).Padding(0, 1), lipgloss.NewStyle().Padding(0, 1)
+		drawn := lgtable.New().Headers(t.head...).Rows(t.rows...).
+			Border(lipgloss.RoundedBorder()).BorderStyle(lipgloss.NewStyle().Faint(true)).
+			StyleFunc(func(row, _ int) lipgloss.Style {
+				if row == lgtable.HeaderRow {
+					return bold
+				}
+				return cell
+			})
+		_, err := fmt.Fprintln(w, drawn.Render())
+		return err
+	}
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, strings.Join(t.head, "\t"))
+	for _, r := range t.rows {
+		for i, c := range r {
+			if c == "" {
+				r[i] = "-"
+			}
+		}
+		fmt.Fprintln(tw, strings.Join(r, "\t"))
+	}
+	return tw.Flush()
+}
+
+// colourful reports whether w is a terminal whose owner did not ask for no colour (https://no-color.org).
+func colourful(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+// when writes a time for a table: the age while it is short, the date after.
+func when(t, now time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	switch d := now.Sub(t); {
+	case d < 0:
+		return t.Format(time.DateTime)
+	case d < time.Minute:
+		return fmt.Sprintf("%ds ago", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm ago", int(d.Minutes()))
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%dh ago", int(d.Hours()))
+	default:
+		return t.Format(time.DateTime)
+	}
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/verify"
+)
+
+// verifyRequest is what a person asks "postern verify" to look at.
+type verifyRequest struct {
+	cluster, region, endpoint string
+	vpc                       string
+	cidrs, addrs              []string
+	path                      string
+	port                      uint16
+	publicRefused             bool
+	failOnWarn                bool
+	timeout                   time.Duration
+	place                     place
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	var req verifyRequest
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Say whether the private path works, and if not which layer is broken and on whose side",
+		Long: `Look at the private path from a place in the customer's network: DNS, addresses, TCP, TLS, the service's
+answer, and the gateway's signed proof of path, which alone proves through which endpoint the flow came.
+
+Exit codes: 0 the path works, 1 a check failed, 2 the path could not be looked at.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.verify(cmd.Context(), req) },
+	}
+	f := cmd.Flags()
+	a.clusterFlag(cmd, &req.cluster)
+	f.StringVar(&req.region, "region", "", "region of the cluster (default the only one)")
+	f.StringVar(&req.endpoint, "endpoint", "", "endpoint that the path has to go through (default the only one that is connected)")
+	f.StringVar(&req.vpc, "vpc", "", `VPC to look from, in an embedded cloud (default $POSTERN_VPC, else the customer's of "postern up")`)
+	f.StringSliceVar(&req.cidrs, "vpc-cidr", nil, "address ranges of the VPC: private addresses outside them are reported")
+	f.StringSliceVar(&req.addrs, "interface-addr", nil, "addresses of the endpoint's interfaces: probed beside what DNS says")
+	f.StringVar(&req.path, "path", "/", "HTTP path that the service answers; empty asks nothing over HTTP")
+	f.Uint16Var(&req.port, "port", 443, "TCP port of the service")
+	f.BoolVar(&req.publicRefused, "expect-public-refused", false, "also check that the public name refuses")
+	f.BoolVar(&req.failOnWarn, "fail-on-warn", false, "exit with 1 on warnings too")
+	f.DurationVar(&req.timeout, "step-timeout", verify.DefaultStepTimeout, "bound of each step")
+	req.place.flags(f)
+	return cmd
+}
+
+func (a *app) verify(ctx context.Context, req verifyRequest) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	cl, err := a.pickCluster(ctx, c, req.cluster)
+	if err != nil {
+		return err
+	}
+	region, err := pickRegion(cl, req.region)
+	if err != nil {
+		return err
+	}
+	endpoint, err := pickEndpoint(ctx, c, cl, req.endpoint)
+	if err != nil {
+		return err
+	}
+	t := verify.Target{
+		PrivateName: region.PrivateEndpointDNS, PublicName: region.SQLDNS, Port: req.port, ClusterID: link.ID(cl.ID), EndpointID: endpoint,
+		HTTPPath: req.path, ExpectPublicRefused: req.publicRefused, StepTimeout: req.timeout,
+	}
+	for _, s := range req.cidrs {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return usagef("write it as 10.0.0.0/16", "not an address range: %q", s)
+		}
+		t.VPCCIDRs = append(t.VPCCIDRs, p)
+	}
+	for _, s := range req.addrs {
+		addr, err := netip.ParseAddr(s)
+		if err != nil {
+			return usagef("write it as 10.0.1.17", "not an address: %q", s)
+		}
+		t.InterfaceAddrs = append(t.InterfaceAddrs, addr)
+	}
+	local := a.ready()
+	req.place.settle(local, a.vpc(req.vpc, local))
+	tell := newTeller(a.err)
+	tell.begin("looking at %s", t.PrivateName)
+	report, err := a.prove(ctx, c, t, region.Name, req.place)
+	tell.clear()
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		err = a.printJSON(report)
+	} else {
+		err = report.WriteText(a.out, colourful(a.out), a.verbose)
+	}
+	if err != nil {
+		return err
+	}
+	code := report.ExitCode()
+	if code == 0 && req.failOnWarn && report.Worst() == verify.Warn {
+		code = exitFailed
+	}
+	if code != 0 {
+		return verdict(code)
+	}
+	return nil
+}
+
+// prove looks at the path to t from a place, asks the control plane for its side, and judges.
+func (a *app) prove(ctx context.Context, c *api.Client, t verify.Target, region string, at place) (verify.Report, error) {
+	vantage, err := at.vantage()
+	if err != nil {
+		return verify.Report{}, err
+	}
+	if t.RootCAs, err = at.roots(); err != nil {
+		return verify.Report{}, err
+	}
+	if t.ProofKeys, err = proofKeys(ctx, c, string(t.ClusterID)); err != nil {
+		return verify.Report{}, err
+	}
+	seen := verify.Probe(ctx, vantage, t)
+	return verify.Judge(t, seen, vendorFacts(ctx, c, string(t.ClusterID), t.EndpointID, region)), nil
+}
+
+// vpc is the network that a customer's command works in: the flag, the environment, or the customer's VPC of a running
+// "postern up".
+func (a *app) vpc(flag string, local *Ready) string {
+	if flag != "" {
+		return flag
+	}
+	if v := os.Getenv("POSTERN_VPC"); v != "" {
+		return v
+	}
+	if local != nil {
+		if acc, ok := local.account("customer"); ok {
+			return acc.VPCID
+		}
+	}
+	return ""
+}
+
+func pickRegion(cl api.Cluster, name string) (api.ClusterRegion, error) {
+	var names []string
+	for _, r := range cl.Regions {
+		if r.Name == name || name == "" && len(cl.Regions) == 1 {
+			return r, nil
+		}
+		names = append(names, r.Name)
+	}
+	return api.ClusterRegion{}, usagef("give --region with one of: "+strings.Join(names, ", "), "cluster %s is not in region %q", cl.Name, name)
+}
+
+// pickEndpoint takes the endpoint that was named, or the cluster's only connection.
+func pickEndpoint(ctx context.Context, c *api.Client, cl api.Cluster, id string) (link.EndpointID, error) {
+	if id != "" {
+		return link.ParseEndpointID(link.Provider(cl.CloudProvider), id)
+	}
+	cs, err := c.Connections(ctx, cl.ID)
+	if err != nil {
+		return "", err
+	}
+	switch len(cs) {
+	case 0:
+		return "", nil // the judge says what a path without a connection lacks
+	case 1:
+		return link.EndpointID(cs[0].EndpointID), nil
+	}
+	var ids []string
+	for _, cn := range cs {
+		ids = append(ids, fmt.Sprintf("%s (%s)", cn.EndpointID, trimStatus(cn.Status)))
+	}
+	return "", usagef("give --endpoint with one of: "+strings.Join(ids, ", "), "cluster %s has %d connections", cl.Name, len(cs))
+}
+
+func trimStatus(s string) string { return strings.TrimPrefix(s, "STATUS_") }
