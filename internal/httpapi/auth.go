@@ -9,7 +9,6 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/postern/postern/api"
-	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 )
 
@@ -32,11 +31,12 @@ func (s *server) authenticate(ctx huma.Context, next func(huma.Context)) {
 	}
 	caller, err := s.caller(ctx)
 	if err != nil {
-		if link.KindOf(err) == link.Internal {
+		p := problemOf(err)
+		if p.Status == http.StatusInternalServerError {
 			requestOf(ctx.Context()).fail(ctx.Context(), err)
 		}
 		_, w := humago.Unwrap(ctx)
-		problemOf(err).write(w)
+		p.write(w)
 		return
 	}
 	next(huma.WithValue(ctx, callerKey{}, caller))

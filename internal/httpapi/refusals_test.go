@@ -143,6 +143,11 @@ func TestRefusals(t *testing.T) {
 		"a method that nobody has":     {"BREW", conns, "", nil, wanted{405, 12, "METHOD_NOT_ALLOWED", "method"}},
 	}
 	before := w.state(t)
+	t.Cleanup(func() {
+		if strings.Contains(w.log.String(), "level=ERROR") {
+			t.Errorf("refusals are not the server's failures:\n%s", w.log)
+		}
+	})
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			resp, body := w.send(t, tt.method, tt.path, tt.body, tt.header)
