@@ -47,11 +47,11 @@ func FuzzRequests(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, method, path, body string) {
 		if !strings.HasPrefix(path, "/") {
-			t.Skip("no path")
+			return // not a request
 		}
 		req, err := http.NewRequestWithContext(t.Context(), method, "http://api.test"+path, strings.NewReader(body))
 		if err != nil {
-			t.Skip("no HTTP request")
+			return // not a request
 		}
 		req.Header.Set("Authorization", "Bearer "+operatorToken)
 		req.Header.Set("Content-Type", "application/json")
