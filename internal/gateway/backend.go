@@ -83,6 +83,13 @@ func (b *backends) note(cluster link.ID, address, failure string) {
 	})
 }
 
+// tellAnew has every backend reported at its next try, also when nothing changed: to a control plane that was away.
+func (b *backends) tellAnew() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.health)
+}
+
 // keep forgets the backends that no cluster has any more.
 func (b *backends) keep(set link.RuleSet) {
 	stay := make(map[backendKey]bool)

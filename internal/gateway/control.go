@@ -103,6 +103,7 @@ func (g *Gateway) readRules(ctx context.Context) (got bool, err error) {
 		return false, because(ctx, err)
 	}
 	defer stream.Close()
+	g.back.tellAnew()
 	for {
 		doc, err := stream.NextDocument(func() { watch.Reset(g.cfg.KeepAlive) })
 		if errors.Is(err, io.EOF) {

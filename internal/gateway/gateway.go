@@ -24,7 +24,7 @@ import (
 
 // Config is what a gateway is started with.
 type Config struct {
-	// ID names this gateway in reports and proofs, unique in the installation: letters, digits, '.', '_' and '-'.
+	// ID names this gateway in reports and proofs, unique in the installation: 1 to 100 letters, digits, '.', '_', '-'.
 	ID string
 	// Key signs proofs of path; LoadOrCreateKey gives one that lasts.
 	Key ed25519.PrivateKey
@@ -158,7 +158,7 @@ func Start(ctx context.Context, cfg Config) (*Gateway, error) {
 
 func (c *Config) complete() error {
 	if !validGatewayID(c.ID) {
-		return fmt.Errorf("gateway id %s: give 1 to 128 letters, digits, '.', '_' or '-'", link.Quote(c.ID))
+		return fmt.Errorf("gateway id %s: give 1 to 100 letters, digits, '.', '_' or '-'", link.Quote(c.ID))
 	}
 	if len(c.Key) != ed25519.PrivateKeySize {
 		return errors.New("no proof key: load one with LoadOrCreateKey")
@@ -195,7 +195,7 @@ func validGatewayID(s string) bool {
 			return false
 		}
 	}
-	return len(s) > 0 && len(s) <= 128
+	return len(s) > 0 && len(s) <= 100
 }
 
 // PrivateAddr returns where the private listener listens, nil when there is none.
