@@ -25,6 +25,7 @@ import (
 )
 
 func TestFromNothingAndBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var verified []connect.Target
 	cfg := w.config()
@@ -110,6 +111,7 @@ func TestFromNothingAndBack(t *testing.T) {
 // TestCutOff kills connect, and then disconnect, at every request that is to change something, once before the request
 // arrives and once after, and has a second run finish the work.
 func TestCutOff(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.connected(t, w.config(), w.request()) // the service is there, the account is trusted: neither is undone below
 	w.disconnected(t, w.request())
@@ -167,6 +169,7 @@ func (w *world) cut(t *testing.T, n int, lost bool, do action) bool {
 }
 
 func TestWhatSomebodyElseMadeIsUsedAndStays(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	first := w.connected(t, w.config(), w.request())
 	w.disconnected(t, w.request())
@@ -202,6 +205,7 @@ func TestWhatSomebodyElseMadeIsUsedAndStays(t *testing.T) {
 }
 
 func TestTwoClustersShareAnEndpoint(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	other := w.request()
 	other.ClusterID = w.newCluster(t, "other").ID
@@ -224,6 +228,7 @@ func TestTwoClustersShareAnEndpoint(t *testing.T) {
 }
 
 func TestDeletedOutside(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	first := w.connected(t, w.config(), w.request())
 	_, err := w.ec2.DeleteVpcEndpoints(t.Context(), &ec2.DeleteVpcEndpointsInput{VpcEndpointIds: []string{string(first.EndpointID)}})
@@ -240,6 +245,7 @@ func TestDeletedOutside(t *testing.T) {
 }
 
 func TestWaitingEndsWithTheContext(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.connected(t, w.config(), w.request())
 	w.disconnected(t, w.request())
@@ -257,6 +263,7 @@ func TestWaitingEndsWithTheContext(t *testing.T) {
 }
 
 func TestVerificationIsRepeatedAndTold(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cfg := w.config()
 	cfg.VerifyFor = 10 * poll
