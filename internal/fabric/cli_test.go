@@ -75,9 +75,13 @@ func TestCommandLine(t *testing.T) {
 	}
 
 	// The vendor's side.
-	var balancers struct{ LoadBalancers []struct{ LoadBalancerArn string } }
+	var balancers struct {
+		LoadBalancers []struct{ LoadBalancerArn string }
+	}
 	provider.run(&balancers, "elbv2 create-load-balancer --name gate --type network --scheme internal --subnets", c.subnetsIn(vendor, "use1-az1", "use1-az2")...)
-	var groups struct{ TargetGroups []struct{ TargetGroupArn string } }
+	var groups struct {
+		TargetGroups []struct{ TargetGroupArn string }
+	}
 	provider.run(&groups, "elbv2 create-target-group --name gate --protocol TCP --port 443 --target-type ip --vpc-id "+c.home(vendor).VPCID)
 	provider.run(nil, "elbv2 modify-target-group-attributes --attributes Key=proxy_protocol_v2.enabled,Value=true --target-group-arn "+groups.TargetGroups[0].TargetGroupArn)
 	provider.run(nil, "elbv2 create-listener --protocol TCP --port 443 --load-balancer-arn "+balancers.LoadBalancers[0].LoadBalancerArn,

@@ -2,7 +2,10 @@ package fabric
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -15,6 +18,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // The accounts of the tests.
@@ -191,6 +196,28 @@ func (c *cloud) awaitState(id, want string) {
 	}
 }
 
+// stateOptions compare states by what is remembered.
+var stateOptions = cmp.Options{
+	cmpopts.IgnoreUnexported(State{}), cmpopts.EquateEmpty(),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+}
+
+// settled waits until every transition has ended that ends by itself within a minute.
+func (c *cloud) settled() {
+	c.t.Helper()
+	for {
+		changed := c.changes()
+		if due := c.snapshot().due; due.IsZero() || time.Until(due) > time.Minute {
+			return
+		}
+		select {
+		case <-changed:
+		case <-time.After(10 * time.Second):
+			c.t.Fatal("the state does not settle")
+		}
+	}
+}
+
 // accept lets the endpoint in and waits until it is available.
 func (c *cloud) accept(serviceID, endpointID string) {
 	c.t.Helper()
@@ -201,4 +228,9 @@ func (c *cloud) accept(serviceID, endpointID string) {
 		c.t.Fatalf("accept: %v", out.Unsuccessful)
 	}
 	c.awaitState(endpointID, "available")
+}
+
+func sha256Hex(text string) string {
+	digest := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(digest[:])
 }
