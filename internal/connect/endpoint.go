@@ -246,18 +246,19 @@ func (a *account) deleteEndpoint(ctx context.Context, id link.EndpointID) error 
 	return nil
 }
 
-// servicePrivateDNS returns the service's private DNS name as the customer sees it; empty when it has none.
-func (a *account) servicePrivateDNS(ctx context.Context, serviceName string) (string, error) {
+// servicePrivateDNS returns the service's private DNS name as the customer sees it, empty when it has none, and whether
+// the vendor has proven that it owns it.
+func (a *account) servicePrivateDNS(ctx context.Context, serviceName string) (name string, verified bool, err error) {
 	out, err := a.ec2.DescribeVpcEndpointServices(ctx, &ec2.DescribeVpcEndpointServicesInput{ServiceNames: []string{serviceName}})
 	if err != nil {
-		return "", awsError("read the vendor's service", err)
+		return "", false, awsError("read the vendor's service", err)
 	}
 	for _, d := range out.ServiceDetails {
 		if name := deref(d.PrivateDnsName); name != "" {
-			return name, nil
+			return name, strings.EqualFold(string(d.PrivateDnsNameVerificationState), string(types.DnsNameStateVerified)), nil
 		}
 	}
-	return "", nil
+	return "", false, nil
 }
 
 func b2i(b bool) int {

@@ -33,7 +33,9 @@ type Plan struct {
 	endpoint    *endpointFacts
 	connection  *api.Connection
 	zone        *zoneFacts
-	privateDNS  string // the service's private DNS name; only read for DNSPrivate
+
+	privateDNS         string // the service's private DNS name; only read for DNSPrivate
+	privateDNSVerified bool
 }
 
 // Blocking returns the problems that keep Run from creating anything.
@@ -152,7 +154,7 @@ func (p *Plan) readNetwork(ctx context.Context, acc *account) (err error) {
 			return err
 		}
 		if p.Request.DNS == DNSPrivate {
-			if p.privateDNS, err = acc.servicePrivateDNS(ctx, p.ServiceName); err != nil {
+			if p.privateDNS, p.privateDNSVerified, err = acc.servicePrivateDNS(ctx, p.ServiceName); err != nil {
 				return err
 			}
 		}

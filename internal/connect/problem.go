@@ -123,6 +123,10 @@ func (p *Plan) dnsProblems() {
 			p.problem("OTHER_PRIVATE_DNS_NAME", "dns",
 				fmt.Sprintf("the private DNS name of the vendor's service, %s, does not cover %s", p.privateDNS, p.PrivateName),
 				"use the DNS mode zone")
+		case !p.privateDNSVerified:
+			p.problem("PRIVATE_DNS_NOT_VERIFIED", "dns",
+				fmt.Sprintf("the vendor has not proven yet that %s is its own: AWS does not let endpoints answer it", p.privateDNS),
+				"ask the vendor, or use the DNS mode zone")
 		}
 	}
 	if p.zone != nil && !p.zone.ours {

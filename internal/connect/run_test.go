@@ -227,6 +227,37 @@ func TestTwoClustersShareAnEndpoint(t *testing.T) {
 	}
 }
 
+func TestPrivateDNS(t *testing.T) {
+	t.Parallel()
+	w := newWorldWith(t, "acme.us-east-1.pe.postern.test")
+	req := w.request()
+	req.DNS = connect.DNSPrivate
+	must(t, w.waitForService(t))
+	for { // until the vendor's claim to the name is verified
+		p, err := connect.Prepare(t.Context(), w.config(), req)
+		must(t, err)
+		if len(p.Blocking()) == 0 {
+			break
+		}
+	}
+	r := w.connected(t, w.config(), req)
+	if z := w.zones(t); len(z) != 0 {
+		t.Errorf("made zones %q", z)
+	}
+	got, err := w.fabric.LookupHost(t.Context(), w.network.VPCID, w.privateName())
+	slices.SortFunc(got, netip.Addr.Compare)
+	if err != nil || !slices.Equal(got, r.InterfaceAddresses) {
+		t.Errorf("in the VPC the name has %v (error %v), want the endpoint's %v", got, err, r.InterfaceAddresses)
+	}
+	if again := w.connected(t, w.config(), req); again.Changed {
+		t.Errorf("the second run changed something\n%s", steps(again))
+	}
+	w.disconnected(t, req)
+	if e := w.endpoints(t); len(e) != 0 {
+		t.Errorf("endpoints %q left", e)
+	}
+}
+
 func TestDeletedOutside(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -31,8 +31,8 @@ func (p *Plan) Steps() []Step {
 // AWS returns the missing steps as a shell script that runs as it is, given aws, curl and POSTERN_TOKEN.
 func (p *Plan) AWS() string {
 	var b strings.Builder
-	b.WriteString("#!/bin/sh\n# Connects " + p.Request.VPCID + " to the cluster " + p.ClusterName + ".\n")
-	b.WriteString("# POSTERN_TOKEN has to hold a token for " + p.apiURL + ", and aws the credentials of account " + p.AccountID + ".\n")
+	b.WriteString("#!/bin/sh\n# Connects " + oneLine(p.Request.VPCID) + " to the cluster " + oneLine(p.ClusterName) + ".\n")
+	b.WriteString("# POSTERN_TOKEN has to hold a token for " + oneLine(p.apiURL) + ", and aws the credentials of account " + p.AccountID + ".\n")
 	b.WriteString("set -eu\n: \"${POSTERN_TOKEN:?}\"\n")
 	if p.endpointURL != "" {
 		b.WriteString("export AWS_ENDPOINT_URL=" + dnsplan.ShellQuote(p.endpointURL) + "\n")
@@ -43,7 +43,7 @@ func (p *Plan) AWS() string {
 		if s.AWS == "" {
 			continue
 		}
-		fmt.Fprintf(&b, "\n# %s: %s.\n", s.What, s.Why)
+		fmt.Fprintf(&b, "\n# %s: %s.\n", oneLine(s.What), oneLine(s.Why))
 		if s.Already {
 			fmt.Fprintf(&b, "# It is there already.\n")
 		}
@@ -55,13 +55,13 @@ func (p *Plan) AWS() string {
 // Terraform returns the whole connection as HCL, whatever exists already: Terraform keeps its own account of that.
 func (p *Plan) Terraform() string {
 	var b strings.Builder
-	b.WriteString("# Connects " + p.Request.VPCID + " to the cluster " + p.ClusterName + ".\n")
+	b.WriteString("# Connects " + oneLine(p.Request.VPCID) + " to the cluster " + oneLine(p.ClusterName) + ".\n")
 	b.WriteString("# The registration calls Postern's API with curl; POSTERN_TOKEN has to hold a token for it.\n")
 	p.problemComments(&b)
 	fmt.Fprintf(&b, "\nprovider \"aws\" {\n  region = %s\n}\n", hcl(p.Request.Region))
 	for _, s := range p.Steps() {
 		if s.HCL != "" {
-			fmt.Fprintf(&b, "\n# %s: %s.\n%s", s.What, s.Why, s.HCL)
+			fmt.Fprintf(&b, "\n# %s: %s.\n%s", oneLine(s.What), oneLine(s.Why), s.HCL)
 		}
 	}
 	return b.String()
@@ -147,7 +147,8 @@ func (p *Plan) registrationStep() Step {
 		s.AWS = p.curl("private-endpoint-connections", `"{\"endpoint_id\":\"$ENDPOINT_ID\"}"`) + "\n"
 	}
 	add := p.curl("private-endpoint-connections", `"{\"endpoint_id\":\"$ENDPOINT_ID\"}"`)
-	remove := fmt.Sprintf(`curl --fail-with-body -sS -X DELETE -H "Authorization: Bearer $POSTERN_TOKEN" "%s/private-endpoint-connections/$ENDPOINT_ID"`, p.networking())
+	remove := `curl --fail-with-body -sS -X DELETE -H "Authorization: Bearer $POSTERN_TOKEN" ` +
+		dnsplan.ShellQuote(p.networking()+"/private-endpoint-connections/") + `"$ENDPOINT_ID"`
 	s.HCL = fmt.Sprintf(`resource "terraform_data" "postern_connection" {
   input      = %s.id
   depends_on = [terraform_data.postern_trust]
@@ -168,7 +169,7 @@ func (p *Plan) registrationStep() Step {
 }
 
 func (p *Plan) acceptanceStep() Step {
-	describe := "aws ec2 describe-vpc-endpoints --vpc-endpoint-ids \"$ENDPOINT_ID\" --output text"
+	describe := describeEndpoint(p.Request.Region)
 	s := Step{
 		ID: StepAcceptance, Already: p.accepted(),
 		What: "Wait until the vendor has accepted",
@@ -176,7 +177,7 @@ func (p *Plan) acceptanceStep() Step {
 	}
 	var b strings.Builder
 	if !s.Already {
-		fmt.Fprintf(&b, "until [ \"$(%s --query 'VpcEndpoints[0].State')\" = available ]; do sleep 2; done\n", describe)
+		b.WriteString(waitAvailable(p.Request.Region) + "\n")
 	}
 	if p.Request.DNS == DNSZone && !p.recordsThere() {
 		fmt.Fprintf(&b, "%s=$(%s --query 'VpcEndpoints[0].DnsEntries[0].DnsName')\n", dnsplan.ShellTargetName, describe)
@@ -229,12 +230,20 @@ func (p *Plan) dnsSteps() []Step {
 	return nil
 }
 
+// describeEndpoint is the beginning of a line that reads one thing of the endpoint; a --query follows.
+func describeEndpoint(region string) string {
+	return `aws ec2 describe-vpc-endpoints --region ` + dnsplan.ShellQuote(region) + ` --vpc-endpoint-ids "$ENDPOINT_ID" --output text`
+}
+
+// waitAvailable is a line that ends when the endpoint is available, and fails when it can no longer become so.
 func waitAvailable(region string) string {
-	return fmt.Sprintf(`until [ "$(aws ec2 describe-vpc-endpoints --region %s --vpc-endpoint-ids "$ENDPOINT_ID" --query 'VpcEndpoints[0].State' --output text)" = available ]; do sleep 2; done`, region)
+	return `while :; do STATE=$(` + describeEndpoint(region) + ` --query 'VpcEndpoints[0].State'); ` +
+		`case "$STATE" in [aA]vailable) break ;; ` +
+		`[rR]ejected | [fF]ailed | [eE]xpired | [dD]elet*) echo "the endpoint $ENDPOINT_ID is $STATE" >&2; exit 1 ;; esac; sleep 2; done`
 }
 
 func enablePrivateDNS(region string) string {
-	return fmt.Sprintf(`aws ec2 modify-vpc-endpoint --region %s --vpc-endpoint-id "$ENDPOINT_ID" --private-dns-enabled`, region)
+	return `aws ec2 modify-vpc-endpoint --region ` + dnsplan.ShellQuote(region) + ` --vpc-endpoint-id "$ENDPOINT_ID" --private-dns-enabled`
 }
 
 func (p *Plan) networking() string {

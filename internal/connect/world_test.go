@@ -56,7 +56,21 @@ type world struct {
 	route53   *route53.Client
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *world { return newWorldWith(t, "") }
+
+// named is a driver whose services carry a private DNS name.
+type named struct {
+	cloud.Driver
+	name string
+}
+
+func (d named) EnsureService(ctx context.Context, spec cloud.ServiceSpec) (cloud.Service, error) {
+	spec.PrivateDNSName = d.name
+	return d.Driver.EnsureService(ctx, spec)
+}
+
+// newWorldWith makes a world whose service has a private DNS name, verified in a public zone of the vendor's.
+func newWorldWith(t *testing.T, privateDNS string) *world {
 	t.Helper()
 	ctx := context.Background()
 	log := slog.New(slog.DiscardHandler)
@@ -78,12 +92,16 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(srv.Close)
 	t.Cleanup(func() { close(done) })
 
+	_, err = route53.NewFromConfig(aws.Config{
+		Region: region, BaseEndpoint: aws.String(f.URL()), Credentials: credentials.NewStaticCredentialsProvider("AKIAVENDOR", "vendor-secret", ""),
+	}).CreateHostedZone(ctx, &route53.CreateHostedZoneInput{Name: aws.String("pe.postern.test"), CallerReference: aws.String("public")})
+	must(t, err)
 	driver, err := awsprivatelink.New(ctx, awsprivatelink.Config{
 		Region: region, EndpointURL: f.URL(), AccessKeyID: "AKIAVENDOR", SecretAccessKey: "vendor-secret",
 	})
 	must(t, err)
 	rec, err := reconcile.Start(ctx, reconcile.Config{
-		Store: st, Log: log, Drivers: func(link.Provider, string) (cloud.Driver, error) { return driver, nil },
+		Store: st, Log: log, Drivers: func(link.Provider, string) (cloud.Driver, error) { return named{driver, privateDNS}, nil },
 		Cadence: plan.Cadence{Fast: 10 * time.Millisecond, Slow: 200 * time.Millisecond},
 		Poll:    5 * time.Millisecond, Sweep: 20 * time.Millisecond, Backoff: 10 * time.Millisecond,
 	})
