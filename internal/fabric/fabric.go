@@ -29,6 +29,7 @@ type Config struct {
 
 	Accounts []Account      // every account that may call, with its key; more may be added at a later start, never removed
 	Regions  []string       // served by EC2 and Elastic Load Balancing; empty is us-east-1
+	Domains  []Domain       // domains that accounts have registered
 	Internet []InternetHost // names that exist outside every account
 
 	Settle time.Duration // how long pending to available and the like take; 0 is 300 ms
@@ -47,6 +48,13 @@ type Account struct {
 	AccessKeyID     string
 	SecretAccessKey string
 	Name            string // for people
+}
+
+// Domain is a domain name with the account that owns it. As a registrar's customer gets it, the account gets a public
+// hosted zone for it at the first start.
+type Domain struct {
+	Name      string
+	AccountID string
 }
 
 // InternetHost is a host outside every account. Where a VPC's DNS view does not know the name, it leads there.
@@ -157,6 +165,11 @@ func (f *Fabric) restore() error {
 	state.advance(f.now())
 	for _, account := range f.cfg.Accounts {
 		if err := state.openAccount(account, f.cfg.Regions); err != nil {
+			return err
+		}
+	}
+	for _, domain := range f.cfg.Domains {
+		if err := state.registerDomain(domain, f.now()); err != nil {
 			return err
 		}
 	}

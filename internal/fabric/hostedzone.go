@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
 // canonicalZoneName reads a domain name as Route 53 does: case does not count, octal escapes are decoded, and the final
@@ -135,14 +136,8 @@ func createHostedZone(c *call, r *zoneRequest) (any, error) {
 			return nil, failWith(http.StatusConflict, "HostedZoneAlreadyExists", "A hosted zone has already been created with the specified caller reference.")
 		}
 	}
-	zone := &HostedZone{
-		ID: "Z" + c.s.drawFrom(upperDigits, 20), AccountID: c.account, Name: name, CallerReference: in.CallerReference,
-		Comment: in.Comment, Private: in.VPC != nil, CreatedAt: c.now,
-		Records: []RecordSet{
-			{Name: name, Type: "NS", TTL: 172800, Values: nameServers},
-			{Name: name, Type: "SOA", TTL: 900, Values: []string{nameServers[0] + " awsdns-hostmaster.amazon.com. 1 7200 900 1209600 86400"}},
-		},
-	}
+	zone := c.s.newHostedZone(c.account, name, in.CallerReference, c.now)
+	zone.Comment, zone.Private = in.Comment, in.VPC != nil
 	if zone.Private {
 		if err := c.bindZone(zone, *in.VPC); err != nil {
 			return nil, err
@@ -150,6 +145,17 @@ func createHostedZone(c *call, r *zoneRequest) (any, error) {
 	}
 	c.s.HostedZones[zone.ID] = zone
 	return &createZoneOutput{zone.xml(), c.submitted(""), zone.delegation(), in.VPC}, nil
+}
+
+// newHostedZone draws a zone with the records that every zone has; the caller puts it into the state.
+func (s *State) newHostedZone(account, name, reference string, now time.Time) *HostedZone {
+	return &HostedZone{
+		ID: "Z" + s.drawFrom(upperDigits, 20), AccountID: account, Name: name, CallerReference: reference, CreatedAt: now,
+		Records: []RecordSet{
+			{Name: name, Type: "NS", TTL: 172800, Values: nameServers},
+			{Name: name, Type: "SOA", TTL: 900, Values: []string{nameServers[0] + " awsdns-hostmaster.amazon.com. 1 7200 900 1209600 86400"}},
+		},
+	}
 }
 
 // bindZone makes a private zone answer in a VPC of the caller's.
