@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -178,9 +179,9 @@ func (t *telling) ofLink(err error) bool {
 func (t *telling) ofAPI(err error) bool {
 	e, ok := errors.AsType[*api.Error](err)
 	if !ok {
-		if ue, ok := errors.AsType[*url.Error](err); ok {
+		if ne, ok := errors.AsType[*net.OpError](err); ok {
 			*t = telling{
-				Code: exitUnreachable, Reason: "UNREACHABLE", Message: fmt.Sprintf("the control plane does not answer: %v", ue.Err),
+				Code: exitUnreachable, Reason: "UNREACHABLE", Message: fmt.Sprintf("the control plane does not answer: %v", ne),
 				Hint: `is it running? "postern up" starts one here; POSTERN_API_URL names another`,
 			}
 			return true

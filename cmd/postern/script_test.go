@@ -110,7 +110,7 @@ func checkJSON(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// at walks a dotted path through a JSON document; numbers index arrays, "#" is an array's length.
+// at walks a dotted path through a JSON document; numbers index arrays, "len" is an array's length.
 func at(doc, path string) (any, error) {
 	var v any
 	if err := json.Unmarshal([]byte(doc), &v); err != nil {
@@ -124,7 +124,7 @@ func at(doc, path string) (any, error) {
 				return nil, fmt.Errorf("no %q in %.300s", part, text(x))
 			}
 		case []any:
-			if part == "#" {
+			if part == "len" {
 				v = float64(len(x))
 				continue
 			}
@@ -166,7 +166,7 @@ func awsAs(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	for k, v := range map[string]string{
 		"AWS_ENDPOINT_URL": r.AWSEndpointURL, "AWS_ACCESS_KEY_ID": acc.AccessKeyID, "AWS_SECRET_ACCESS_KEY": acc.SecretAccessKey,
-		"AWS_REGION": r.Region, "VPC": acc.VPCID, "SUBNET1": acc.SubnetIDs[0], "SUBNET2": acc.SubnetIDs[1], "GROUP": acc.SecurityGroupID,
+		"AWS_REGION": r.Region, "AWS_DEFAULT_REGION": r.Region, "VPC": acc.VPCID, "SUBNET1": acc.SubnetIDs[0], "SUBNET2": acc.SubnetIDs[1], "GROUP": acc.SecurityGroupID,
 		"ACCOUNT": acc.AccountID, "SOCKS": r.SOCKSAddr, "API": r.APIURL, "TOKEN": r.Token, "CLUSTER": r.ClusterID, "CA": r.CAFile,
 		"SERVICE": r.ServiceName, "SERVICE_ID": r.ServiceID, "PRIVATE": r.PrivateDomain, "PUBLIC": r.PublicDomain, "HTTPPROXY": r.HTTPProxyAddr,
 	} {
@@ -204,7 +204,7 @@ func environ(ts *testscript.TestScript) []string {
 	var env []string
 	for _, name := range []string{
 		"PATH", "HOME", "TMPDIR", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PAGER", "AWS_MAX_ATTEMPTS",
-		"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "POSTERN_API_URL", "POSTERN_TOKEN",
+		"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION", "POSTERN_API_URL", "POSTERN_TOKEN",
 	} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
