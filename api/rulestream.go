@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -72,7 +73,7 @@ func (c *Client) Rules(ctx context.Context, hello GatewayHello) (*RuleStream, er
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		defer resp.Body.Close() //nolint:errcheck // the answer was read as far as it matters
+		defer resp.Body.Close()
 		return nil, readError(resp)
 	}
 	return &RuleStream{body: resp.Body, in: bufio.NewReaderSize(resp.Body, 64<<10)}, nil
@@ -98,7 +99,7 @@ func (s *RuleStream) NextDocument(alive func()) ([]byte, error) {
 	for {
 		line, err := s.in.ReadBytes('\n')
 		if err != nil {
-			if err == io.EOF && len(bytes.TrimSpace(line)) > 0 {
+			if errors.Is(err, io.EOF) && len(bytes.TrimSpace(line)) > 0 {
 				err = io.ErrUnexpectedEOF
 			}
 			return nil, err

@@ -1,7 +1,6 @@
 package httpapi_test
 
 import (
-	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -20,13 +19,13 @@ import (
 // the server.
 func FuzzRequests(f *testing.F) {
 	quiet := slog.New(slog.DiscardHandler)
-	st, err := store.Open(context.Background(), f.TempDir(), store.Options{Log: quiet})
+	st, err := store.Open(f.Context(), f.TempDir(), store.Options{Log: quiet})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { _ = st.Close() })
 	plane := control.New(st, control.Options{Domain: "postern.test", Log: quiet})
-	if err := plane.PutToken(context.Background(), "alice", policy.Operator, operatorToken); err != nil {
+	if err := plane.PutToken(f.Context(), "alice", policy.Operator, operatorToken); err != nil {
 		f.Fatal(err)
 	}
 	handler := httpapi.New(plane, httpapi.Options{Log: quiet})

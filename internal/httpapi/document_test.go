@@ -2,7 +2,6 @@ package httpapi_test
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -144,7 +143,7 @@ func exchange(t *testing.T, router routers.Router, r *http.Request) (*http.Respo
 	in := &openapi3filter.RequestValidationInput{Request: r, PathParams: params, Route: route, Options: &openapi3filter.Options{
 		AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true, MultiError: true,
 	}}
-	if err := openapi3filter.ValidateRequest(context.Background(), in); err != nil {
+	if err := openapi3filter.ValidateRequest(t.Context(), in); err != nil {
 		t.Errorf("request %s %s: %v", r.Method, r.URL, err)
 	}
 	resp, err := http.DefaultTransport.RoundTrip(r)
@@ -158,7 +157,7 @@ func exchange(t *testing.T, router routers.Router, r *http.Request) (*http.Respo
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	out := &openapi3filter.ResponseValidationInput{RequestValidationInput: in, Status: resp.StatusCode, Header: resp.Header, Options: in.Options}
-	if err := openapi3filter.ValidateResponse(context.Background(), out.SetBodyBytes(body)); err != nil {
+	if err := openapi3filter.ValidateResponse(t.Context(), out.SetBodyBytes(body)); err != nil {
 		t.Errorf("answer to %s %s: %v\n%s", r.Method, r.URL, err, body)
 	}
 	return resp, nil

@@ -22,7 +22,7 @@ func TestPanics(t *testing.T) {
 	h := s.outer(mux)
 
 	rec := httptest.NewRecorder()
-	h.ServeHTTP(rec, httptest.NewRequest("GET", "/early", nil))
+	h.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), "GET", "/early", http.NoBody))
 	if rec.Code != 500 || strings.Contains(rec.Body.String(), "secret") || !strings.Contains(rec.Body.String(), `"reason":"INTERNAL"`) {
 		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
@@ -35,5 +35,5 @@ func TestPanics(t *testing.T) {
 			t.Errorf("half an answer was ended as if it were whole: %v", v)
 		}
 	}()
-	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/late", nil))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "GET", "/late", http.NoBody))
 }

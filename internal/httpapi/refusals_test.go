@@ -250,11 +250,15 @@ func TestNotReady(t *testing.T) {
 	if err := c.Ready(t.Context()); api.Reason(err) != "NOT_READY" || strings.Contains(err.Error(), "fabric") {
 		t.Errorf("error %v", err)
 	}
-	resp, err := http.Get(srv.URL + "/readyz")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+"/readyz", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // only its head matters
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
 	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "1" || !strings.Contains(log.String(), "the fabric is away") {
 		t.Errorf("%s, Retry-After %q, log %s", resp.Status, resp.Header.Get("Retry-After"), log)
 	}

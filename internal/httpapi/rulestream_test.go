@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -18,7 +19,7 @@ import (
 
 var hello = api.GatewayHello{GatewayID: "gw-1", ProofKey: bytes.Repeat([]byte{7}, ed25519.PublicKeySize)}
 
-func follow(t *testing.T, ctx context.Context, w *world) *api.RuleStream {
+func follow(ctx context.Context, t *testing.T, w *world) *api.RuleStream {
 	t.Helper()
 	s, err := w.gateway.Rules(ctx, hello)
 	if err != nil {
@@ -31,7 +32,7 @@ func follow(t *testing.T, ctx context.Context, w *world) *api.RuleStream {
 func TestRulesStream(t *testing.T) {
 	w := newWorld(t)
 	ctx := within(t)
-	s := follow(t, ctx, w)
+	s := follow(ctx, t, w)
 	first, err := s.Next(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +67,7 @@ func TestRulesStream(t *testing.T) {
 func TestRulesStreamTravelsAsLines(t *testing.T) {
 	w := newWorld(t)
 	q := url.Values{"gateway_id": {"gw-1"}, "proof_key": {"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}, "revision": {"0"}}
-	req, err := http.NewRequestWithContext(within(t), "GET", w.url+"/api/v1/gateway/rules?"+q.Encode(), nil)
+	req, err := http.NewRequestWithContext(within(t), "GET", w.url+"/api/v1/gateway/rules?"+q.Encode(), http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +76,7 @@ func TestRulesStreamTravelsAsLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read from
+	defer resp.Body.Close()
 	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "application/x-ndjson" {
 		t.Errorf("%s, %s", resp.Status, resp.Header.Get("Content-Type"))
 	}
@@ -85,7 +86,7 @@ func TestRulesStreamTravelsAsLines(t *testing.T) {
 func TestRulesStreamKeepsAlive(t *testing.T) {
 	w := newWorld(t)
 	ctx, cancel := context.WithCancel(within(t))
-	s := follow(t, ctx, w)
+	s := follow(ctx, t, w)
 	if _, err := s.Next(nil); err != nil {
 		t.Fatal(err)
 	}
@@ -112,12 +113,12 @@ func TestRulesStreamKeepsAlive(t *testing.T) {
 
 func TestRulesStreamEndsWithTheServer(t *testing.T) {
 	w := newWorld(t)
-	s := follow(t, within(t), w)
+	s := follow(within(t), t, w)
 	if _, err := s.Next(nil); err != nil {
 		t.Fatal(err)
 	}
 	w.stop()
-	if _, err := s.Next(nil); err != io.EOF {
+	if _, err := s.Next(nil); !errors.Is(err, io.EOF) {
 		t.Errorf("error %v, want EOF: an end that is one", err)
 	}
 }
