@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 )
 
@@ -102,7 +103,7 @@ func (g *Gateway) readRules(ctx context.Context) (got bool, err error) {
 	if err != nil {
 		return false, because(ctx, err)
 	}
-	defer stream.Close()
+	defer stream.Close() //nolint:errcheck // only read from
 	g.back.tellAnew()
 	for {
 		doc, err := stream.NextDocument(func() { watch.Reset(g.cfg.KeepAlive) })
@@ -140,10 +141,7 @@ func (g *Gateway) apply(doc []byte) error {
 	if before := g.Revision(); set.Revision < before {
 		g.log.Warn("the control plane went back to an older revision", "from", before, "to", set.Revision)
 	}
-	rules := policy.Compile(set)
-	g.rules.Store(rules)
-	cut := g.flows.recheck(rules, reasonRevoked)
-	g.back.keep(set)
+	cut := g.enforce(set)
 	g.log.Info("rules applied", "revision", set.Revision, "clusters", len(set.Clusters), "flows_cut", cut)
 	if g.cfg.RulesFile != "" {
 		if err := saveRules(g.cfg.RulesFile, wire); err != nil {
@@ -156,6 +154,15 @@ func (g *Gateway) apply(doc []byte) error {
 	default:
 	}
 	return nil
+}
+
+// enforce puts rules into force, and returns how many flows they ended.
+func (g *Gateway) enforce(set link.RuleSet) (cut int) {
+	rules := policy.Compile(set)
+	g.rules.Store(rules)
+	cut = g.flows.recheck(rules, reasonRevoked)
+	g.back.keep(set)
+	return cut
 }
 
 // acknowledge tells the control plane the revision in force, after each change and until it was heard.

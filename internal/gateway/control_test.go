@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/postern/postern/api"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
@@ -180,7 +182,7 @@ func TestADamagedRulesFileRefusesEverybody(t *testing.T) {
 		ClusterID: acmeID, PrivateNames: []string{acmePrivate}, Endpoints: []link.EndpointID{endpointA},
 		PublicAccess: link.PublicEnabled, AllowList: []link.AllowEntry{},
 	}}}
-	if got, err := loadRules(good); err != nil || !cmp.Equal(got, want) {
+	if got, err := loadRules(good); err != nil || !cmp.Equal(got, want, cmpopts.EquateComparable(netip.Prefix{})) {
 		t.Fatalf("read back: %v\n%s", err, cmp.Diff(want, got))
 	}
 	for name, damaged := range map[string][]byte{
@@ -238,7 +240,8 @@ func TestConfigIsChecked(t *testing.T) {
 		"id with a space":  {ID: "gw 1", Key: key},
 		"no key":           {ID: "gw"},
 		"URL without host": {ID: "gw", Key: key, ControlURL: "127.0.0.1:80"},
-		"address in use":   {ID: "gw", Key: key, PrivateAddr: "127.0.0.1:0", PublicAddr: "256.0.0.1:1"},
+		"mapped range":     {ID: "gw", Key: key, TrustedPeers: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}},
+		"no address":       {ID: "gw", Key: key, PrivateAddr: "127.0.0.1:0", PublicAddr: "256.0.0.1:1"},
 	} {
 		if g, err := Start(t.Context(), cfg); err == nil {
 			_ = g.Close()
@@ -324,6 +327,32 @@ func TestReporterIsBounded(t *testing.T) {
 	if flows != mostFlowsWaiting || refused != mostRefusedWaiting || ends != 2 || len(r.started) != 0 || len(r.refusals) != 0 {
 		t.Errorf("flows %d, refused %d, ends %d, left over %d and %d", flows, refused, ends, len(r.started), len(r.refusals))
 	}
+}
+
+func FuzzRules(f *testing.F) {
+	for _, doc := range []string{
+		`{"revision":1,"clusters":[]}`, `{"revision":0}`, `null`, `[]`, `{"revision":9223372036854775807,"clusters":[null]}`,
+		`{"revision":2,"clusters":[{"cluster_id":"` + acmeID + `","private_names":["a.test"],"public_names":["b.test"],"backends":["h:1"],` +
+			`"endpoint_ids":["` + endpointA + `"],"public_access":"ENABLED","allowlist":[{"prefix":"10.0.0.0/8","ui":true,"sql":false}]}]}`,
+	} {
+		f.Add([]byte(doc))
+	}
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		wire, set, err := decodeRules(doc)
+		if err != nil {
+			return
+		}
+		if rules := policy.Compile(set); rules.Revision() != wire.Revision {
+			t.Errorf("revision %d became %d", wire.Revision, rules.Revision())
+		}
+		path := filepath.Join(t.TempDir(), "rules")
+		if err := saveRules(path, wire); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := loadRules(path); err != nil || !cmp.Equal(again, set, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Prefix{})) {
+			t.Errorf("kept and read back: %v\n%s", err, cmp.Diff(set, again, cmpopts.EquateComparable(netip.Prefix{})))
+		}
+	})
 }
 
 func TestStartFailsOnAnAddressInUse(t *testing.T) {

@@ -169,12 +169,21 @@ func (c *Config) complete() error {
 			return fmt.Errorf("control plane URL %s: give http(s)://host[:port]", link.Quote(c.ControlURL))
 		}
 	}
+	for _, p := range c.TrustedPeers {
+		if !p.IsValid() || p.Addr().Is4In6() {
+			return fmt.Errorf("trusted peers %s: give a range of IPv4 or IPv6, and IPv4 as such", p)
+		}
+	}
 	for _, d := range []struct {
 		at   *time.Duration
 		most time.Duration
 	}{
-		{&c.Timeouts.Header, 5 * time.Second}, {&c.Timeouts.Hello, 10 * time.Second}, {&c.Timeouts.Dial, 5 * time.Second},
-		{&c.Timeouts.Idle, time.Hour}, {&c.ReportEvery, 250 * time.Millisecond}, {&c.KeepAlive, 30 * time.Second},
+		{&c.Timeouts.Header, 5 * time.Second},
+		{&c.Timeouts.Hello, 10 * time.Second},
+		{&c.Timeouts.Dial, 5 * time.Second},
+		{&c.Timeouts.Idle, time.Hour},
+		{&c.ReportEvery, 250 * time.Millisecond},
+		{&c.KeepAlive, 30 * time.Second},
 	} {
 		if *d.at <= 0 {
 			*d.at = d.most

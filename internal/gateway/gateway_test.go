@@ -247,6 +247,41 @@ func TestGoesOnWithoutTheControlPlaneAndAfterARestart(t *testing.T) {
 	}
 }
 
+// Rules change while flows are being opened: whenever in its life a flow is met by the change, it must not survive it.
+func TestNoFlowSlipsThroughAChange(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.ControlURL, c.Token = "", "" })
+	document := func(rules api.GatewayRules) link.RuleSet {
+		set, err := ruleSet(rules)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return set
+	}
+	allowed := document(w.rules(1))
+	revoked := document(w.rules(2))
+	revoked.Clusters[0].Endpoints = nil
+	for range 40 {
+		w.g.enforce(allowed)
+		var openers sync.WaitGroup
+		for range 4 {
+			conn := w.balancer(endpointA)
+			openers.Go(func() {
+				if c, err := w.tls(conn, acmePrivate); err == nil {
+					_, _ = io.ReadAll(c) // until it is cut
+				}
+			})
+		}
+		eventually(t, "a flow is on its way", func() bool {
+			w.g.flows.mu.Lock()
+			defer w.g.flows.mu.Unlock()
+			return len(w.g.flows.flows) > 0
+		})
+		w.g.enforce(revoked)
+		openers.Wait()
+		eventually(t, "no flow is left", func() bool { return w.g.LiveFlows() == 0 })
+	}
+}
+
 func TestShutdownDrainsThenCuts(t *testing.T) {
 	w := newWorld(t, nil)
 	w.apply(w.rules(1))
@@ -268,4 +303,17 @@ func TestShutdownDrainsThenCuts(t *testing.T) {
 		}
 		return false
 	})
+}
+
+// BenchmarkShortFlow is one flow from connect to close: PROXY header, TLS handshake, one small exchange. Most of it is
+// the peers' cryptography.
+func BenchmarkShortFlow(b *testing.B) {
+	w := newWorld(b, func(c *Config) { c.Log = nil })
+	w.apply(w.rules(1))
+	b.ReportAllocs()
+	for b.Loop() {
+		c := w.open(endpointA, acmePrivate)
+		echo(b, c, "ping")
+		_ = c.Close()
+	}
 }

@@ -24,9 +24,10 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/postern/postern/api"
 	"github.com/postern/postern/internal/l4"
-	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -46,7 +47,7 @@ const (
 
 // fakeControl speaks the gateway's part of the API over real HTTP.
 type fakeControl struct {
-	t   *testing.T
+	t   testing.TB
 	srv *httptest.Server
 
 	mu      sync.Mutex
@@ -64,7 +65,7 @@ type fakeControl struct {
 	drop    context.CancelFunc
 }
 
-func newFakeControl(t *testing.T) *fakeControl {
+func newFakeControl(t testing.TB) *fakeControl {
 	c := &fakeControl{t: t, changed: make(chan struct{}), batches: map[string]int{}, flows: map[string]api.GatewayFlow{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1/gateway/rules", c.serveRules)
@@ -212,7 +213,7 @@ func (c *fakeControl) awaitRefusal(reason string) (r api.GatewayRefusal) {
 
 // world is a gateway with everything around it.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	g       *Gateway
 	cfg     Config
 	control *fakeControl
@@ -222,7 +223,7 @@ type world struct {
 }
 
 // newWorld starts a gateway with a control plane and two clusters with TLS backends. change may alter the configuration.
-func newWorld(t *testing.T, change func(*Config)) *world {
+func newWorld(t testing.TB, change func(*Config)) *world {
 	t.Helper()
 	w := &world{t: t, control: newFakeControl(t), roots: x509.NewCertPool()}
 	cert := selfSigned(t, w.roots, acmePrivate, acmePublic, globexName)
@@ -326,7 +327,7 @@ type backend struct {
 	ln   net.Listener
 }
 
-func newBackend(t *testing.T, name string, cert tls.Certificate) *backend {
+func newBackend(t testing.TB, name string, cert tls.Certificate) *backend {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -371,7 +372,7 @@ func newBackend(t *testing.T, name string, cert tls.Certificate) *backend {
 }
 
 // echo sends a line and expects it back.
-func echo(t *testing.T, c net.Conn, line string) {
+func echo(t testing.TB, c net.Conn, line string) {
 	t.Helper()
 	if _, err := io.WriteString(c, line); err != nil {
 		t.Fatal(err)
@@ -382,7 +383,7 @@ func echo(t *testing.T, c net.Conn, line string) {
 	}
 }
 
-func selfSigned(t *testing.T, roots *x509.CertPool, names ...string) tls.Certificate {
+func selfSigned(t testing.TB, roots *x509.CertPool, names ...string) tls.Certificate {
 	t.Helper()
 	pub, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -404,7 +405,7 @@ func selfSigned(t *testing.T, roots *x509.CertPool, names ...string) tls.Certifi
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-func testLog(t *testing.T) *slog.Logger {
+func testLog(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 

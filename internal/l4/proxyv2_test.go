@@ -67,8 +67,10 @@ func TestParseProxyHeader(t *testing.T) {
 	}{
 		{name: "IPv4", in: proxy(0x21, 0x11, addresses4), want: v4},
 		{name: "IPv6", in: AppendProxyHeader(nil, ProxyWriter{Source: client6, Destination: server6}), want: ProxyHeader{Source: client6, Destination: server6, Checksummed: true}},
-		{name: "AWS, as its load balancers send it", in: AppendProxyHeader(nil, ProxyWriter{Source: client4, Destination: server4, AWSEndpoint: testVPCE, PadTo: 100}),
-			want: with(func(h *ProxyHeader) { h.AWSEndpoint, h.Checksummed = []byte(testVPCE), true })},
+		{
+			name: "AWS, as its load balancers send it", in: AppendProxyHeader(nil, ProxyWriter{Source: client4, Destination: server4, AWSEndpoint: testVPCE, PadTo: 100}),
+			want: with(func(h *ProxyHeader) { h.AWSEndpoint, h.Checksummed = []byte(testVPCE), true }),
+		},
 		{name: "AWS without a checksum", in: proxy(0x21, 0x11, addresses4, aws), want: with(func(h *ProxyHeader) { h.AWSEndpoint = []byte(testVPCE) })},
 		{name: "Azure", in: proxy(0x21, 0x11, addresses4, azure), want: with(func(h *ProxyHeader) { h.AzureLink, h.HasAzureLink = 0x12345678, true })},
 		{name: "GCP", in: proxy(0x21, 0x11, addresses4, gcp), want: with(func(h *ProxyHeader) { h.GCPConnection, h.HasGCPConnection = 1<<32|2, true })},
@@ -78,8 +80,10 @@ func TestParseProxyHeader(t *testing.T) {
 		{name: "LOCAL with addresses and an id, which do not count", in: proxy(0x20, 0x11, addresses4, aws), want: ProxyHeader{Local: true}},
 		{name: "LOCAL of a family that PROXY may not have", in: proxy(0x20, 0x31, make([]byte, 216)), want: ProxyHeader{Local: true}},
 		{name: "addresses unknown, and what follows does not count", in: proxy(0x21, 0x00, nil, aws), want: ProxyHeader{}},
-		{name: "a right checksum", in: sealed(proxy(0x21, 0x11, addresses4, tlv(TLVCRC32C, crc), aws)),
-			want: with(func(h *ProxyHeader) { h.AWSEndpoint, h.Checksummed = []byte(testVPCE), true })},
+		{
+			name: "a right checksum", in: sealed(proxy(0x21, 0x11, addresses4, tlv(TLVCRC32C, crc), aws)),
+			want: with(func(h *ProxyHeader) { h.AWSEndpoint, h.Checksummed = []byte(testVPCE), true }),
+		},
 		{name: "a wrong checksum", in: proxy(0x21, 0x11, addresses4, tlv(TLVCRC32C, crc), aws), err: ErrProxyChecksum},
 		{name: "a checksum of three bytes", in: proxy(0x21, 0x11, addresses4, tlv(TLVCRC32C, "abc")), err: ErrProxyChecksum},
 		{name: "another protocol", in: []byte("GET / HTTP/1.1\r\n\r\n"), err: ErrNotProxy},

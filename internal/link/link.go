@@ -53,7 +53,8 @@ const ProofLabel = "proof"
 // PublicAccess is the state of a cluster's public door. The zero value is no door at all and is refused.
 type PublicAccess string
 
-// The public door's states. ReportOnly lets everybody pass and records who would be refused were it disabled.
+// The public door's states. ReportOnly lets pass whom Enabled would (the allow list still counts) and records them as
+// those who would be refused were it disabled.
 const (
 	PublicEnabled    PublicAccess = "ENABLED"
 	PublicReportOnly PublicAccess = "REPORT_ONLY"

@@ -72,7 +72,7 @@ func (r *Rules) Decide(f FlowFacts) Decision {
 		}
 	}
 	d := Decision{Rule: RuleDefault, Reason: WrongListener}
-	if c := at.any(); c != nil {
+	if c := at.either(); c != nil {
 		d.ClusterID = c.id
 	}
 	return d

@@ -7,8 +7,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/postern/postern/internal/link"
 	"pgregory.net/rapid"
+
+	"github.com/postern/postern/internal/link"
 )
 
 const (
@@ -29,8 +30,10 @@ func installation() link.RuleSet {
 			ClusterID: acme, PrivateNames: []string{"acme.pe.test", "Split.Test.", "both.pe.test"}, PublicNames: []string{"acme.test", "split.test"},
 			Backends: []string{"10.0.0.1:443", "10.0.0.2:443"}, Endpoints: []link.EndpointID{vpceA, ""}, PublicAccess: link.PublicEnabled,
 			AllowList: []link.AllowEntry{
-				{Prefix: prefix("203.0.113.0/24"), UI: true}, {Prefix: prefix("203.0.113.128/25")},
-				{Prefix: prefix("203.0.113.200/32"), SQL: true}, {Prefix: prefix("2001:db8::/32"), SQL: true},
+				{Prefix: prefix("203.0.113.0/24"), UI: true},
+				{Prefix: prefix("203.0.113.128/25")},
+				{Prefix: prefix("203.0.113.200/32"), SQL: true},
+				{Prefix: prefix("2001:db8::/32"), SQL: true},
 			},
 		},
 		{
@@ -128,8 +131,10 @@ func TestCompile(t *testing.T) {
 	if got := r.Decide(flow); !cmp.Equal(got, before) || got.Backends[0] != "10.0.0.1:443" {
 		t.Errorf("a change of the rule set reached the compiled rules: %+v", got)
 	}
-	unknown := link.RuleSet{Revision: 1, Clusters: []link.ClusterRules{{ClusterID: acme, PublicNames: []string{"a.test"},
-		AllowList: []link.AllowEntry{{Prefix: prefix("0.0.0.0/0"), UI: true}}}}}
+	unknown := link.RuleSet{Revision: 1, Clusters: []link.ClusterRules{{
+		ClusterID: acme, PublicNames: []string{"a.test"},
+		AllowList: []link.AllowEntry{{Prefix: prefix("0.0.0.0/0"), UI: true}},
+	}}}
 	f := FlowFacts{Listener: link.PublicListener, Source: netip.MustParseAddr("10.0.0.1"), Name: "a.test"}
 	if got := Compile(unknown).Decide(f); got.Allow || got.Reason != PublicAccessDisabled {
 		t.Errorf("without a state the public door is open: %+v", got)

@@ -22,7 +22,7 @@ type nameEntry struct {
 	proof           bool // private is reached through its proof name
 }
 
-func (e nameEntry) any() *cluster {
+func (e nameEntry) either() *cluster {
 	if e.private != nil {
 		return e.private
 	}
