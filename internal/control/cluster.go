@@ -83,8 +83,8 @@ func (p *Plane) CreateCluster(ctx context.Context, c policy.Caller, r ClusterReq
 		for _, region := range r.Regions {
 			new.Regions = append(new.Regions, link.ClusterRegion{
 				Name:        region,
-				PublicName:  r.Name + "." + region + "." + p.domain,
-				PrivateName: r.Name + "." + region + ".pe." + p.domain,
+				PublicName:  link.PublicName(r.Name, region, p.domain),
+				PrivateName: link.PrivateName(r.Name, region, p.domain),
 			})
 		}
 		if out, err = ch.AddCluster(new); err != nil {

@@ -105,20 +105,25 @@ func (p *Plane) RemoveTrustedOwner(ctx context.Context, c policy.Caller, cluster
 	return out, err
 }
 
-// trustChanged marks due what an owner's coming or going bears on, and returns those connections.
+// trustChanged marks due what an owner's coming or going may bear on, and returns the connections on which it does.
 func (ch *change) trustChanged(clusterID link.ID, o link.TrustedOwner) (covered []link.Connection, err error) {
 	conns, err := ch.Connections(clusterID)
 	if err != nil {
 		return nil, err
 	}
 	for _, conn := range conns {
-		if !policy.Trusts([]link.TrustedOwner{o}, conn.Provider, conn.OwnerID) {
+		covers := policy.Trusts([]link.TrustedOwner{o}, conn.Provider, conn.OwnerID)
+		if !covers && conn.OwnerID != "" {
 			continue
 		}
+		// Also where the owner is not known yet: a look may be under way that learns it, and has read whom the cluster
+		// trusts before this transaction.
 		if err := ch.MarkEndpointDue(conn.Provider, conn.EndpointID); err != nil {
 			return nil, err
 		}
-		covered = append(covered, conn)
+		if covers {
+			covered = append(covered, conn)
+		}
 	}
 	return covered, nil
 }

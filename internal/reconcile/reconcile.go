@@ -26,6 +26,10 @@ type Config struct {
 	// Drivers returns the driver for a region. It is called for every look; what it returns may be shared.
 	Drivers func(p link.Provider, region string) (cloud.Driver, error)
 
+	// Domain is the base domain of the clusters' names; the services carry its private wildcard as their private DNS
+	// name. Empty: services carry none.
+	Domain string
+
 	Cadence plan.Cadence     // fast 500 ms, slow 30 s
 	Workers int              // looks at once; 8
 	Poll    time.Duration    // how long a due look may wait to be started; 100 ms

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -278,6 +279,29 @@ func TestTrustComesAndGoes(t *testing.T) {
 	h.becomes(c, endpoint, link.Rejected, link.ReasonOwnerNotTrusted, false)
 	h.cloudBecomes(endpoint, link.Rejected)
 	h.trust(c, policy.Everyone)
+	h.becomes(c, endpoint, link.Available, link.ReasonOwnerTrusted, true)
+}
+
+// An owner becomes trusted while a look that read the books before is under way, and learns only then whose the endpoint
+// is. The look decides on what it knew; the trust must not be lost on it.
+func TestTrustDuringTheFirstLook(t *testing.T) {
+	m := newMemoryCloud()
+	h := enter(t, t.TempDir(), m)
+	c := h.cluster("acme")
+	h.serviceUp()
+	m.create(endpoint, customer)
+	inReject, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	m.onCall(func(ctx context.Context, point string) error {
+		if point == "reject done" {
+			once.Do(func() { close(inReject); <-goOn })
+		}
+		return nil
+	})
+	h.connect(c, endpoint)
+	<-inReject
+	h.trust(c, customer)
+	close(goOn)
 	h.becomes(c, endpoint, link.Available, link.ReasonOwnerTrusted, true)
 }
 

@@ -43,6 +43,9 @@ func (r *Reconciler) lookAtService(ctx context.Context, p link.Provider, region 
 		return 0, r.serviceFailed(ctx, s, err)
 	}
 	facts := plan.ServiceFacts{Region: desired, Service: s.Service, AppliedVersion: s.AppliedVersion, Cadence: r.cfg.Cadence}
+	if r.cfg.Domain != "" {
+		facts.PrivateDNSName = link.PrivateWildcard(region, r.cfg.Domain)
+	}
 	key := r.serviceKey(region)
 
 	seen, err := d.Service(ctx, key)
@@ -61,7 +64,7 @@ func (r *Reconciler) lookAtService(ctx context.Context, p link.Provider, region 
 		}
 		seen, err = d.EnsureService(ctx, cloud.ServiceSpec{
 			Key: key, VPCID: desired.VPCID, SubnetIDs: desired.SubnetIDs, Ports: desired.Ports, Targets: desired.Targets,
-			Principals: plan.Principals(),
+			Principals: plan.Principals(), PrivateDNSName: facts.PrivateDNSName,
 		})
 		if err != nil {
 			return 0, r.serviceFailed(ctx, s, err)
@@ -135,6 +138,7 @@ func (r *Reconciler) serviceFailed(ctx context.Context, s store.Service, failure
 func observed(s cloud.Service) *plan.ObservedService {
 	o := &plan.ObservedService{
 		ServiceID: s.ServiceID, Name: s.Name, State: s.State, ZoneIDs: s.ZoneIDs, Principals: s.Principals, Problem: s.Problem,
+		PrivateDNSName: s.PrivateDNSName, PrivateDNSVerified: s.PrivateDNSVerified, PrivateDNSMissing: s.PrivateDNSMissing,
 	}
 	for _, t := range s.Targets {
 		o.Targets = append(o.Targets, plan.ObservedTarget(t))
