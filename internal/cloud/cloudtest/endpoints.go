@@ -114,6 +114,21 @@ func (h Harness) endpoints(t *testing.T) {
 				t.Errorf("%s: got %v, want a *cloud.Refusal with reason and code", name, err)
 			}
 		}
+
+		// A refusal is none when what was asked for holds already.
+		b.wire.Heal()
+		do(t, "accept", b.Accept(t.Context(), svc.ServiceID, id))
+		b.becomes(t, svc, id, link.Available)
+		b.wire.AnswerAll(h.Unsuccessful)
+		do(t, "accept what is accepted, refused by the cloud", b.Accept(t.Context(), svc.ServiceID, id))
+		if _, ok := errors.AsType[*cloud.Refusal](b.Reject(t.Context(), svc.ServiceID, id)); !ok {
+			t.Error("a rejection that the cloud refused went unnoticed")
+		}
+		b.wire.Heal()
+		do(t, "reject", b.Reject(t.Context(), svc.ServiceID, id))
+		b.becomes(t, svc, id, link.Rejected)
+		b.wire.AnswerAll(h.Unsuccessful)
+		do(t, "reject what is rejected, refused by the cloud", b.Reject(t.Context(), svc.ServiceID, id))
 	})
 
 	t.Run("a service in use is not deleted", func(t *testing.T) {
