@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -143,7 +142,7 @@ func TestRequests(t *testing.T) {
 				if a := r.Header.Get("Authorization"); a != "Bearer secret" {
 					t.Errorf("Authorization %q", a)
 				}
-				fmt.Fprint(w, "{}")
+				_, _ = io.WriteString(w, "{}")
 			})
 			if err := tt.call(t.Context(), c); err != nil {
 				t.Fatal(err)
@@ -189,7 +188,7 @@ func TestRetry(t *testing.T) {
 			var requests atomic.Int32
 			c, waits := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 				if int(requests.Add(1)) > tt.bad {
-					fmt.Fprint(w, "{}")
+					_, _ = io.WriteString(w, "{}")
 					return
 				}
 				if tt.retryAfter != "" {
@@ -217,7 +216,7 @@ func TestRetryEndsWithTheContext(t *testing.T) {
 		requests++
 		cancel()
 		w.Header().Set("Retry-After", "1")
-		w.WriteHeader(503)
+		w.WriteHeader(http.StatusServiceUnavailable)
 	}, WithAttempts(9))
 	if err := c.Healthy(ctx); err == nil || requests != 1 {
 		t.Errorf("%d requests, error %v", requests, err)
@@ -230,21 +229,29 @@ func TestErrors(t *testing.T) {
 		body   string
 		want   Error
 	}{
-		"as the API says it": {400, `{"code":3,"message":"not an endpoint id","details":[{"reason":"MALFORMED_ENDPOINT_ID","field":"endpoint_id","hint":"look"}]}`,
-			Error{Status: 400, Code: 3, Message: "not an endpoint id", RequestID: "r1", Details: []ErrorDetail{{Reason: "MALFORMED_ENDPOINT_ID", Field: "endpoint_id", Hint: "look"}}}},
-		"with fields of a later version": {404, `{"code":5,"message":"gone","details":[],"more":{"x":1}}`,
-			Error{Status: 404, Code: 5, Message: "gone", RequestID: "r1", Details: []ErrorDetail{}}},
-		"from a proxy in between": {502, "<html>Bad Gateway</html>",
-			Error{Status: 502, RequestID: "r1", Message: "the server answered 502 Bad Gateway, not as this API does"}},
-		"JSON of something else": {400, `{"error":"no"}`,
-			Error{Status: 400, RequestID: "r1", Message: "the server answered 400 Bad Request, not as this API does"}},
+		"as the API says it": {
+			400, `{"code":3,"message":"not an endpoint id","details":[{"reason":"MALFORMED_ENDPOINT_ID","field":"endpoint_id","hint":"look"}]}`,
+			Error{Status: 400, Code: 3, Message: "not an endpoint id", RequestID: "r1", Details: []ErrorDetail{{Reason: "MALFORMED_ENDPOINT_ID", Field: "endpoint_id", Hint: "look"}}},
+		},
+		"with fields of a later version": {
+			404, `{"code":5,"message":"gone","details":[],"more":{"x":1}}`,
+			Error{Status: 404, Code: 5, Message: "gone", RequestID: "r1", Details: []ErrorDetail{}},
+		},
+		"from a proxy in between": {
+			502, "<html>Bad Gateway</html>",
+			Error{Status: 502, RequestID: "r1", Message: "the server answered 502 Bad Gateway, not as this API does"},
+		},
+		"JSON of something else": {
+			400, `{"error":"no"}`,
+			Error{Status: 400, RequestID: "r1", Message: "the server answered 400 Bad Request, not as this API does"},
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			c, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("X-Request-Id", "r1")
 				w.WriteHeader(tt.status)
-				fmt.Fprint(w, tt.body)
+				_, _ = io.WriteString(w, tt.body)
 			})
 			_, err := c.Cluster(t.Context(), "c1")
 			got, ok := errors.AsType[*Error](err)
@@ -264,7 +271,7 @@ func TestErrors(t *testing.T) {
 func TestAnswersThatCannotBeRead(t *testing.T) {
 	for name, body := range map[string]string{"no JSON": "hello", "another shape": `{"projects":7}`, "half": `{"projects":[`} {
 		t.Run(name, func(t *testing.T) {
-			c, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) })
+			c, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) })
 			if got, err := c.Projects(t.Context()); err == nil {
 				t.Errorf("no error, and %v", got)
 			}
@@ -285,8 +292,8 @@ func TestRuleStream(t *testing.T) {
 	first := GatewayRules{Revision: 1, Clusters: []GatewayClusterRules{}}
 	second := GatewayRules{Revision: 2, Clusters: []GatewayClusterRules{{ClusterID: "c1", PrivateNames: []string{"a.pe.test"}}}}
 	line := func(v any) string { b, _ := json.Marshal(v); return string(b) + "\n" }
-	c, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, "\n"+line(first)+"\n\n"+line(second)+`{"revision":3`)
+	c, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "\n"+line(first)+"\n\n"+line(second)+`{"revision":3`)
 	})
 	s, err := c.Rules(t.Context(), GatewayHello{GatewayID: "g1"})
 	if err != nil {
@@ -313,8 +320,8 @@ func TestRuleStream(t *testing.T) {
 
 func TestRuleStreamRefused(t *testing.T) {
 	c, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(403)
-		fmt.Fprint(w, `{"code":7,"message":"no","details":[{"reason":"OPERATOR_IS_NO_GATEWAY"}]}`)
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, `{"code":7,"message":"no","details":[{"reason":"OPERATOR_IS_NO_GATEWAY"}]}`)
 	})
 	if _, err := c.Rules(t.Context(), GatewayHello{GatewayID: "g1"}); Reason(err) != "OPERATOR_IS_NO_GATEWAY" {
 		t.Errorf("error %v", err)

@@ -69,8 +69,10 @@ func (s *server) allowList() {
 		AllowEntryPath
 		Body api.AllowEntryUpdate
 	}
-	register(s, route{method: http.MethodPut, path: entryPath, id: "PutAllowlistEntry", tag: tag,
-		summary: "Make an entry be as given; what is absent becomes false or empty"},
+	register(s, route{
+		method: http.MethodPut, path: entryPath, id: "PutAllowlistEntry", tag: tag,
+		summary: "Make an entry be as given; what is absent becomes false or empty",
+	},
 		func(ctx context.Context, c policy.Caller, in *change) (api.AllowEntry, error) {
 			id, prefix, err := in.entry()
 			if err != nil {
@@ -80,8 +82,10 @@ func (s *server) allowList() {
 			return answerAllowEntry(e, err)
 		})
 
-	register(s, route{method: http.MethodPatch, path: entryPath, id: "UpdateAllowlistEntry", tag: tag,
-		summary: "Change an entry that exists; what is absent stays as it is"},
+	register(s, route{
+		method: http.MethodPatch, path: entryPath, id: "UpdateAllowlistEntry", tag: tag,
+		summary: "Change an entry that exists; what is absent stays as it is",
+	},
 		func(ctx context.Context, c policy.Caller, in *change) (api.AllowEntry, error) {
 			id, prefix, err := in.entry()
 			if err != nil {
@@ -95,8 +99,10 @@ func (s *server) allowList() {
 			return answerAllowEntry(e, err)
 		})
 
-	register(s, route{method: http.MethodDelete, path: entryPath, id: "DeleteAllowlistEntry", tag: tag,
-		summary: "Remove an entry; flows that nothing else admits are cut"},
+	register(s, route{
+		method: http.MethodDelete, path: entryPath, id: "DeleteAllowlistEntry", tag: tag,
+		summary: "Remove an entry; flows that nothing else admits are cut",
+	},
 		func(ctx context.Context, c policy.Caller, in *AllowEntryPath) (api.AllowEntry, error) {
 			id, prefix, err := in.entry()
 			if err != nil {

@@ -12,8 +12,10 @@ import (
 func (s *server) awsEndpointConnections() {
 	const tag, path = "AWS endpoint connections", networkingBase + "/aws-endpoint-connections"
 
-	register(s, route{method: http.MethodGet, path: path, id: "ListAwsEndpointConnections", tag: tag,
-		summary: "List the endpoints at AWS that are registered with the cluster or belong to an owner it trusts"},
+	register(s, route{
+		method: http.MethodGet, path: path, id: "ListAwsEndpointConnections", tag: tag,
+		summary: "List the endpoints at AWS that are registered with the cluster or belong to an owner it trusts",
+	},
 		func(ctx context.Context, c policy.Caller, in *ClusterPath) (api.AWSEndpointConnectionList, error) {
 			out := api.AWSEndpointConnectionList{Connections: []api.AWSEndpointConnection{}}
 			id, err := in.cluster()
@@ -46,8 +48,10 @@ func (s *server) awsEndpointConnections() {
 		EndpointPath
 		Body api.SetAWSEndpointConnectionRequest
 	}
-	register(s, route{method: http.MethodPatch, path: path + "/{endpoint_id}", id: "SetAwsEndpointConnectionState", tag: tag,
-		summary: "Let an endpoint in, whoever owns it, or turn it away; the answer shows it as it was before"},
+	register(s, route{
+		method: http.MethodPatch, path: path + "/{endpoint_id}", id: "SetAwsEndpointConnectionState", tag: tag,
+		summary: "Let an endpoint in, whoever owns it, or turn it away; the answer shows it as it was before",
+	},
 		func(ctx context.Context, c policy.Caller, in *patch) (api.AWSEndpointConnection, error) {
 			var out api.AWSEndpointConnection
 			id, err := in.cluster()

@@ -25,8 +25,10 @@ func (s *server) clusters() {
 		})
 
 	type create struct{ Body api.CreateClusterRequest }
-	register(s, route{method: http.MethodPost, path: "/api/v1/clusters", id: "CreateCluster", tag: tag,
-		summary: "Create a cluster; its allow list starts with everyone"},
+	register(s, route{
+		method: http.MethodPost, path: "/api/v1/clusters", id: "CreateCluster", tag: tag,
+		summary: "Create a cluster; its allow list starts with everyone",
+	},
 		func(ctx context.Context, c policy.Caller, in *create) (api.Cluster, error) {
 			project, err := link.ParseID("project_id", in.Body.ProjectID)
 			if err != nil {
@@ -63,8 +65,10 @@ func (s *server) clusters() {
 			return wireCluster(cluster), err
 		})
 
-	register(s, route{method: http.MethodDelete, path: clusterBase, id: "DeleteCluster", tag: tag,
-		summary: "Delete a cluster that has no connections"},
+	register(s, route{
+		method: http.MethodDelete, path: clusterBase, id: "DeleteCluster", tag: tag,
+		summary: "Delete a cluster that has no connections",
+	},
 		func(ctx context.Context, c policy.Caller, in *ClusterPath) (empty, error) {
 			id, err := in.cluster()
 			if err != nil {

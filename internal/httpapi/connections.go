@@ -11,8 +11,10 @@ import (
 func (s *server) connections() {
 	const tag, path = "Private endpoint connections", networkingBase + "/private-endpoint-connections"
 
-	register(s, route{method: http.MethodGet, path: path, id: "ListPrivateEndpointConnections", tag: tag,
-		summary: "List the cluster's connections"},
+	register(s, route{
+		method: http.MethodGet, path: path, id: "ListPrivateEndpointConnections", tag: tag,
+		summary: "List the cluster's connections",
+	},
 		func(ctx context.Context, c policy.Caller, in *ClusterPath) (api.ConnectionList, error) {
 			id, err := in.cluster()
 			if err != nil {
@@ -26,8 +28,10 @@ func (s *server) connections() {
 		ClusterPath
 		Body api.AddConnectionRequest
 	}
-	register(s, route{method: http.MethodPost, path: path, id: "AddPrivateEndpointConnection", tag: tag,
-		summary: "Register an endpoint with the cluster; idempotent, and attaches a rejected one again"},
+	register(s, route{
+		method: http.MethodPost, path: path, id: "AddPrivateEndpointConnection", tag: tag,
+		summary: "Register an endpoint with the cluster; idempotent, and attaches a rejected one again",
+	},
 		func(ctx context.Context, c policy.Caller, in *add) (api.Connection, error) {
 			id, err := in.cluster()
 			if err != nil {
@@ -37,8 +41,10 @@ func (s *server) connections() {
 			return wireConnection(conn), err
 		})
 
-	register(s, route{method: http.MethodGet, path: path + "/{endpoint_id}", id: "GetPrivateEndpointConnection", tag: tag,
-		summary: "Get a connection"},
+	register(s, route{
+		method: http.MethodGet, path: path + "/{endpoint_id}", id: "GetPrivateEndpointConnection", tag: tag,
+		summary: "Get a connection",
+	},
 		func(ctx context.Context, c policy.Caller, in *EndpointPath) (api.Connection, error) {
 			id, err := in.cluster()
 			if err != nil {
@@ -48,8 +54,10 @@ func (s *server) connections() {
 			return wireConnection(conn), err
 		})
 
-	register(s, route{method: http.MethodDelete, path: path + "/{endpoint_id}", id: "DeletePrivateEndpointConnection", tag: tag,
-		summary: "Take a connection away: its flows are cut at once, the cloud follows; idempotent"},
+	register(s, route{
+		method: http.MethodDelete, path: path + "/{endpoint_id}", id: "DeletePrivateEndpointConnection", tag: tag,
+		summary: "Take a connection away: its flows are cut at once, the cloud follows; idempotent",
+	},
 		func(ctx context.Context, c policy.Caller, in *EndpointPath) (empty, error) {
 			id, err := in.cluster()
 			if err != nil {

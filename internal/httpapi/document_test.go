@@ -68,7 +68,7 @@ func TestEveryRouteHasAMethod(t *testing.T) {
 	asked := map[string]bool{}
 	spy := api.New("http://spy.test", "", api.WithHTTPClient(&http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 		asked[r.Method+" "+shape(r.URL)] = true
-		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("{}")), Request: r}, nil
+		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("{}")), Request: r}, nil
 	})}))
 	v := reflect.ValueOf(spy)
 	for i := range v.NumMethod() {

@@ -23,8 +23,10 @@ func (s *server) gateways() {
 			return api.GatewayList{Gateways: each(list, wireGateway)}, err
 		})
 
-	register(s, route{method: http.MethodGet, path: networkingBase + "/proof-keys", id: "ListProofKeys", tag: tag,
-		summary: "List the keys by which a proof of path of the cluster may be signed"},
+	register(s, route{
+		method: http.MethodGet, path: networkingBase + "/proof-keys", id: "ListProofKeys", tag: tag,
+		summary: "List the keys by which a proof of path of the cluster may be signed",
+	},
 		func(ctx context.Context, c policy.Caller, in *ClusterPath) (api.ProofKeyList, error) {
 			id, err := in.cluster()
 			if err != nil {
@@ -37,15 +39,19 @@ func (s *server) gateways() {
 		})
 
 	type ack struct{ Body api.GatewayAck }
-	register(s, route{method: http.MethodPost, path: "/api/v1/gateway/ack", id: "AcknowledgeRules", tag: tag,
-		summary: "Say which revision of the rules a gateway decides by"},
+	register(s, route{
+		method: http.MethodPost, path: "/api/v1/gateway/ack", id: "AcknowledgeRules", tag: tag,
+		summary: "Say which revision of the rules a gateway decides by",
+	},
 		func(ctx context.Context, c policy.Caller, in *ack) (empty, error) {
 			return empty{}, s.plane.Acknowledge(ctx, c, in.Body.GatewayID, in.Body.Revision)
 		})
 
 	type report struct{ Body api.GatewayReport }
-	register(s, route{method: http.MethodPost, path: "/api/v1/gateway/reports", id: "ReportTraffic", tag: tag,
-		summary: "Hand over what a gateway saw; the same batch again changes nothing", maxBody: maxReport},
+	register(s, route{
+		method: http.MethodPost, path: "/api/v1/gateway/reports", id: "ReportTraffic", tag: tag,
+		summary: "Hand over what a gateway saw; the same batch again changes nothing", maxBody: maxReport,
+	},
 		func(ctx context.Context, c policy.Caller, in *report) (empty, error) {
 			r, err := readReport(in.Body)
 			if err != nil {
@@ -55,8 +61,10 @@ func (s *server) gateways() {
 		})
 
 	s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[api.GatewayRules](), true, "") // no body names it as a whole
-	rules := route{method: http.MethodGet, path: "/api/v1/gateway/rules", id: "StreamRules", tag: tag,
-		summary: "Stream the rules: all of them now, and again at every new revision"}.operation()
+	rules := route{
+		method: http.MethodGet, path: "/api/v1/gateway/rules", id: "StreamRules", tag: tag,
+		summary: "Stream the rules: all of them now, and again at every new revision",
+	}.operation()
 	rules.Responses = map[string]*huma.Response{"200": {
 		Description: "One GatewayRules document per line; empty lines keep the stream alive",
 		Content: map[string]*huma.MediaType{ndjson: {

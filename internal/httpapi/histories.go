@@ -82,8 +82,10 @@ func (s *server) histories() {
 
 // history serves the events of the object at path, which ref finds out from the request.
 func history[I any](s *server, path, noun string, ref func(context.Context, policy.Caller, *I) (link.ObjectRef, PageQuery, error)) {
-	register(s, route{method: http.MethodGet, path: path + "/events", id: "List" + noun + "Events", tag: "Events",
-		summary: "List the object's history, oldest first"},
+	register(s, route{
+		method: http.MethodGet, path: path + "/events", id: "List" + noun + "Events", tag: "Events",
+		summary: "List the object's history, oldest first",
+	},
 		func(ctx context.Context, c policy.Caller, in *I) (api.EventList, error) {
 			object, page, err := ref(ctx, c, in)
 			if err != nil {

@@ -59,7 +59,7 @@ func (s *server) outer(mux *http.ServeMux) http.Handler {
 		ctx := context.WithValue(r.Context(), requestKey{}, req)
 		defer func() {
 			if v := recover(); v != nil {
-				if v == http.ErrAbortHandler {
+				if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 					panic(v)
 				}
 				req.fail(ctx, fmt.Errorf("panic: %v\n%s", v, debug.Stack()))

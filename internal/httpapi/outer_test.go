@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -31,7 +32,8 @@ func TestPanics(t *testing.T) {
 	}
 
 	defer func() {
-		if v := recover(); v != http.ErrAbortHandler {
+		v := recover()
+		if err, ok := v.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 			t.Errorf("half an answer was ended as if it were whole: %v", v)
 		}
 	}()

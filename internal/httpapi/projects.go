@@ -18,8 +18,10 @@ func (s *server) projects() {
 		})
 
 	type create struct{ Body api.CreateProjectRequest }
-	register(s, route{method: http.MethodPost, path: base, id: "CreateProject", tag: tag,
-		summary: "Create a project, or return the one that has this name"},
+	register(s, route{
+		method: http.MethodPost, path: base, id: "CreateProject", tag: tag,
+		summary: "Create a project, or return the one that has this name",
+	},
 		func(ctx context.Context, c policy.Caller, in *create) (api.Project, error) {
 			p, err := s.plane.CreateProject(ctx, c, in.Body.Name)
 			return wireProject(p), err

@@ -19,8 +19,10 @@ type ClusterPage struct {
 func (s *server) records() {
 	const tag = "Records"
 
-	register(s, route{method: http.MethodGet, path: networkingBase + "/refused-attempts", id: "ListRefusedAttempts", tag: tag,
-		summary: "List what gateways refused for the cluster, and why"},
+	register(s, route{
+		method: http.MethodGet, path: networkingBase + "/refused-attempts", id: "ListRefusedAttempts", tag: tag,
+		summary: "List what gateways refused for the cluster, and why",
+	},
 		func(ctx context.Context, c policy.Caller, in *ClusterPage) (api.RefusedAttemptList, error) {
 			id, err := in.cluster()
 			if err != nil {
@@ -30,15 +32,19 @@ func (s *server) records() {
 			return wireRefusedAttempts(list, next), err
 		})
 
-	register(s, route{method: http.MethodGet, path: "/api/v1/refused-attempts", id: "ListUnroutedAttempts", tag: tag,
-		summary: "List what gateways refused because the name led to no cluster"},
+	register(s, route{
+		method: http.MethodGet, path: "/api/v1/refused-attempts", id: "ListUnroutedAttempts", tag: tag,
+		summary: "List what gateways refused because the name led to no cluster",
+	},
 		func(ctx context.Context, c policy.Caller, in *PageQuery) (api.RefusedAttemptList, error) {
 			list, next, err := s.plane.UnroutedAttempts(ctx, c, in.page())
 			return wireRefusedAttempts(list, next), err
 		})
 
-	register(s, route{method: http.MethodGet, path: networkingBase + "/flows", id: "ListFlows", tag: tag,
-		summary: "List the cluster's flows, newest first"},
+	register(s, route{
+		method: http.MethodGet, path: networkingBase + "/flows", id: "ListFlows", tag: tag,
+		summary: "List the cluster's flows, newest first",
+	},
 		func(ctx context.Context, c policy.Caller, in *ClusterPage) (api.FlowList, error) {
 			id, err := in.cluster()
 			if err != nil {

@@ -150,26 +150,26 @@ func TestRefusals(t *testing.T) {
 	})
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			resp, body := w.send(t, tt.method, tt.path, tt.body, tt.header)
+			answer := w.send(t, tt.method, tt.path, tt.body, tt.header)
 			var e api.Error
-			if err := json.Unmarshal(body, &e); err != nil || resp.Header.Get("Content-Type") != "application/json" {
-				t.Fatalf("%s, %s, not an error of ours: %v\n%s", resp.Status, resp.Header.Get("Content-Type"), err, body)
+			if err := json.Unmarshal(answer.body, &e); err != nil || answer.header.Get("Content-Type") != "application/json" {
+				t.Fatalf("%d, %s, not an error of ours: %v\n%s", answer.status, answer.header.Get("Content-Type"), err, answer.body)
 			}
-			got := wanted{status: resp.StatusCode, code: e.Code}
+			got := wanted{status: answer.status, code: e.Code}
 			if len(e.Details) > 0 {
 				got.reason, got.field = e.Details[0].Reason, e.Details[0].Field
 			}
 			if got != tt.want {
-				t.Errorf("%+v, want %+v\n%s", got, tt.want, body)
+				t.Errorf("%+v, want %+v\n%s", got, tt.want, answer.body)
 			}
-			if e.Message == "" || len(body) > 1500 || strings.Contains(string(body), long) {
-				t.Errorf("%d bytes: %.2000s", len(body), body)
+			if e.Message == "" || len(answer.body) > 1500 || strings.Contains(string(answer.body), long) {
+				t.Errorf("%d bytes: %.2000s", len(answer.body), answer.body)
 			}
-			if (resp.Header.Get("WWW-Authenticate") != "") != (tt.want.status == 401) {
-				t.Errorf("WWW-Authenticate %q", resp.Header.Get("WWW-Authenticate"))
+			if (answer.header.Get("WWW-Authenticate") != "") != (tt.want.status == 401) {
+				t.Errorf("WWW-Authenticate %q", answer.header.Get("WWW-Authenticate"))
 			}
-			if (resp.Header.Get("Allow") != "") != (tt.want.status == 405) {
-				t.Errorf("Allow %q", resp.Header.Get("Allow"))
+			if (answer.header.Get("Allow") != "") != (tt.want.status == 405) {
+				t.Errorf("Allow %q", answer.header.Get("Allow"))
 			}
 			if diff := cmp.Diff(before, w.state(t)); diff != "" {
 				t.Errorf("something changed (-before +after):\n%s", diff)
@@ -182,9 +182,9 @@ func TestRefusals(t *testing.T) {
 func TestBodyOfExactlyTheLimit(t *testing.T) {
 	w := newWorld(t)
 	frame := len(`{"name":""}`)
-	_, body := w.send(t, "POST", "/api/v1/projects", `{"name":"`+strings.Repeat("a", 1<<20-frame)+`"}`, nil)
-	if strings.Contains(string(body), "BODY_TOO_LONG") {
-		t.Errorf("refused: %s", body)
+	got := w.send(t, "POST", "/api/v1/projects", `{"name":"`+strings.Repeat("a", 1<<20-frame)+`"}`, nil)
+	if strings.Contains(string(got.body), "BODY_TOO_LONG") {
+		t.Errorf("refused: %s", got.body)
 	}
 }
 
@@ -192,9 +192,9 @@ func TestBodyOfExactlyTheLimit(t *testing.T) {
 func TestContentTypes(t *testing.T) {
 	w := newWorld(t)
 	for _, ct := range []string{"", "application/json", "application/json; charset=utf-8", "Application/JSON"} {
-		resp, body := w.send(t, "POST", "/api/v1/projects", `{"name":"acme"}`, map[string]string{"Content-Type": ct})
-		if resp.StatusCode != http.StatusOK {
-			t.Errorf("Content-Type %q: %s %s", ct, resp.Status, body)
+		got := w.send(t, "POST", "/api/v1/projects", `{"name":"acme"}`, map[string]string{"Content-Type": ct})
+		if got.status != http.StatusOK {
+			t.Errorf("Content-Type %q: %d %s", ct, got.status, got.body)
 		}
 	}
 }
@@ -205,11 +205,11 @@ func TestInternalErrorsStayInside(t *testing.T) {
 	if err := w.store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	resp, body := w.send(t, "GET", "/api/v1/projects", "", nil)
-	if resp.StatusCode != 500 || strings.Contains(string(body), "sql") || strings.Contains(string(body), "database") {
-		t.Errorf("%s %s", resp.Status, body)
+	got := w.send(t, "GET", "/api/v1/projects", "", nil)
+	if got.status != http.StatusInternalServerError || strings.Contains(string(got.body), "sql") || strings.Contains(string(got.body), "database") {
+		t.Errorf("%d %s", got.status, got.body)
 	}
-	id := resp.Header.Get("X-Request-Id")
+	id := got.header.Get("X-Request-Id")
 	if log := w.log.String(); id == "" || !strings.Contains(log, "request_id="+id) || !strings.Contains(log, "closed") {
 		t.Errorf("request id %q, log:\n%s", id, log)
 	}
@@ -221,16 +221,16 @@ func TestInternalErrorsStayInside(t *testing.T) {
 func TestHeaders(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range []string{"/healthz", "/api/v1/clusters", "/api/v1/nothing", "/openapi.json"} {
-		resp, _ := w.send(t, "GET", path, "", nil)
+		got := w.send(t, "GET", path, "", nil)
 		for name, want := range map[string]string{
 			"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Content-Type": "application/json",
 		} {
-			if got := resp.Header.Get(name); got != want {
-				t.Errorf("%s: %s is %q, want %q", path, name, got, want)
+			if value := got.header.Get(name); value != want {
+				t.Errorf("%s: %s is %q, want %q", path, name, value, want)
 			}
 		}
-		if len(resp.Header.Get("X-Request-Id")) != 16 {
-			t.Errorf("%s: X-Request-Id %q", path, resp.Header.Get("X-Request-Id"))
+		if len(got.header.Get("X-Request-Id")) != 16 {
+			t.Errorf("%s: X-Request-Id %q", path, got.header.Get("X-Request-Id"))
 		}
 	}
 }
@@ -259,7 +259,7 @@ func TestNotReady(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "1" || !strings.Contains(log.String(), "the fabric is away") {
+	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") != "1" || !strings.Contains(log.String(), "the fabric is away") {
 		t.Errorf("%s, Retry-After %q, log %s", resp.Status, resp.Header.Get("Retry-After"), log)
 	}
 }

@@ -15,8 +15,10 @@ import (
 func (s *server) regions() {
 	const tag, base = "Regions", "/api/v1/regions"
 
-	register(s, route{method: http.MethodGet, path: base, id: "ListRegions", tag: tag,
-		summary: "List the regions with their private endpoint services"},
+	register(s, route{
+		method: http.MethodGet, path: base, id: "ListRegions", tag: tag,
+		summary: "List the regions with their private endpoint services",
+	},
 		func(ctx context.Context, c policy.Caller, _ *struct{}) (api.RegionList, error) {
 			list, err := s.plane.Regions(ctx, c)
 			return api.RegionList{Regions: each(list, wireRegion)}, err
@@ -26,8 +28,10 @@ func (s *server) regions() {
 		RegionPath
 		Body api.PutRegionRequest
 	}
-	register(s, route{method: http.MethodPut, path: base + "/{provider}/{region}", id: "PutRegion", tag: tag,
-		summary: "Describe a region: where its load balancer stands and what it forwards to"},
+	register(s, route{
+		method: http.MethodPut, path: base + "/{provider}/{region}", id: "PutRegion", tag: tag,
+		summary: "Describe a region: where its load balancer stands and what it forwards to",
+	},
 		func(ctx context.Context, c policy.Caller, in *put) (api.Region, error) {
 			r, err := readRegion(in.Provider, in.Region, in.Body)
 			if err != nil {

@@ -67,7 +67,7 @@ func TestRulesStream(t *testing.T) {
 func TestRulesStreamTravelsAsLines(t *testing.T) {
 	w := newWorld(t)
 	q := url.Values{"gateway_id": {"gw-1"}, "proof_key": {"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}, "revision": {"0"}}
-	req, err := http.NewRequestWithContext(within(t), "GET", w.url+"/api/v1/gateway/rules?"+q.Encode(), http.NoBody)
+	req, err := http.NewRequestWithContext(within(t), http.MethodGet, w.url+"/api/v1/gateway/rules?"+q.Encode(), http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestRulesStreamTravelsAsLines(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "application/x-ndjson" {
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "application/x-ndjson" {
 		t.Errorf("%s, %s", resp.Status, resp.Header.Get("Content-Type"))
 	}
 }

@@ -11,8 +11,10 @@ import (
 func (s *server) services() {
 	const tag, path = "Private endpoint services", networkingBase + "/private-endpoint-services"
 
-	register(s, route{method: http.MethodGet, path: path, id: "ListPrivateEndpointServices", tag: tag,
-		summary: "List the services of the cluster's regions"},
+	register(s, route{
+		method: http.MethodGet, path: path, id: "ListPrivateEndpointServices", tag: tag,
+		summary: "List the services of the cluster's regions",
+	},
 		func(ctx context.Context, c policy.Caller, in *ClusterPath) (api.ServiceList, error) {
 			id, err := in.cluster()
 			if err != nil {
@@ -22,8 +24,10 @@ func (s *server) services() {
 			return api.ServiceList{Services: each(list, wireService)}, err
 		})
 
-	register(s, route{method: http.MethodPost, path: path, id: "CreatePrivateEndpointServices", tag: tag,
-		summary: "Ask for a service in every region of the cluster; idempotent"},
+	register(s, route{
+		method: http.MethodPost, path: path, id: "CreatePrivateEndpointServices", tag: tag,
+		summary: "Ask for a service in every region of the cluster; idempotent",
+	},
 		func(ctx context.Context, c policy.Caller, in *ClusterPath) (api.ServiceList, error) {
 			id, err := in.cluster()
 			if err != nil {

@@ -12,8 +12,10 @@ import (
 func (s *server) trustedOwners() {
 	const tag, path = "Trusted owners", networkingBase + "/private-endpoint-trusted-owners"
 
-	register(s, route{method: http.MethodGet, path: path, id: "ListPrivateEndpointTrustedOwners", tag: tag,
-		summary: "List the accounts that the cluster trusts"},
+	register(s, route{
+		method: http.MethodGet, path: path, id: "ListPrivateEndpointTrustedOwners", tag: tag,
+		summary: "List the accounts that the cluster trusts",
+	},
 		func(ctx context.Context, c policy.Caller, in *ClusterPath) (api.TrustedOwnerList, error) {
 			id, err := in.cluster()
 			if err != nil {
@@ -27,8 +29,10 @@ func (s *server) trustedOwners() {
 		ClusterPath
 		Body api.AddTrustedOwnerRequest
 	}
-	register(s, route{method: http.MethodPost, path: path, id: "AddPrivateEndpointTrustedOwner", tag: tag,
-		summary: "Trust an account; idempotent"},
+	register(s, route{
+		method: http.MethodPost, path: path, id: "AddPrivateEndpointTrustedOwner", tag: tag,
+		summary: "Trust an account; idempotent",
+	},
 		func(ctx context.Context, c policy.Caller, in *add) (api.TrustedOwnerAnswer, error) {
 			id, err := in.cluster()
 			if err != nil {
@@ -38,8 +42,10 @@ func (s *server) trustedOwners() {
 			return api.TrustedOwnerAnswer{TrustedOwner: wireTrustedOwner(o)}, err
 		})
 
-	register(s, route{method: http.MethodGet, path: path + "/{owner_id}", id: "GetPrivateEndpointTrustedOwner", tag: tag,
-		summary: "Get a trusted owner"},
+	register(s, route{
+		method: http.MethodGet, path: path + "/{owner_id}", id: "GetPrivateEndpointTrustedOwner", tag: tag,
+		summary: "Get a trusted owner",
+	},
 		func(ctx context.Context, c policy.Caller, in *OwnerPath) (api.TrustedOwnerAnswer, error) {
 			id, owner, err := in.owner()
 			if err != nil {
@@ -49,8 +55,10 @@ func (s *server) trustedOwners() {
 			return api.TrustedOwnerAnswer{TrustedOwner: wireTrustedOwner(o)}, err
 		})
 
-	register(s, route{method: http.MethodDelete, path: path + "/{owner_id}", id: "RemovePrivateEndpointTrustedOwner", tag: tag,
-		summary: "Stop trusting an account; its endpoints are turned away unless something else lets them in"},
+	register(s, route{
+		method: http.MethodDelete, path: path + "/{owner_id}", id: "RemovePrivateEndpointTrustedOwner", tag: tag,
+		summary: "Stop trusting an account; its endpoints are turned away unless something else lets them in",
+	},
 		func(ctx context.Context, c policy.Caller, in *OwnerPath) (api.TrustedOwnerAnswer, error) {
 			id, owner, err := in.owner()
 			if err != nil {

@@ -104,8 +104,15 @@ func (w *world) see(t *testing.T, id, owner string, state link.State) {
 	}
 }
 
-// send sends a request as it is and returns the answer and its body.
-func (w *world) send(t *testing.T, method, path, body string, header map[string]string) (*http.Response, []byte) {
+// reply is an answer, read to its end.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// send sends a request as it is and returns the answer.
+func (w *world) send(t *testing.T, method, path, body string, header map[string]string) reply {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, w.url+path, strings.NewReader(body))
 	if err != nil {
@@ -131,7 +138,7 @@ func (w *world) send(t *testing.T, method, path, body string, header map[string]
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, b
+	return reply{resp.StatusCode, resp.Header, b}
 }
 
 // state is everything that a request could have changed, as the API and the rules show it.
