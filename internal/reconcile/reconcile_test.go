@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -49,6 +48,11 @@ type house struct {
 
 func enter(t *testing.T, dir string, m *memoryCloud) *house {
 	t.Helper()
+	return enterAt(t, dir, m, plan.Cadence{Fast: 20 * time.Millisecond, Slow: 100 * time.Millisecond})
+}
+
+func enterAt(t *testing.T, dir string, m *memoryCloud, cadence plan.Cadence) *house {
+	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	st, err := store.Open(t.Context(), dir, store.Options{Log: log})
 	if err != nil {
@@ -57,7 +61,7 @@ func enter(t *testing.T, dir string, m *memoryCloud) *house {
 	h := &house{t: t, cloud: m, st: st, plane: control.New(st, control.Options{Domain: "postern.test", Log: log})}
 	h.r, err = reconcile.Start(t.Context(), reconcile.Config{
 		Store: st, Drivers: func(link.Provider, string) (cloud.Driver, error) { return m, nil },
-		Cadence: plan.Cadence{Fast: 20 * time.Millisecond, Slow: 100 * time.Millisecond},
+		Cadence: cadence,
 		Poll:    10 * time.Millisecond, Sweep: 50 * time.Millisecond, Backoff: 20 * time.Millisecond, Log: log,
 	})
 	if err != nil {
@@ -286,20 +290,25 @@ func TestTrustComesAndGoes(t *testing.T) {
 // is. The look decides on what it knew; the trust must not be lost on it.
 func TestTrustDuringTheFirstLook(t *testing.T) {
 	m := newMemoryCloud()
-	h := enter(t, t.TempDir(), m)
+	h := enterAt(t, t.TempDir(), m, plan.Cadence{Fast: 20 * time.Millisecond, Slow: time.Hour}) // only the endpoint's look lists
 	c := h.cluster("acme")
 	h.serviceUp()
 	m.create(endpoint, customer)
-	inReject, goOn := make(chan struct{}), make(chan struct{})
-	var once sync.Once
+	listed, goOn := make(chan struct{}), make(chan struct{})
+	rejected := false
 	m.onCall(func(ctx context.Context, point string) error {
-		if point == "reject done" {
-			once.Do(func() { close(inReject); <-goOn })
+		switch {
+		case point == "reject done":
+			rejected = true
+		case point == "list done" && rejected: // the books were read; what they said then is decided on next
+			rejected = false
+			close(listed)
+			<-goOn
 		}
 		return nil
 	})
 	h.connect(c, endpoint)
-	<-inReject
+	<-listed
 	h.trust(c, customer)
 	close(goOn)
 	h.becomes(c, endpoint, link.Available, link.ReasonOwnerTrusted, true)
