@@ -21,7 +21,7 @@ type ready struct {
 	ClusterID      string    `json:"cluster_id"`
 }
 
-// account is a cloud account of the fabric.
+// account is a cloud account of the fabric; its role is vendor, customer or stranger.
 type account struct {
 	Role            string   `json:"role"`
 	AccountID       string   `json:"account_id"`
@@ -32,14 +32,14 @@ type account struct {
 	SecurityGroupID string   `json:"security_group_id"`
 }
 
-func (r ready) account(t *testing.T, role string) account {
+func (r ready) customer(t *testing.T) account {
 	t.Helper()
 	for _, a := range r.Accounts {
-		if a.Role == role {
+		if a.Role == "customer" {
 			return a
 		}
 	}
-	t.Fatalf("the ready file names no account of role %s", role)
+	t.Fatal("the ready file names no account of a customer")
 	return account{}
 }
 
@@ -80,7 +80,7 @@ func postern(t *testing.T) ready {
 			}
 		case <-time.After(15 * time.Second):
 			_ = up.Process.Kill()
-			<-exited
+			_ = <-exited // it was killed
 			t.Errorf("postern up did not stop within 15 s of SIGTERM\n%s", output.Bytes())
 		}
 	})

@@ -68,7 +68,7 @@ func TestSDK(t *testing.T) {
 	if t.Failed() {
 		t.FailNow()
 	}
-	endpoint := createEndpoint(t, s.ready, s.ready.account(t, "customer"), service.Name, service.RegionName)
+	endpoint := createEndpoint(t, s.ready, s.ready.customer(t), service.Name, service.RegionName)
 	s.connections(t, service, endpoint)
 	s.awsEndpointConnections(t, service, endpoint)
 	s.disconnect(t, endpoint)
@@ -133,7 +133,7 @@ func (s session) services(t *testing.T) client.PrivateEndpointService {
 
 func (s session) trustedOwners(t *testing.T) client.PrivateEndpointTrustedOwner {
 	ctx := t.Context()
-	account := s.ready.account(t, "customer").AccountID
+	account := s.ready.customer(t).AccountID
 	req := client.NewAddPrivateEndpointTrustedOwnerRequest(account, client.PRIVATEENDPOINTTRUSTEDOWNERTYPETYPE_AWS_ACCOUNT_ID)
 	added, _, err := s.AddPrivateEndpointTrustedOwner(ctx, s.cluster, req)
 	if err != nil {
@@ -177,7 +177,7 @@ func (s session) connections(t *testing.T, service client.PrivateEndpointService
 		t.Errorf("the same again: %v", err)
 	}
 	c := s.awaitConnection(t, endpoint, client.PRIVATEENDPOINTCONNECTIONSTATUS_AVAILABLE)
-	account := s.ready.account(t, "customer").AccountID
+	account := s.ready.customer(t).AccountID
 	if c.EndpointServiceId != service.EndpointServiceId || c.ServiceName != service.Name || c.RegionName == nil ||
 		*c.RegionName != service.RegionName || c.ExternalOwnerId == nil || *c.ExternalOwnerId != account {
 		t.Errorf("connection %+v", c)
@@ -231,7 +231,7 @@ func (s session) awsEndpointConnections(t *testing.T, service client.PrivateEndp
 	ctx := t.Context()
 	e := s.awaitEndpoint(t, endpoint, client.AWSENDPOINTCONNECTIONSTATUSTYPE_AVAILABLE)
 	if e.ServiceId != service.EndpointServiceId || e.RegionName != service.RegionName || e.CloudProvider != client.CLOUDPROVIDERTYPE_AWS ||
-		e.ExternalOwnerId == nil || *e.ExternalOwnerId != s.ready.account(t, "customer").AccountID {
+		e.ExternalOwnerId == nil || *e.ExternalOwnerId != s.ready.customer(t).AccountID {
 		t.Errorf("endpoint %+v", e)
 	}
 	set := func(to client.SetAWSEndpointConnectionStatusType) client.AwsEndpointConnection {
