@@ -22,11 +22,11 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stderr)
+	stop()
 	switch {
-	case err == nil:
-	case errors.Is(err, flag.ErrHelp):
+	case err == nil || errors.Is(err, flag.ErrHelp):
+		return
 	case errors.Is(err, errUsage):
 		fmt.Fprintln(os.Stderr, "postern-gateway:", err)
 		os.Exit(2)
@@ -96,7 +96,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	flags := flag.NewFlagSet("postern-gateway", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
-		fmt.Fprint(stderr, description)
+		_, _ = io.WriteString(stderr, description)
 		flags.PrintDefaults()
 	}
 	flags.StringVar(&c.ID, "id", host, "this gateway's `name`, unique in the installation")

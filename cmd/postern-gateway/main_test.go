@@ -58,7 +58,8 @@ func TestSIGTERMDrainsAndExitsWithZero(t *testing.T) {
 			addr = m[1]
 		}
 	}
-	conn, err := net.Dial("tcp", addr) // a flow that hangs in the middle: the deadline has to end it
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", addr) // a flow that hangs in the middle: the deadline has to end it
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,9 @@ func (b *backends) dial(ctx context.Context, cluster link.ID, addresses []string
 			b.note(cluster, address, "")
 			return conn.(*net.TCPConn), ""
 		}
-		b.note(cluster, address, dialReason(err))
+		if reason := dialReason(err); reason != "" {
+			b.note(cluster, address, reason)
+		}
 		b.g.log.Warn("backend not reached", "cluster", cluster, "backend", address, "error", err)
 	}
 	return nil, reasonUnreachable
@@ -107,9 +109,14 @@ func (b *backends) keep(set link.RuleSet) {
 	}
 }
 
+// dialReason says why a backend was not reached; empty when that tells nothing of the backend, since it was the gateway
+// that had no descriptor, port or memory left.
 func dialReason(err error) string {
 	var dns *net.DNSError
 	switch {
+	case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.EADDRNOTAVAIL) ||
+		errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM):
+		return ""
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return dialRefused
 	case errors.As(err, &dns) && dns.IsNotFound:

@@ -230,18 +230,19 @@ func (g *Gateway) report(ctx context.Context) {
 func (g *Gateway) flush(first *api.GatewayReport) {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
-	batch, some := api.GatewayReport{}, first != nil
-	if some {
-		batch = *first
-	} else {
-		batch, some = g.out.batch()
-	}
-	for some {
+	for {
+		var batch api.GatewayReport
+		if first != nil {
+			batch, first = *first, nil
+		} else if next, some := g.out.batch(); some {
+			batch = next
+		} else {
+			return
+		}
 		if err := g.ctl.report(ctx, batch); err != nil {
 			g.log.Warn("the last reports could not be sent", "error", err)
 			return
 		}
-		batch, some = g.out.batch()
 	}
 }
 

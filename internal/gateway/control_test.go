@@ -265,10 +265,7 @@ func (e *exhausted) Accept() (net.Conn, error) {
 }
 
 func TestAcceptBacksOffWhenDescriptorsRunOut(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listen(t)
 	e := &exhausted{Listener: ln}
 	e.left.Store(5)
 	start := time.Now()

@@ -109,7 +109,8 @@ func (f *flow) serve() {
 		}
 		return
 	}
-	d, rules := f.decide()
+	rules := f.g.rules.Load()
+	d := rules.Decide(f.facts)
 	if !d.Allow {
 		f.g.refuse(f, d.ClusterID, d.Reason, false)
 		return
@@ -127,11 +128,6 @@ func (f *flow) serve() {
 		f.g.refuse(f, d.ClusterID, d.Reason, true)
 	}
 	f.carry(d, release)
-}
-
-func (f *flow) decide() (policy.Decision, *policy.Rules) {
-	rules := f.g.rules.Load()
-	return rules.Decide(f.facts), rules
 }
 
 // carry takes an admitted flow to where it goes, and records its start and its end.

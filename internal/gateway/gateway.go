@@ -198,9 +198,13 @@ func (c *Config) complete() error {
 	return nil
 }
 
+func alphanumeric(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+}
+
 func validGatewayID(s string) bool {
 	for _, c := range []byte(s) {
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-') {
+		if !alphanumeric(c) && c != '.' && c != '_' && c != '-' {
 			return false
 		}
 	}

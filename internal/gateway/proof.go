@@ -144,7 +144,7 @@ func (p *proofServer) handle(w http.ResponseWriter, r *http.Request) {
 
 func validNonce(s string) bool {
 	for _, c := range []byte(s) {
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_') {
+		if !alphanumeric(c) && c != '-' && c != '_' {
 			return false
 		}
 	}

@@ -2,10 +2,13 @@ package gateway
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -244,7 +247,7 @@ func TestATrickledHelloIsTakenAndASlowOneIsNot(t *testing.T) {
 			break
 		}
 		_ = slow.SetReadDeadline(time.Now().Add(30 * time.Millisecond))
-		if _, err := slow.Read(make([]byte, 1)); err == io.EOF {
+		if _, err := slow.Read(make([]byte, 1)); errors.Is(err, io.EOF) {
 			break
 		}
 	}
@@ -299,10 +302,7 @@ func TestOnlyTrustedPeersAreBelieved(t *testing.T) {
 
 func TestBackendsAreTriedInTurn(t *testing.T) {
 	w := newWorld(t, nil)
-	dead, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dead := listen(t)
 	gone := dead.Addr().String()
 	_ = dead.Close()
 	rules := w.rules(1)
@@ -334,6 +334,23 @@ func TestBackendsAreTriedInTurn(t *testing.T) {
 	}
 	if n > 1 {
 		t.Errorf("an unchanged backend was reported %d times", n)
+	}
+}
+
+func TestWhyABackendWasNotReached(t *testing.T) {
+	dial := func(err error) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
+	for want, errs := range map[string][]error{
+		dialRefused: {dial(os.NewSyscallError("connect", syscall.ECONNREFUSED))},
+		dialTimeout: {dial(os.NewSyscallError("connect", syscall.ETIMEDOUT)), dial(os.ErrDeadlineExceeded), dial(&net.DNSError{IsTimeout: true})},
+		dialNoHost:  {dial(&net.DNSError{IsNotFound: true})},
+		dialFailed:  {dial(os.NewSyscallError("connect", syscall.EHOSTUNREACH)), errors.New("anything else")},
+		"":          {dial(os.NewSyscallError("socket", syscall.EMFILE)), dial(os.NewSyscallError("connect", syscall.EADDRNOTAVAIL))},
+	} {
+		for _, err := range errs {
+			if got := dialReason(err); got != want {
+				t.Errorf("%v: %q, want %q", err, got, want)
+			}
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -191,11 +192,16 @@ func (c *fakeControl) await(what string, cond func() bool) {
 		select {
 		case <-changed:
 		case <-deadline:
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.t.Fatalf("waited in vain: %s\nacks %v\nflows %+v\nrefused %+v\nhealth %+v", what, c.acks, c.flows, c.refused, c.health)
+			c.t.Fatalf("waited in vain: %s\n%s", what, c.seen())
 		}
 	}
+}
+
+// seen is what came from the gateway so far.
+func (c *fakeControl) seen() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return fmt.Sprintf("acks %v\nflows %+v\nrefused %+v\nhealth %+v", c.acks, c.flows, c.refused, c.health)
 }
 
 // awaitRefusal waits for a refused attempt of a reason and returns it.
@@ -297,7 +303,8 @@ func (w *world) balancer(endpoint string) net.Conn {
 
 func (w *world) dial(addr net.Addr) net.Conn {
 	w.t.Helper()
-	conn, err := net.Dial("tcp", addr.String())
+	var d net.Dialer
+	conn, err := d.DialContext(w.t.Context(), "tcp", addr.String())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -308,7 +315,8 @@ func (w *world) dial(addr net.Addr) net.Conn {
 
 func (w *world) tls(conn net.Conn, name string) (*tls.Conn, error) {
 	c := tls.Client(conn, &tls.Config{ServerName: name, RootCAs: w.roots})
-	return c, c.HandshakeContext(w.t.Context())
+	err := c.HandshakeContext(w.t.Context())
+	return c, err
 }
 
 // open opens a flow that must be admitted.
@@ -321,6 +329,16 @@ func (w *world) open(endpoint, name string) *tls.Conn {
 	return c
 }
 
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	var lc net.ListenConfig
+	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
 // backend is a TLS server that answers each line with its name and the line.
 type backend struct {
 	addr string
@@ -329,10 +347,7 @@ type backend struct {
 
 func newBackend(t testing.TB, name string, cert tls.Certificate) *backend {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listen(t)
 	var wg sync.WaitGroup
 	b := &backend{addr: ln.Addr().String(), ln: ln}
 	conf := &tls.Config{Certificates: []tls.Certificate{cert}}
@@ -345,7 +360,7 @@ func newBackend(t testing.TB, name string, cert tls.Certificate) *backend {
 			wg.Go(func() {
 				c := tls.Server(raw, conf)
 				defer c.Close()
-				if c.Handshake() != nil {
+				if c.HandshakeContext(context.Background()) != nil { // the listener's end ends it
 					return
 				}
 				buf := make([]byte, 32<<10)
@@ -423,8 +438,15 @@ func closedWithoutAByte(t *testing.T, conn net.Conn) {
 	}
 }
 
-// proofClient asks for a proof of path over an open connection.
-func askProof(t *testing.T, c *tls.Conn, method, target string) *http.Response {
+// answer is what the proof server said.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// askProof asks for a proof of path over an open connection.
+func askProof(t *testing.T, c *tls.Conn, method, target string) answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, "https://proof."+acmePrivate+target, nil)
 	if err != nil {
@@ -437,8 +459,12 @@ func askProof(t *testing.T, c *tls.Conn, method, target string) *http.Response {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = resp.Body.Close() })
-	return resp
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer{resp.StatusCode, resp.Header, body}
 }
 
 func nonce() string {

@@ -29,12 +29,14 @@ func pair(t testing.TB, network string) (near, far Stream) {
 	if network == "unix" {
 		addr = filepath.Join(t.TempDir(), "s")
 	}
-	ln, err := net.Listen(network, addr)
+	var lc net.ListenConfig
+	ln, err := lc.Listen(t.Context(), network, addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	a, err := net.Dial(network, ln.Addr().String())
+	var d net.Dialer
+	a, err := d.DialContext(t.Context(), network, ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
