@@ -71,7 +71,7 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 		return nil, err
 	}
 	c.reconciler, err = reconcile.Start(ctx, reconcile.Config{
-		Store: c.store, Drivers: cfg.Drivers, Cadence: cfg.Cadence, Log: cfg.Log,
+		Store: c.store, Drivers: cfg.Drivers, Domain: cfg.Domain, Cadence: cfg.Cadence, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err

@@ -183,7 +183,11 @@ func retry(ts *testscript.TestScript, neg bool, args []string) {
 	err := poll(20*time.Second, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, args[1], args[2:]...)
+		program := args[1]
+		if program == "postern" {
+			program = binary
+		}
+		cmd := exec.CommandContext(ctx, program, args[2:]...)
 		cmd.Dir = ts.MkAbs(".")
 		cmd.Env = environ(ts)
 		out, err := cmd.CombinedOutput()

@@ -128,6 +128,8 @@ func (s *stack) startFabric(ctx context.Context, cfg stackConfig, accounts []fab
 		Dir:     cfg.Dir.path("fabric"),
 		APIAddr: cfg.AWSAddr, SOCKSAddr: cfg.SOCKSAddr, HTTPProxyAddr: cfg.HTTPProxyAddr, DNSAddr: cfg.DNSHost,
 		Accounts: accounts, Regions: []string{embeddedRegion},
+		// The vendor owns the domain of the private names; in public it holds nothing but the proof of that.
+		Domains: []fabric.Domain{{Name: "pe." + embeddedDomain, AccountID: accounts[0].ID}},
 		// The clusters' public names lead to the gateway's public listener, as the vendor's public DNS would have it.
 		Internet: []fabric.InternetHost{{
 			Name:  "*." + embeddedRegion + "." + embeddedDomain,

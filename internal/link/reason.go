@@ -29,6 +29,9 @@ const (
 	ReasonNoHealthyBackend = "NO_HEALTHY_BACKEND" // BackendHealthy: false
 	ReasonNoGatewayReport  = "NO_GATEWAY_REPORT"  // BackendHealthy: unknown
 
+	ReasonPrivateDNSVerified   = "PRIVATE_DNS_VERIFIED"   // DNSReady of a service: endpoints may answer the private names
+	ReasonPrivateDNSUnverified = "PRIVATE_DNS_UNVERIFIED" // DNSReady of a service: the cloud has not seen the proof of ownership
+
 	ReasonCreating       = "CREATING"               // Provisioned: unknown
 	ReasonProvisioned    = "PROVISIONED"            // Provisioned: true
 	ReasonCreateFailed   = "CREATE_FAILED"          // Provisioned: false

@@ -14,6 +14,7 @@ type ServiceFacts struct {
 	Region         link.Region
 	Service        link.Service
 	AppliedVersion int64            // version of Region that the cloud was last made to match; 0 never
+	PrivateDNSName string           // that the service should carry; empty: none
 	Observed       *ObservedService // nil when the cloud has none
 	Ensured        bool             // Observed is what there was after the cloud had been made to match Region
 	Now            time.Time
@@ -29,6 +30,10 @@ type ObservedService struct {
 	Principals []string
 	Targets    []ObservedTarget
 	Problem    string // what the cloud says is wrong; empty when nothing is
+
+	PrivateDNSName     string // empty: none
+	PrivateDNSVerified bool
+	PrivateDNSMissing  string // what a person has to publish before it can be verified; empty: nothing
 }
 
 // ObservedTarget is one address behind the load balancer.
@@ -67,6 +72,9 @@ func Service(f ServiceFacts) ServicePlan {
 	} else {
 		provisioned = f.present(&p)
 		s.Conditions = link.SetCondition(s.Conditions, f.reachable(), f.Now)
+		if f.PrivateDNSName != "" {
+			s.Conditions = link.SetCondition(s.Conditions, f.privateDNS(), f.Now)
+		}
 	}
 	was := link.ConditionOf(before.Conditions, link.ConditionProvisioned)
 	s.Conditions = link.SetCondition(s.Conditions, provisioned, f.Now)
@@ -121,9 +129,12 @@ func (f ServiceFacts) present(p *ServicePlan) link.Condition {
 		return provision(link.False, link.ReasonDeletedOutside, "the service is being deleted at the cloud, not through Postern",
 			"find out who deletes it; it is made anew when it is gone")
 	}
-	p.Ensure = !f.Ensured && (p.AppliedVersion != f.Region.Version || o.State == link.ServiceCreateFailed || f.drifted())
-	if p.Ensure && p.AppliedVersion == f.Region.Version && o.State == link.ServiceAvailable {
-		p.Notes = append(p.Notes, Note{NoteDrift, "SERVICE_CHANGED", "the service's targets or principals were changed at the cloud, not through Postern; they are put back"})
+	drifted := f.drifted()
+	// A name that is not verified yet is asked about again: the proof may have been published meanwhile.
+	p.Ensure = !f.Ensured && (p.AppliedVersion != f.Region.Version || o.State == link.ServiceCreateFailed || drifted ||
+		f.PrivateDNSName != "" && !o.PrivateDNSVerified)
+	if p.Ensure && drifted && p.AppliedVersion == f.Region.Version && o.State == link.ServiceAvailable {
+		p.Notes = append(p.Notes, Note{NoteDrift, "SERVICE_CHANGED", "the service's targets, principals or private DNS name were changed at the cloud, not through Postern; they are put back"})
 	}
 	switch o.State {
 	case link.ServiceAvailable:
@@ -148,7 +159,7 @@ func orSilence(problem string) string {
 
 // drifted tells whether what stands at the cloud differs from what the region says, as far as the cloud shows it.
 func (f ServiceFacts) drifted() bool {
-	if !slices.Equal(f.Observed.Principals, Principals()) {
+	if !slices.Equal(f.Observed.Principals, Principals()) || f.Observed.PrivateDNSName != f.PrivateDNSName {
 		return true
 	}
 	for _, want := range f.Region.Targets {
@@ -175,6 +186,22 @@ func (f ServiceFacts) reachable() link.Condition {
 			c.Message = fmt.Sprintf("the load balancer reaches no gateway; of %s it says: %s", t.Addr, t.Reason)
 			c.NextStep = "check that a gateway listens at the region's targets and that the load balancer may reach them"
 		}
+	}
+	return c
+}
+
+// privateDNS says whether endpoints may answer the clusters' private names by themselves.
+func (f ServiceFacts) privateDNS() link.Condition {
+	if f.Observed.PrivateDNSName == f.PrivateDNSName && f.Observed.PrivateDNSVerified {
+		return link.Condition{
+			Type: link.ConditionDNSReady, Status: link.True, Reason: link.ReasonPrivateDNSVerified,
+			Message: "endpoints may answer " + f.PrivateDNSName + " inside their networks",
+		}
+	}
+	c := link.Condition{
+		Type: link.ConditionDNSReady, Status: link.Unknown, Reason: link.ReasonPrivateDNSUnverified,
+		Message:  "the cloud has not verified the private DNS name " + f.PrivateDNSName + "; private hosted zones work without it",
+		NextStep: f.Observed.PrivateDNSMissing,
 	}
 	return c
 }
