@@ -19,6 +19,9 @@ func TestCrashAnywhereConverges(t *testing.T) {
 	} {
 		for _, nth := range []int{1, 2} {
 			for _, how := range []string{"ends", "panics"} {
+				if raced && (nth > 1 || how == "panics") {
+					continue
+				}
 				t.Run(fmt.Sprintf("%s at %s %d", how, point, nth), func(t *testing.T) {
 					t.Parallel()
 					crash(t, point, nth, how == "panics")
@@ -56,14 +59,14 @@ func crash(t *testing.T, point string, nth int, panics bool) {
 	// run tells the whole story, from whatever was reached before. It gives up when the crash comes.
 	run := func(h *house, crashed <-chan struct{}) (done bool) {
 		until := func(f func() bool) bool {
-			deadline := time.After(20 * time.Second)
+			deadline := time.After(time.Minute)
 			for !f() {
 				select {
 				case <-crashed:
 					return false
 				case <-deadline:
 					t.Fatalf("no convergence: %s", h.history(h.cluster("acme"), endpoint))
-				case <-time.After(5 * time.Millisecond):
+				case <-time.After(20 * time.Millisecond):
 				}
 			}
 			return true
