@@ -40,7 +40,7 @@ const (
 	vendorID   = "111111111111"
 	customerID = "222222222222"
 	token      = "operator-token-of-the-test"
-	poll       = 5 * time.Millisecond
+	poll       = 10 * time.Millisecond
 )
 
 // world is the whole of both sides: a fabric with a vendor's and a customer's account, and the vendor's control plane
@@ -102,8 +102,8 @@ func newWorldWith(t *testing.T, privateDNS string) *world {
 	must(t, err)
 	rec, err := reconcile.Start(ctx, reconcile.Config{
 		Store: st, Log: log, Drivers: func(link.Provider, string) (cloud.Driver, error) { return named{driver, privateDNS}, nil },
-		Cadence: plan.Cadence{Fast: 10 * time.Millisecond, Slow: 200 * time.Millisecond},
-		Poll:    5 * time.Millisecond, Sweep: 20 * time.Millisecond, Backoff: 10 * time.Millisecond,
+		Cadence: plan.Cadence{Fast: 20 * time.Millisecond, Slow: 5 * time.Second},
+		Poll:    10 * time.Millisecond, Backoff: 20 * time.Millisecond, Workers: 2,
 	})
 	must(t, err)
 	t.Cleanup(func() { _ = rec.Close() })
