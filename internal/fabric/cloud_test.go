@@ -234,3 +234,6 @@ func sha256Hex(text string) string {
 	digest := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(digest[:])
 }
+
+// after is a channel that gives when the clock reaches a time.
+func (c *cloud) after(due time.Time) <-chan time.Time { return time.After(due.Sub(c.now())) }

@@ -106,7 +106,7 @@ func FuzzDecodeQuery(f *testing.F) {
 		}
 		for name := range values {
 			switch name {
-			case "Name", "Flag", "Count", "Inner.A", "List":
+			case "Name", "Flag", "Count", "Inner.A", "List", "Filter":
 				taken++
 			}
 		}
@@ -115,7 +115,7 @@ func FuzzDecodeQuery(f *testing.F) {
 		}
 		taken += len(s.List)
 		for name := range values {
-			if strings.HasPrefix(name, "Filter.") && strings.HasSuffix(name, ".Name") {
+			if strings.HasPrefix(name, "Filter.") && (strings.HasSuffix(name, ".Name") || strings.HasSuffix(name, ".Value")) {
 				taken++
 			}
 		}
