@@ -160,11 +160,22 @@ func (u *upProcess) census(t *testing.T) census {
 	return c
 }
 
-// TestCrashAnywhere kills the whole installation (control plane, reconciler, cloud and gateway) together with the
-// customer's command at every event of connect and then of disconnect, at once and a moment later, and starts it again
-// on the same data each time. In the end there is exactly one of everything, and after disconnecting nothing is left.
+// TestCrashAnywhere kills the whole installation (control plane, reconciler, cloud and gateway) while it starts for the
+// first time, then together with the customer's command at every event of connect and then of disconnect, at once and a
+// moment later, and starts it again on the same data each time. In the end there is exactly one of everything, and after disconnecting nothing is left.
 func TestCrashAnywhere(t *testing.T) {
 	dir := t.TempDir()
+	// Before anybody connects: in the middle of the first start, while the service is made at the cloud.
+	for i := range 16 {
+		newborn := exec.Command(binary, "up", "--data", dir)
+		if err := newborn.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(time.Duration(i+1)*25*time.Millisecond, func() { _ = newborn.Process.Kill() })
+		if err := newborn.Wait(); err == nil {
+			t.Fatal("postern up ended by itself")
+		}
+	}
 	delays := []time.Duration{0, 7 * time.Millisecond, 40 * time.Millisecond}
 	kills := 0
 	chain := func(what string, do func(context.Context, connect.Config, connect.Request, func(connect.StepEvent)) (connect.Result, error)) *upProcess {
