@@ -77,17 +77,17 @@ func (p *Plane) CreateCluster(ctx context.Context, c policy.Caller, r ClusterReq
 		case !errors.Is(err, store.ErrNotFound):
 			return err
 		}
-		new := link.Cluster{
+		fresh := link.Cluster{
 			ID: link.NewID(), ProjectID: r.ProjectID, Name: r.Name, Provider: r.Provider, Backends: r.Backends, PublicAccess: r.PublicAccess,
 		}
 		for _, region := range r.Regions {
-			new.Regions = append(new.Regions, link.ClusterRegion{
+			fresh.Regions = append(fresh.Regions, link.ClusterRegion{
 				Name:        region,
 				PublicName:  link.PublicName(r.Name, region, p.domain),
 				PrivateName: link.PrivateName(r.Name, region, p.domain),
 			})
 		}
-		if out, err = ch.AddCluster(new); err != nil {
+		if out, err = ch.AddCluster(fresh); err != nil {
 			return err
 		}
 		for _, everyone := range []string{"0.0.0.0/0", "::/0"} {
@@ -158,12 +158,16 @@ func isHost(s string) bool {
 			return false
 		}
 		for _, c := range []byte(label) {
-			if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_') {
+			if !isHostByte(c) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+func isHostByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_'
 }
 
 func checkPublicAccess(a link.PublicAccess) error {

@@ -147,7 +147,7 @@ func sameConnection(a, b link.Connection) bool {
 }
 
 // judge returns a connection's state and its conditions Registered and Accepted.
-func (f EndpointFacts) judge(w Wish, anyIn bool) (link.State, link.Condition, link.Condition) {
+func (f EndpointFacts) judge(w Wish, anyIn bool) (state link.State, isRegistered, isAccepted link.Condition) {
 	c := w.Connection
 	registered := f.registered(w)
 	accepted := func(s link.Truth, reason, message, next string) link.Condition {

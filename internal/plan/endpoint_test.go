@@ -34,11 +34,12 @@ type wish struct {
 }
 
 func (w wish) build() Wish {
-	if w.state == "" {
-		w.state = link.Pending
+	state := w.state
+	if state == "" {
+		state = link.Pending
 	}
 	c := link.Connection{
-		ClusterID: "c", EndpointID: "vpce-0a1b2c3d4e5f60718", Provider: link.AWS, State: w.state, Want: w.want, Approved: w.approved,
+		ClusterID: "c", EndpointID: "vpce-0a1b2c3d4e5f60718", Provider: link.AWS, State: state, Want: w.want, Approved: w.approved,
 		CreatedAt: now.Add(-w.age), UpdatedAt: now.Add(-w.age), Version: 7,
 	}
 	if w.seen {

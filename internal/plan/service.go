@@ -108,8 +108,10 @@ func (f ServiceFacts) absent(p *ServicePlan) link.Condition {
 	p.Ensure = !f.Ensured
 	deleted := s.ServiceID != ""
 	if deleted {
-		p.Notes = append(p.Notes, Note{NoteDrift, link.ReasonDeletedOutside,
-			fmt.Sprintf("service %s was deleted at the cloud, not through Postern; it is made anew under another name, and endpoints of the old one are lost", s.ServiceID)})
+		p.Notes = append(p.Notes, Note{
+			NoteDrift, link.ReasonDeletedOutside,
+			fmt.Sprintf("service %s was deleted at the cloud, not through Postern; it is made anew under another name, and endpoints of the old one are lost", s.ServiceID),
+		})
 	}
 	s.State, s.ServiceID, s.Name, s.ZoneIDs = link.ServiceCreating, "", "", nil
 	if deleted || link.ConditionOf(s.Conditions, link.ConditionProvisioned).Reason == link.ReasonDeletedOutside {

@@ -115,9 +115,9 @@ func (h *house) trust(c link.ID, account string) link.TrustedOwner {
 	return must[link.TrustedOwner](h.t)(h.plane.AddTrustedOwner(h.t.Context(), operator, c, link.AWSAccountID, account))
 }
 
-func (h *house) connect(c link.ID, id link.EndpointID) link.Connection {
+func (h *house) connect(c link.ID, id link.EndpointID) {
 	h.t.Helper()
-	return must[link.Connection](h.t)(h.plane.Connect(h.t.Context(), operator, c, string(id)))
+	must[link.Connection](h.t)(h.plane.Connect(h.t.Context(), operator, c, string(id)))
 }
 
 // eventually waits until f says nothing is missing.
@@ -176,11 +176,12 @@ func (h *house) listed(c link.ID, id link.EndpointID) bool {
 	return false
 }
 
-func (h *house) cloudBecomes(id link.EndpointID, state link.State) {
+// cloudBecomes waits until the cloud shows the endpoint in a state.
+func (h *house) cloudBecomes(state link.State) {
 	h.t.Helper()
 	h.eventually("the cloud", func() string {
-		if s := h.cloud.state(id); s != state {
-			return fmt.Sprintf("%s is %s, want %s", id, s, state)
+		if s := h.cloud.state(endpoint); s != state {
+			return fmt.Sprintf("%s is %s, want %s", endpoint, s, state)
 		}
 		return ""
 	})
@@ -219,7 +220,7 @@ func TestStoryOfAConnection(t *testing.T) {
 		t.Error("the rules still list the endpoint after the answer to its end")
 	}
 	h.becomes(c, endpoint, link.Deleted, link.ReasonDisconnected, false)
-	h.cloudBecomes(endpoint, link.Rejected)
+	h.cloudBecomes(link.Rejected)
 	if conns := must[[]link.Connection](t)(h.plane.Connections(t.Context(), operator, c)); len(conns) != 0 {
 		t.Errorf("still listed: %+v", conns)
 	}
@@ -271,7 +272,7 @@ func TestTrustComesAndGoes(t *testing.T) {
 	if next := link.ConditionOf(conn.Conditions, link.ConditionAccepted).NextStep; !strings.Contains(next, stranger) {
 		t.Errorf("next step %q does not say whom to trust", next)
 	}
-	h.cloudBecomes(endpoint, link.Rejected)
+	h.cloudBecomes(link.Rejected)
 	o := h.trust(c, stranger)
 	h.becomes(c, endpoint, link.Available, link.ReasonOwnerTrusted, true)
 	if _, err := h.plane.RemoveTrustedOwner(t.Context(), operator, c, o.ID); err != nil {
@@ -281,7 +282,7 @@ func TestTrustComesAndGoes(t *testing.T) {
 		t.Error("the rules still list an endpoint of an owner who is not trusted any more")
 	}
 	h.becomes(c, endpoint, link.Rejected, link.ReasonOwnerNotTrusted, false)
-	h.cloudBecomes(endpoint, link.Rejected)
+	h.cloudBecomes(link.Rejected)
 	h.trust(c, policy.Everyone)
 	h.becomes(c, endpoint, link.Available, link.ReasonOwnerTrusted, true)
 }
@@ -296,7 +297,7 @@ func TestTrustDuringTheFirstLook(t *testing.T) {
 	m.create(endpoint, customer)
 	listed, goOn := make(chan struct{}), make(chan struct{})
 	rejected := false
-	m.onCall(func(ctx context.Context, point string) error {
+	m.onCall(func(_ context.Context, point string) error {
 		switch {
 		case point == "reject done":
 			rejected = true
@@ -332,7 +333,7 @@ func TestAdminDecidesAboutOneEndpoint(t *testing.T) {
 		t.Errorf("the endpoint before its rejection: %+v", before)
 	}
 	h.becomes(c, endpoint, link.Rejected, link.ReasonRejectedByAdmin, false)
-	h.cloudBecomes(endpoint, link.Rejected)
+	h.cloudBecomes(link.Rejected)
 }
 
 func TestUnregisteredEndpointIsLeftAlone(t *testing.T) {
@@ -371,7 +372,7 @@ func TestTwoClustersShareAnEndpoint(t *testing.T) {
 	}
 	h.becomes(a, endpoint, link.Deleted, link.ReasonDisconnected, false)
 	h.becomes(b, endpoint, link.Available, link.ReasonOwnerTrusted, true)
-	h.cloudBecomes(endpoint, link.Available)
+	h.cloudBecomes(link.Available)
 }
 
 func TestDriftIsNoticedAndTold(t *testing.T) {
@@ -421,8 +422,7 @@ func TestServiceDeletedOutsideIsMadeAnew(t *testing.T) {
 func TestCloudSaysNo(t *testing.T) {
 	m := newMemoryCloud()
 	m.onCall(func(_ context.Context, point string) error {
-		switch point {
-		case "ensure":
+		if point == "ensure" {
 			return &cloud.Refusal{Reason: "R", Code: "InvalidSubnetID.NotFound", Message: "The subnet ID 'subnet-1' does not exist"}
 		}
 		return nil

@@ -1,6 +1,10 @@
 package store
 
-import "github.com/postern/postern/internal/link"
+import (
+	"errors"
+
+	"github.com/postern/postern/internal/link"
+)
 
 const connectionColumns = `cluster_id, endpoint_id, provider, region, service_id, service_name, owner_id, state, want, approved,
 	conditions, created_at, updated_at, version`
@@ -52,7 +56,7 @@ func (tx *Tx) SwapConnection(c link.Connection) (link.Connection, error) {
 		WHERE cluster_id = $1 AND endpoint_id = $2 AND version = $3 RETURNING `+connectionColumns,
 		c.ClusterID, c.EndpointID, c.Version, c.Region, c.ServiceID, c.ServiceName, c.OwnerID, c.State,
 		c.Want, c.Approved, text(c.Conditions), stamp(c.CreatedAt), stamp(tx.now)))
-	if err == ErrNotFound {
+	if errors.Is(err, ErrNotFound) {
 		err = ErrChanged
 	}
 	return c, err

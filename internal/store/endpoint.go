@@ -1,6 +1,10 @@
 package store
 
-import "github.com/postern/postern/internal/link"
+import (
+	"errors"
+
+	"github.com/postern/postern/internal/link"
+)
 
 const endpointColumns = `provider, region, service_id, endpoint_id, owner_id, state, seen_at`
 
@@ -36,7 +40,7 @@ func (tx *Tx) PutEndpoint(e link.Endpoint) (news bool, err error) {
 	switch {
 	case err == nil && (old.SeenAt.After(e.SeenAt) || old.ServiceID == e.ServiceID && old.OwnerID == e.OwnerID && old.State == e.State):
 		return false, nil
-	case err != nil && err != ErrNotFound:
+	case err != nil && !errors.Is(err, ErrNotFound):
 		return false, err
 	}
 	_, err = tx.exec(`INSERT INTO endpoints (provider, region, service_id, endpoint_id, owner_id, state, seen_at)

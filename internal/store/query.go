@@ -39,7 +39,7 @@ func (q sqlQ) Exec(ctx context.Context, text string, args ...any) (int64, error)
 }
 
 func (q sqlQ) Query(ctx context.Context, text string, args ...any) (Rows, error) {
-	rows, err := q.tx.QueryContext(ctx, text, args...)
+	rows, err := q.tx.QueryContext(ctx, text, args...) //nolint:rowserrcheck // whoever reads the rows checks
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (r oneRow) Scan(into ...any) error {
 	if r.err != nil {
 		return r.err
 	}
-	defer r.rows.Close()
+	defer func() { _ = r.rows.Close() }() // what matters is told by Err
 	if !r.rows.Next() {
 		if err := r.rows.Err(); err != nil {
 			return err
@@ -94,7 +94,7 @@ func list[T any](tx *Tx, scan func(Row) (T, error), text string, args ...any) ([
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	var out []T
 	for rows.Next() {
 		v, err := scan(rows)

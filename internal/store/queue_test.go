@@ -87,7 +87,7 @@ func TestMarkWhileRunningLooksAgain(t *testing.T) {
 	running, release := make(chan struct{}), make(chan struct{})
 	var at, most atomic.Int32
 	work(t, st, store.WorkOptions{Handlers: map[string]store.Handler{
-		"thing": func(ctx context.Context, _ store.Work) store.Outcome {
+		"thing": func(_ context.Context, _ store.Work) store.Outcome {
 			most.Store(max(most.Load(), at.Add(1)))
 			defer at.Add(-1)
 			running <- struct{}{}
@@ -112,8 +112,7 @@ func TestLooksComeBackAndCountFailures(t *testing.T) {
 	work(t, st, store.WorkOptions{Handlers: map[string]store.Handler{
 		"thing": func(_ context.Context, w store.Work) store.Outcome {
 			looks <- w.Failures
-			switch w.Failures {
-			case 2:
+			if w.Failures == 2 {
 				return store.Outcome{Look: time.Millisecond}
 			}
 			return store.Outcome{Look: time.Millisecond, Failed: true}
@@ -132,7 +131,7 @@ func TestForgottenUnlessMarkedMeanwhile(t *testing.T) {
 	looks := make(chan struct{}, 10)
 	var count atomic.Int32
 	work(t, st, store.WorkOptions{Handlers: map[string]store.Handler{
-		"thing": func(ctx context.Context, w store.Work) store.Outcome {
+		"thing": func(context.Context, store.Work) store.Outcome {
 			looks <- struct{}{}
 			if count.Add(1) == 1 {
 				due(t, st, "a")
@@ -172,7 +171,7 @@ func TestWorkOfAKilledProcessGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	due(t, st, "a")
-	if err := store.SetJobsRunningForTest(st); err != nil {
+	if err := store.SetJobsRunningForTest(t.Context(), st); err != nil {
 		t.Fatal(err)
 	}
 	if err := st.Close(); err != nil {
