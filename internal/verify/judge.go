@@ -35,12 +35,11 @@ func Judge(t Target, o Observations, vendor Vendor) Report {
 	if j.proof != nil {
 		r.Proof, r.EndpointID = j.proof, j.proof.EndpointID
 	}
-	r.conclude()
-	return r
+	return concluded(r)
 }
 
-// conclude draws the verdict from the checks and the proof.
-func (r *Report) conclude() {
+// concluded returns r with the verdict that its checks and its proof lead to.
+func concluded(r Report) Report {
 	failed := slices.IndexFunc(r.Checks, func(c Check) bool { return c.Status == Fail })
 	switch {
 	case failed >= 0:
@@ -57,6 +56,7 @@ func (r *Report) conclude() {
 		r.Verdict = Unproven
 		r.Summary = "the path works; that it goes through the endpoint is not proven"
 	}
+	return r
 }
 
 // about is the check's summary with what it is about.

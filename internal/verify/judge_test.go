@@ -195,12 +195,16 @@ func TestJudge(t *testing.T) {
 			f.o.DNS.V4.Records = []Record{{privateName, "CNAME", "x.vpce.amazonaws.com", time.Minute}}
 		}, "DNS_CNAME_WITHOUT_ADDRESS", SideCustomer, "rebind"},
 		{"zonal name", func(f *facts) {
-			f.o.DNS.V4.Records = append(f.o.DNS.V4.Records, Record{privateName, "CNAME",
-				string(endpoint) + "-abcd1234-us-east-1a.vpce-svc-0123456789abcdef0.us-east-1.vpce.amazonaws.com", time.Minute})
+			f.o.DNS.V4.Records = append(f.o.DNS.V4.Records, Record{
+				privateName, "CNAME",
+				string(endpoint) + "-abcd1234-us-east-1a.vpce-svc-0123456789abcdef0.us-east-1.vpce.amazonaws.com", time.Minute,
+			})
 		}, "", SideNone, "regional name"},
 		{"regional name", func(f *facts) {
-			f.o.DNS.V4.Records = append(f.o.DNS.V4.Records, Record{privateName, "CNAME",
-				string(endpoint) + "-abcd1234.vpce-svc-0123456789abcdef0.us-east-1.vpce.amazonaws.com", time.Minute})
+			f.o.DNS.V4.Records = append(f.o.DNS.V4.Records, Record{
+				privateName, "CNAME",
+				string(endpoint) + "-abcd1234.vpce-svc-0123456789abcdef0.us-east-1.vpce.amazonaws.com", time.Minute,
+			})
 		}, "", SideNone, ""},
 		{"hosts file stands before DNS", func(f *facts) { f.o.DNS.System = []netip.Addr{netip.MustParseAddr("10.0.9.9")} }, "", SideNone, "/etc/hosts"},
 
@@ -306,7 +310,7 @@ func TestJudge(t *testing.T) {
 			tc.bend(f)
 			r := Judge(f.t, f.o, f.v)
 			if r.Code != tc.code || r.Side != tc.side {
-				t.Errorf("code %q on side %q, want %q on %q\n%s", r.Code, r.Side, tc.code, tc.side, page(t, r, true))
+				t.Errorf("code %q on side %q, want %q on %q\n%s", r.Code, r.Side, tc.code, tc.side, page(t, r))
 			}
 			if exit := r.ExitCode(); exit != 0 != (tc.code != "") {
 				t.Errorf("exit status %d with code %q", exit, tc.code)
@@ -322,7 +326,7 @@ func TestJudge(t *testing.T) {
 				}
 			}
 			if !said {
-				t.Errorf("no check says %q\n%s", tc.says, page(t, r, true))
+				t.Errorf("no check says %q\n%s", tc.says, page(t, r))
 			}
 		})
 	}
@@ -336,7 +340,7 @@ func TestWireBeatsRecord(t *testing.T) {
 	seen := Probe(t.Context(), w.vantage(), target)
 	r := Judge(target, seen, Vendor{Known: true, Connection: &link.Connection{State: link.Pending}})
 	if r.Verdict != Proven || r.Worst() != Warn {
-		t.Errorf("verdict %s, worst %s\n%s", r.Verdict, r.Worst(), page(t, r, true))
+		t.Errorf("verdict %s, worst %s\n%s", r.Verdict, r.Worst(), page(t, r))
 	}
 }
 

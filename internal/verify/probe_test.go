@@ -62,7 +62,7 @@ func TestPathOverTheWire(t *testing.T) {
 		},
 		{
 			name: "the port has no listener",
-			bend: func(w *world, _ *gatewaySpec, t *Target) {
+			bend: func(_ *world, _ *gatewaySpec, t *Target) {
 				ln, err := net.Listen("tcp", "127.0.0.1:0")
 				if err != nil {
 					panic(err)
@@ -210,7 +210,7 @@ func TestPathOverTheWire(t *testing.T) {
 			r := Judge(target, seen, Vendor{})
 			if r.Verdict != tc.verdict || r.Layer != tc.layer || r.Code != tc.code {
 				t.Errorf("verdict %s, layer %q, code %q; want %s, %q, %q\n%s",
-					r.Verdict, r.Layer, r.Code, tc.verdict, tc.layer, tc.code, page(t, r, true))
+					r.Verdict, r.Layer, r.Code, tc.verdict, tc.layer, tc.code, page(t, r))
 			}
 			if proven := r.EndpointID == endpoint; tc.verdict == Proven && !proven {
 				t.Errorf("proven endpoint is %q", r.EndpointID)
@@ -249,7 +249,7 @@ func TestDroppedPackets(t *testing.T) {
 	start := time.Now()
 	r := Judge(target, Probe(t.Context(), v, target), Vendor{})
 	if r.Code != "TCP_TIMEOUT" || r.Proof == nil {
-		t.Errorf("code %q, proof %v; want a time-out at one address and a proof at the other\n%s", r.Code, r.Proof, page(t, r, true))
+		t.Errorf("code %q, proof %v; want a time-out at one address and a proof at the other\n%s", r.Code, r.Proof, page(t, r))
 	}
 	if took := time.Since(start); took > 2*time.Second {
 		t.Errorf("took %s: the steps are not bounded", took)
@@ -265,7 +265,7 @@ func TestProxyResolves(t *testing.T) {
 	}
 	target := w.target(w.gateway(gatewaySpec{}))
 	if r := Judge(target, Probe(t.Context(), v, target), Vendor{}); r.Verdict != Proven {
-		t.Errorf("verdict %s\n%s", r.Verdict, page(t, r, true))
+		t.Errorf("verdict %s\n%s", r.Verdict, page(t, r))
 	}
 }
 
@@ -350,7 +350,7 @@ func TestHostsFile(t *testing.T) {
 	}
 	target := w.target(w.gateway(gatewaySpec{}))
 	r := Judge(target, Probe(t.Context(), v, target), Vendor{})
-	if text := page(t, r, true); r.Code != "ADDRESS_NOT_THE_ENDPOINT" || !strings.Contains(text, "DNS_SYSTEM_DIFFERS") {
+	if text := page(t, r); r.Code != "ADDRESS_NOT_THE_ENDPOINT" || !strings.Contains(text, "DNS_SYSTEM_DIFFERS") {
 		t.Errorf("code %s\n%s", r.Code, text)
 	}
 }
@@ -363,7 +363,7 @@ func TestProxyEnvironment(t *testing.T) {
 	v.Proxy = func(*url.URL) (*url.URL, error) { return url.Parse("http://user:secret@proxy.example:3128") }
 	target := w.target(w.gateway(gatewaySpec{}))
 	r := Judge(target, Probe(t.Context(), v, target), Vendor{})
-	text := page(t, r, true)
+	text := page(t, r)
 	if r.Verdict != Proven || !strings.Contains(text, "HTTP_PROXY_SET") || strings.Contains(text, "secret") {
 		t.Errorf("verdict %s\n%s", r.Verdict, text)
 	}
@@ -378,10 +378,10 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-func page(t *testing.T, r Report, verbose bool) string {
+func page(t *testing.T, r Report) string {
 	t.Helper()
 	var b strings.Builder
-	if err := r.WriteText(&b, false, verbose); err != nil {
+	if err := r.WriteText(&b, false, true); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()

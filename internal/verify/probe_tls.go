@@ -56,14 +56,10 @@ func (p *prober) application(ctx context.Context, conn net.Conn, s *PathSeen) {
 	if p.t.HTTPPath == "" {
 		return
 	}
-	res, _, step := p.get(ctx, tc, p.hostHeader(), p.t.HTTPPath, 0)
-	s.HTTP.Step = step
-	if res == nil {
-		return
-	}
-	s.HTTP.Status = res.StatusCode
-	if to, err := res.Location(); err == nil && !strings.EqualFold(to.Hostname(), p.t.PrivateName) {
-		s.HTTP.RedirectHost = to.Host
+	res, step := p.get(ctx, tc, p.hostHeader(), p.t.HTTPPath, 0)
+	s.HTTP.Step, s.HTTP.Status = step, res.status
+	if res.location != nil && !strings.EqualFold(res.location.Hostname(), p.t.PrivateName) {
+		s.HTTP.RedirectHost = res.location.Host
 	}
 }
 
@@ -112,13 +108,11 @@ func (p *prober) prove(ctx context.Context, addr string) ProofSeen {
 	var random [24]byte
 	_, _ = rand.Read(random[:]) // never fails
 	seen.Nonce = base64.RawURLEncoding.EncodeToString(random[:])
-	res, body, step := p.get(ctx, tc, p.t.proofName(), "/?nonce="+seen.Nonce, mostAnswer)
-	seen.Step = step
-	if res == nil {
-		return seen
+	res, step := p.get(ctx, tc, p.t.proofName(), "/?nonce="+seen.Nonce, mostAnswer)
+	seen.Step, seen.Status = step, res.status
+	if step.Done() {
+		seen.Proof = parseProof(res.body)
 	}
-	seen.Status = res.StatusCode
-	seen.Proof = parseProof(body)
 	return seen
 }
 
@@ -131,26 +125,32 @@ func parseProof(body []byte) *link.PathProof {
 	return &proof
 }
 
-// get sends one GET and reads the answer with at most the first bytes of its body. The response is nil when the step
-// failed; its own body is not to be read.
-func (p *prober) get(ctx context.Context, conn net.Conn, host, path string, most int64) (*http.Response, []byte, Step) {
+// reply is what is kept of an HTTP answer.
+type reply struct {
+	status   int
+	location *url.URL // of a redirect; nil: it is none
+	body     []byte   // its beginning
+}
+
+// get sends one GET and reads the answer with at most the first bytes of its body. The reply is zero when the step
+// failed.
+func (p *prober) get(ctx context.Context, conn net.Conn, host, path string, most int64) (reply, Step) {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, p.t.stepTimeout())
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // every connection knows Close; not all know deadlines
 	defer stop()
-	res, body, err := exchangeHTTP(conn, host, path, most)
-	step := p.outcome(ctx, start, err)
+	res, err := exchangeHTTP(conn, host, path, most)
 	if err != nil {
-		return nil, nil, step
+		res = reply{}
 	}
-	return res, body, step
+	return res, p.outcome(ctx, start, err)
 }
 
-func exchangeHTTP(conn net.Conn, host, path string, most int64) (*http.Response, []byte, error) {
+func exchangeHTTP(conn net.Conn, host, path string, most int64) (reply, error) {
 	u, err := url.ParseRequestURI(path)
 	if err != nil {
-		return nil, nil, err
+		return reply{}, err
 	}
 	u.Scheme, u.Host = "https", host
 	req := &http.Request{
@@ -158,21 +158,27 @@ func exchangeHTTP(conn net.Conn, host, path string, most int64) (*http.Response,
 		Header: http.Header{"User-Agent": {"postern-verify"}, "Accept": {"*/*"}},
 	}
 	if err := req.Write(conn); err != nil {
-		return nil, nil, err
+		return reply{}, err
 	}
 	in := bufio.NewReader(io.LimitReader(conn, mostHeader+most))
 	res, err := http.ReadResponse(in, req)
 	for err == nil && res.StatusCode < 200 && res.StatusCode != http.StatusSwitchingProtocols {
+		_ = res.Body.Close() // empty: an interim answer has no body
 		res, err = http.ReadResponse(in, req)
 	}
 	if err != nil {
-		return nil, nil, err
+		return reply{}, err
 	}
-	if most == 0 { // and no Close of the body, which would read it to its end
-		return res, nil, nil
+	out := reply{status: res.StatusCode}
+	if to, err := res.Location(); err == nil {
+		out.location = to
 	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, most))
-	return res, body, err
+	if most == 0 {
+		return out, nil // and no Close: it would read the body to its end, which may never come
+	}
+	defer res.Body.Close()
+	out.body, err = io.ReadAll(io.LimitReader(res.Body, most))
+	return out, err
 }
 
 // outcome puts a step's error into a class. ctx is the step's own.

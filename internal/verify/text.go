@@ -43,7 +43,7 @@ type text struct {
 	color, verbose bool
 }
 
-func (t *text) printf(format string, args ...any) { fmt.Fprintf(t, format, args...) }
+func (t *text) printf(format string, args ...any) { fmt.Fprintf(&t.Builder, format, args...) }
 
 // indent is the column in which summaries begin: mark, blank, the longest group name, two blanks.
 const indent = "           "

@@ -320,7 +320,7 @@ func (w *world) socks(reply func(addr string) byte) string {
 		if host == privateName {
 			dest = strings.Replace(dest, privateName, "127.0.0.1", 1)
 		}
-		up, err := net.Dial("tcp", dest)
+		up, err := new(net.Dialer).DialContext(w.t.Context(), "tcp", dest)
 		if err != nil {
 			_, _ = c.Write([]byte{5, 5, 0, 1, 0, 0, 0, 0, 0, 0})
 			return
