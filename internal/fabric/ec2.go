@@ -81,6 +81,10 @@ var ec2Actions = map[string]operation{
 	"DescribeRegions":           reads(describeRegions),
 	"DescribeAccountAttributes": reads(describeAccountAttributes),
 
+	"DescribeNetworkAcls": reads(describeNetworkACLs),
+	"DescribeRouteTables": reads(describeRouteTables),
+	"DescribePrefixLists": reads(describePrefixLists),
+
 	"CreateTags":   writes(createTags),
 	"DescribeTags": reads(describeTags),
 	"DeleteTags":   writes(deleteTags),

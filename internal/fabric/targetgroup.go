@@ -139,7 +139,7 @@ type createTargetGroupInput struct {
 	Tags          []elbTag    `q:"Tags"`
 	IPAddressType string      `q:"IpAddressType"`
 	ControlPort   unsupported `q:"TargetControlPort"`
-	healthInput
+	healthInput               // has a Protocol of its own, of the checks
 }
 
 type targetGroupsOutput struct {
@@ -152,8 +152,8 @@ func createTargetGroup(c *call, in *createTargetGroupInput) (*targetGroupsOutput
 	switch {
 	case kind != "instance" && kind != "ip":
 		return nil, fail("OperationNotPermitted", "Target groups of type '%s' are not supported here", kind)
-	case !slices.Contains([]string{"TCP", "TLS", "UDP", "TCP_UDP"}, in.createProtocol()):
-		return nil, fail("ValidationError", "Protocol '%s' must be one of TCP, TLS, UDP and TCP_UDP", in.createProtocol())
+	case !slices.Contains([]string{"TCP", "TLS", "UDP", "TCP_UDP"}, in.Protocol):
+		return nil, fail("ValidationError", "Protocol '%s' must be one of TCP, TLS, UDP and TCP_UDP", in.Protocol)
 	case in.Port == nil || *in.Port < 1 || *in.Port > 65535:
 		return nil, fail("ValidationError", "A port in the range 1 to 65535 must be specified")
 	case in.VPCID == "":
@@ -170,7 +170,7 @@ func createTargetGroup(c *call, in *createTargetGroupInput) (*targetGroupsOutput
 	}
 	group := &TargetGroup{
 		ARN: c.arn("targetgroup/" + in.Name + "/"), Name: in.Name, AccountID: c.account, Region: c.region, VPCID: vpc.ID,
-		Protocol: in.createProtocol(), Port: *in.Port, TargetType: kind, Targets: []Target{},
+		Protocol: in.Protocol, Port: *in.Port, TargetType: kind, Targets: []Target{},
 		HealthCheck: HealthCheck{Enabled: true, Protocol: "TCP", Port: "traffic-port", IntervalSeconds: 30, TimeoutSeconds: 10, HealthyThreshold: 5, UnhealthyThreshold: 2},
 		Attributes:  targetGroupDefaults(kind),
 	}
@@ -197,9 +197,6 @@ func createTargetGroup(c *call, in *createTargetGroupInput) (*targetGroupsOutput
 	}
 	return &targetGroupsOutput{Groups: membersOf([]targetGroupXML{c.targetGroupXML(group)})}, nil
 }
-
-// createProtocol is the target group's own protocol: the embedded health check has one of that name too.
-func (in *createTargetGroupInput) createProtocol() string { return in.Protocol }
 
 // targetGroupDefaults are the attributes of a new target group. Clients' addresses are kept by default only where
 // targets are instances.

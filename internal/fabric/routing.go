@@ -1,0 +1,158 @@
+package fabric
+
+import (
+	"slices"
+	"strings"
+)
+
+// Network ACLs, route tables and prefix lists are not modelled: every VPC has the ones it came with, which allow
+// everything and route the VPC's own range, and clients that look for them find them. They follow from the VPC.
+
+// withSuffix makes the id of something that a VPC comes with.
+func (v *VPC) withSuffix(prefix string) string {
+	return prefix + "-" + strings.TrimPrefix(v.ID, "vpc-")
+}
+
+// ownVPCs lists the caller's VPCs in the region.
+func (c *call) ownVPCs() []*VPC {
+	var vpcs []*VPC
+	for vpc := range inOrder(c.s.VPCs) {
+		if vpc.AccountID == c.account && vpc.Region == c.region {
+			vpcs = append(vpcs, vpc)
+		}
+	}
+	return vpcs
+}
+
+type aclEntryXML struct {
+	Number   int    `xml:"ruleNumber"`
+	Protocol string `xml:"protocol"`
+	Action   string `xml:"ruleAction"`
+	Egress   bool   `xml:"egress"`
+	CIDR     string `xml:"cidrBlock"`
+}
+
+type aclXML struct {
+	ID           string           `xml:"networkAclId"`
+	VPCID        string           `xml:"vpcId"`
+	Default      bool             `xml:"default"`
+	Entries      set[aclEntryXML] `xml:"entrySet"`
+	Associations set[struct{}]    `xml:"associationSet"`
+	Tags         set[tagXML]      `xml:"tagSet"`
+	Owner        string           `xml:"ownerId"`
+}
+
+type describeACLsInput struct {
+	IDs     []string    `q:"NetworkAclId"`
+	Filters []ec2Filter `q:"Filter"`
+	paging
+}
+
+type describeACLsOutput struct {
+	ACLs      set[aclXML] `xml:"networkAclSet"`
+	NextToken string      `xml:"nextToken,omitempty"`
+}
+
+func describeNetworkACLs(c *call, in *describeACLsInput) (*describeACLsOutput, error) {
+	id := func(v *VPC) string { return v.withSuffix("acl") }
+	vpcs := slices.DeleteFunc(c.ownVPCs(), func(v *VPC) bool { return len(in.IDs) > 0 && !slices.Contains(in.IDs, id(v)) })
+	vpcs, err := selected(c, vpcs, in.Filters, filters[*VPC]{
+		"vpc-id": one((*VPC).id), "network-acl-id": one(id), "default": one(func(*VPC) string { return "true" }),
+		"association.subnet-id": func(*VPC) []string { return nil },
+	}, id)
+	if err != nil {
+		return nil, err
+	}
+	vpcs, next, err := page(in.paging, vpcs, id)
+	if err != nil {
+		return nil, err
+	}
+	out := &describeACLsOutput{NextToken: next}
+	for _, vpc := range vpcs {
+		acl := aclXML{ID: id(vpc), VPCID: vpc.ID, Default: true, Owner: vpc.AccountID}
+		for _, egress := range []bool{true, false} {
+			acl.Entries.Items = append(acl.Entries.Items,
+				aclEntryXML{100, "-1", "allow", egress, everywhere.String()}, aclEntryXML{32767, "-1", "deny", egress, everywhere.String()})
+		}
+		out.ACLs.Items = append(out.ACLs.Items, acl)
+	}
+	return out, nil
+}
+
+type routeXML struct {
+	CIDR    string `xml:"destinationCidrBlock"`
+	Gateway string `xml:"gatewayId"`
+	Origin  string `xml:"origin"`
+	State   string `xml:"state"`
+}
+
+type routeAssociationXML struct {
+	Main    bool   `xml:"main"`
+	ID      string `xml:"routeTableAssociationId"`
+	TableID string `xml:"routeTableId"`
+	State   string `xml:"associationState>state"`
+}
+
+type routeTableXML struct {
+	ID           string                   `xml:"routeTableId"`
+	VPCID        string                   `xml:"vpcId"`
+	Routes       set[routeXML]            `xml:"routeSet"`
+	Associations set[routeAssociationXML] `xml:"associationSet"`
+	Gateways     set[struct{}]            `xml:"propagatingVgwSet"`
+	Tags         set[tagXML]              `xml:"tagSet"`
+	Owner        string                   `xml:"ownerId"`
+}
+
+type describeRouteTablesInput struct {
+	IDs     []string    `q:"RouteTableId"`
+	Filters []ec2Filter `q:"Filter"`
+	paging
+}
+
+type describeRouteTablesOutput struct {
+	Tables    set[routeTableXML] `xml:"routeTableSet"`
+	NextToken string             `xml:"nextToken,omitempty"`
+}
+
+func describeRouteTables(c *call, in *describeRouteTablesInput) (*describeRouteTablesOutput, error) {
+	id := func(v *VPC) string { return v.withSuffix("rtb") }
+	vpcs := slices.DeleteFunc(c.ownVPCs(), func(v *VPC) bool { return len(in.IDs) > 0 && !slices.Contains(in.IDs, id(v)) })
+	vpcs, err := selected(c, vpcs, in.Filters, filters[*VPC]{
+		"vpc-id": one((*VPC).id), "route-table-id": one(id), "association.main": one(func(*VPC) string { return "true" }),
+		"association.route-table-id": one(id), "association.subnet-id": func(*VPC) []string { return nil },
+	}, id)
+	if err != nil {
+		return nil, err
+	}
+	vpcs, next, err := page(in.paging, vpcs, id)
+	if err != nil {
+		return nil, err
+	}
+	out := &describeRouteTablesOutput{NextToken: next}
+	for _, vpc := range vpcs {
+		out.Tables.Items = append(out.Tables.Items, routeTableXML{
+			ID: id(vpc), VPCID: vpc.ID, Owner: vpc.AccountID,
+			Routes:       setOf([]routeXML{{vpc.CIDR.String(), "local", "CreateRouteTable", "active"}}),
+			Associations: setOf([]routeAssociationXML{{true, vpc.withSuffix("rtbassoc"), id(vpc), "associated"}}),
+		})
+	}
+	return out, nil
+}
+
+type describePrefixListsInput struct {
+	IDs     []string    `q:"PrefixListId"`
+	Filters []ec2Filter `q:"Filter"`
+	paging
+}
+
+type describePrefixListsOutput struct {
+	Lists set[struct{}] `xml:"prefixListSet"`
+}
+
+// describePrefixLists knows none: only gateway endpoints have them.
+func describePrefixLists(c *call, in *describePrefixListsInput) (*describePrefixListsOutput, error) {
+	if len(in.IDs) > 0 {
+		return nil, fail("InvalidPrefixListId.NotFound", "The prefix list '%s' does not exist", in.IDs[0])
+	}
+	return &describePrefixListsOutput{}, nil
+}
