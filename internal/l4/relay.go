@@ -24,6 +24,7 @@ const (
 	ServerClosed = "SERVER_CLOSED"
 	ClientReset  = "CLIENT_RESET" // the client's connection broke
 	ServerReset  = "SERVER_RESET"
+	WasCut       = "CUT"  // Cut was called without a reason
 	Idle         = "IDLE" // no byte moved in either direction for as long as was allowed, or a peer stopped reading for so long
 )
 
@@ -35,8 +36,8 @@ type Relay struct {
 	up, down       direction // from the client, to the client
 
 	mu     sync.Mutex // guards what follows and every change of a deadline
-	reason string     // why it ends; empty while it lives
-	abort  bool       // both directions have to stop now
+	reason string     // why it ends: what happened first; empty while it lives
+	abort  string     // why both directions have to stop now; empty while they need not
 }
 
 // direction is one half of a relay.
@@ -68,11 +69,14 @@ func (r *Relay) Bytes() (in, out int64) { return r.up.count.Load(), r.down.count
 // Cut ends the relay at once: both peers see a reset, since what they got so far is not the whole. Run returns reason,
 // unless the flow was being torn down for another one already. Cut before Run makes Run end at once.
 func (r *Relay) Cut(reason string) {
+	if reason == "" {
+		reason = WasCut
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.abort {
+	if r.abort == "" {
 		r.reason = reason // it tells more than that one side had already closed its half
-		r.abortLocked()
+		r.abortLocked(reason)
 	}
 }
 
@@ -84,13 +88,13 @@ func (r *Relay) Run() (reason string) {
 	wg.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.abort && r.reason != ServerReset {
-		// A client that got a part must not take it for the whole. When it was the server that broke off, what it had
-		// sent is left to arrive first.
-		reset(r.client)
-	}
-	if r.abort {
+	if r.abort != "" {
 		reset(r.server)
+		if r.abort != ServerReset {
+			// A client that got a part must not take it for the whole. When it was the server that broke off, what it had
+			// sent is left to arrive: a reset would take it back.
+			reset(r.client)
+		}
 	}
 	_ = r.client.Close()
 	_ = r.server.Close()
@@ -105,13 +109,13 @@ func (r *Relay) note(reason string, abort bool) {
 		r.reason = reason
 	}
 	if abort {
-		r.abortLocked()
+		r.abortLocked(reason)
 	}
 }
 
-func (r *Relay) abortLocked() {
-	if !r.abort {
-		r.abort = true
+func (r *Relay) abortLocked(why string) {
+	if r.abort == "" {
+		r.abort = why
 		_ = r.client.SetDeadline(longAgo)
 		_ = r.server.SetDeadline(longAgo)
 	}
@@ -168,7 +172,7 @@ func (r *Relay) pump(d, other *direction) {
 func (r *Relay) arm(d *direction, start time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.abort {
+	if r.abort != "" {
 		return false
 	}
 	if r.idle > 0 {
@@ -184,7 +188,7 @@ func (r *Relay) arm(d *direction, start time.Time) bool {
 func (r *Relay) goOn(d, other *direction, n int64, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.abort {
+	if r.abort != "" {
 		return false
 	}
 	if n > 0 {

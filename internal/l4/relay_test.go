@@ -275,6 +275,28 @@ func TestAnEarlyAnswerArrives(t *testing.T) {
 	<-sent
 }
 
+// The same after the client has closed its half: that is what happened first, and the answer still has to arrive.
+func TestAnAnswerBeforeAResetArrives(t *testing.T) {
+	r := newRig(t, "tcp", time.Minute)
+	r.run()
+	if err := r.client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(r.server); err != nil {
+		t.Fatal(err)
+	}
+	const answer = "all there is to say"
+	if _, err := io.WriteString(r.server, answer); err != nil {
+		t.Fatal(err)
+	}
+	reset(r.server)
+	_ = r.server.Close()
+	r.wait(t, ClientClosed)
+	if got, err := io.ReadAll(r.client); err != nil || string(got) != answer {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
 func TestIdleFlowEndsInTime(t *testing.T) {
 	const idle = 200 * time.Millisecond
 	r := newRig(t, "tcp", idle)
