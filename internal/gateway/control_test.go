@@ -109,7 +109,7 @@ func TestBrokenRulesChangeNothing(t *testing.T) {
 }
 
 func TestASilentStreamIsGivenUp(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.KeepAlive = 150 * time.Millisecond })
+	w := newWorld(t, func(c *Config) { c.KeepAlive = 300 * time.Millisecond })
 	w.apply(w.rules(1))
 	streams := 0
 	w.control.change(func() { w.control.mute, streams = true, w.control.streams })
@@ -118,7 +118,7 @@ func TestASilentStreamIsGivenUp(t *testing.T) {
 	w.apply(w.rules(2))
 	// With empty lines alone the stream lives on.
 	w.control.change(func() { streams = w.control.streams })
-	quiet := time.NewTimer(4 * w.cfg.KeepAlive)
+	quiet := time.NewTimer(3 * w.cfg.KeepAlive)
 	<-quiet.C
 	w.control.change(func() {
 		if w.control.streams != streams {
