@@ -25,7 +25,8 @@ type Gateway struct {
 
 // GatewayList is the answer of GET /gateways.
 type GatewayList struct {
-	Gateways []Gateway `json:"gateways"`
+	Gateways      []Gateway `json:"gateways"`
+	RulesRevision int64     `json:"rules_revision" doc:"The revision that gateways should decide by"`
 }
 
 // ProofKey is the public key with which a gateway signs its proofs of path.
@@ -39,11 +40,11 @@ type ProofKeyList struct {
 	ProofKeys []ProofKey `json:"proof_keys"`
 }
 
-// Gateways lists the gateways. For operators.
-func (c *Client) Gateways(ctx context.Context) ([]Gateway, error) {
+// Gateways lists the gateways, and the revision of the rules that they should decide by. For operators.
+func (c *Client) Gateways(ctx context.Context) (GatewayList, error) {
 	var out GatewayList
 	err := c.call(ctx, http.MethodGet, path("gateways"), nil, nil, &out)
-	return out.Gateways, err
+	return out, err
 }
 
 // ProofKeys lists the keys by which a proof of path of the cluster may be signed.

@@ -20,6 +20,7 @@ type connectFlags struct {
 	req     connect.Request
 	dns     string
 	aws     connect.AWS
+	path    string
 	place   place
 }
 
@@ -70,6 +71,7 @@ func (c *connectFlags) config(ctx context.Context, a *app) (connect.Config, erro
 	c.place.settle(local, c.req.VPCID)
 	cfg := connect.Config{API: client, AWS: c.aws, Log: a.log}
 	cfg.Verify = func(ctx context.Context, t connect.Target) (verify.Report, error) {
+		t.HTTPPath = c.path
 		return a.prove(ctx, client, t.Target, t.Region, c.place)
 	}
 	if local != nil {
@@ -117,6 +119,7 @@ running it again changes nothing, and running it after a failure goes on where i
 	f.StringSliceVar(&c.req.SecurityGroupIDs, "security-groups", nil, "security groups of the interfaces; they must let port 443 in (default the VPC's own)")
 	f.StringVar(&plan, "plan", "", "print what would be done, as aws lines or as terraform, and do nothing")
 	f.Lookup("plan").NoOptDefVal = "aws"
+	f.StringVar(&c.path, "path", "/", "HTTP path that the service answers, for the verification; empty asks nothing over HTTP")
 	f.BoolVar(&noVerify, "no-verify", false, "leave out the verification, when this machine cannot see into the VPC")
 	_ = cmd.RegisterFlagCompletionFunc("plan", cobra.FixedCompletions([]string{"aws", "terraform"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd

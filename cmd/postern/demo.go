@@ -219,6 +219,7 @@ func (d *demo) connecting(role string) (connectConfig, error) {
 			Poll: 100 * time.Millisecond,
 			Log:  d.app.log,
 			Verify: func(ctx context.Context, t connect.Target) (verify.Report, error) {
+				t.HTTPPath = "/"
 				return d.app.prove(ctx, d.api, t.Target, t.Region, at)
 			},
 		},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -95,13 +96,13 @@ func (a *app) eventCommand() *cobra.Command {
 
 func (a *app) gatewayCommand() *cobra.Command {
 	list := a.verb("list", "List gateways and the rules they decide by", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
-		gs, err := c.Gateways(ctx)
+		l, err := c.Gateways(ctx)
 		if err != nil {
 			return err
 		}
-		return a.show(api.GatewayList{Gateways: gs}, &table{head: []string{"GATEWAY", "REVISION", "SEEN"}, none: "no gateway has called yet"}, func(t *table) {
-			for _, g := range gs {
-				t.add(g.ID, strconv.FormatInt(g.AppliedRevision, 10), when(g.LastSeenAt, time.Now()))
+		return a.show(l, &table{head: []string{"GATEWAY", "REVISION", "SEEN"}, none: "no gateway has called yet"}, func(t *table) {
+			for _, g := range l.Gateways {
+				t.add(g.ID, fmt.Sprintf("%d of %d", g.AppliedRevision, l.RulesRevision), when(g.LastSeenAt, time.Now()))
 			}
 		})
 	})

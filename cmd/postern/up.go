@@ -83,11 +83,12 @@ func (a *app) tellReady(r *Ready) error {
   service         %s
 
 Next, in another terminal:
-  eval "$(postern env --data %s --account customer)"
-  postern connect --vpc %s
+  %[11]s connect --data %[12]s      # the customer's VPC to the cluster
+  %[11]s verify --data %[12]s
+  eval "$(%[11]s env --data %[12]s)"; aws ec2 describe-vpc-endpoints
 
-Ctrl-C stops it; the data stays in %s.
+Ctrl-C stops it; the data stays in %[12]s.
 `, r.APIURL, r.AWSEndpointURL, r.Region, customer.VPCID, r.SOCKSAddr, r.DNSAddr, r.Gateway.PrivateAddr, r.Gateway.PublicAddr,
-		r.PrivateDomain, r.ServiceName, a.dataDir, customer.VPCID, a.dataDir)
+		r.PrivateDomain, r.ServiceName, invocation(), a.dataDir)
 	return err
 }

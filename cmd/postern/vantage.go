@@ -117,8 +117,9 @@ func vendorFacts(ctx context.Context, c *api.Client, clusterID string, endpoint 
 			Source: r.Source, Reason: r.Reason, WouldRefuse: r.WouldRefuse, Count: r.Count, FirstAt: r.FirstAt, LastAt: r.LastAt,
 		})
 	}
-	if gs, err := c.Gateways(ctx); err == nil {
-		for _, g := range gs {
+	if l, err := c.Gateways(ctx); err == nil { // operators only
+		v.RulesRevision = l.RulesRevision
+		for _, g := range l.Gateways {
 			v.Gateways = append(v.Gateways, link.Gateway{ID: g.ID, AppliedRevision: g.AppliedRevision, LastSeenAt: g.LastSeenAt})
 		}
 	}

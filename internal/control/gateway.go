@@ -15,12 +15,15 @@ import (
 var allGateways = link.ObjectRef{Kind: "gateway"}
 
 // Gateways lists the gateways that ever said hello.
-func (p *Plane) Gateways(ctx context.Context, c policy.Caller) (out []link.Gateway, err error) {
-	err = p.read(ctx, c, allGateways, func(tx *store.Tx) error {
+func (p *Plane) Gateways(ctx context.Context, c policy.Caller) (out []link.Gateway, revision int64, err error) {
+	err = p.read(ctx, c, allGateways, func(tx *store.Tx) (err error) {
+		if revision, err = tx.RulesRevision(); err != nil {
+			return err
+		}
 		out, err = tx.Gateways()
 		return err
 	})
-	return out, err
+	return out, revision, err
 }
 
 // ProofKeys lists the gateways whose proofs of path count for a cluster: all of them, since each serves every cluster.

@@ -70,10 +70,11 @@ func TestWithTheRealControlPlane(t *testing.T) {
 		t.Fatal(err)
 	}
 	applied := func() bool {
-		gateways, err := operator.Gateways(ctx)
+		seen, err := operator.Gateways(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
+		gateways := seen.Gateways
 		list, err := operator.AllowList(ctx, cluster.ID, api.Page{})
 		if err != nil {
 			t.Fatal(err)

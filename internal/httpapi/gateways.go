@@ -19,8 +19,8 @@ func (s *server) gateways() {
 
 	register(s, route{method: http.MethodGet, path: "/api/v1/gateways", id: "ListGateways", tag: tag, summary: "List the gateways"},
 		func(ctx context.Context, c policy.Caller, _ *struct{}) (api.GatewayList, error) {
-			list, err := s.plane.Gateways(ctx, c)
-			return api.GatewayList{Gateways: each(list, wireGateway)}, err
+			list, revision, err := s.plane.Gateways(ctx, c)
+			return api.GatewayList{Gateways: each(list, wireGateway), RulesRevision: revision}, err
 		})
 
 	register(s, route{

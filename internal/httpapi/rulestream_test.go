@@ -91,11 +91,11 @@ func TestRulesStreamKeepsAlive(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := func() time.Time {
-		gws, err := w.client.Gateways(context.WithoutCancel(ctx))
-		if err != nil || len(gws) != 1 {
-			t.Fatalf("gateways %+v, %v", gws, err)
+		list, err := w.client.Gateways(context.WithoutCancel(ctx))
+		if err != nil || len(list.Gateways) != 1 {
+			t.Fatalf("gateways %+v, %v", list, err)
 		}
-		return gws[0].LastSeenAt
+		return list.Gateways[0].LastSeenAt
 	}
 	start, lines, later := seen(), 0, time.Time{}
 	_, err := s.Next(func() {

@@ -226,7 +226,11 @@ func TestStory(t *testing.T) {
 		same(t, []api.RefusedAttempt{{
 			Listener: "public", Name: "nowhere.test", Source: "203.0.113.1", Reason: "UNKNOWN_NAME", Count: 1, FirstAt: at, LastAt: at,
 		}}, must(c.UnroutedAttempts(ctx, api.Page{}))(t).RefusedAttempts)
-		gws := must(c.Gateways(ctx))(t)
+		seen := must(c.Gateways(ctx))(t)
+		if seen.RulesRevision != rules.Revision {
+			t.Errorf("rules revision %d, want %d", seen.RulesRevision, rules.Revision)
+		}
+		gws := seen.Gateways
 		if len(gws) != 1 || gws[0].ID != "gw-1" || gws[0].AppliedRevision != rules.Revision || !bytes.Equal(gws[0].ProofKey, key) {
 			t.Errorf("gateways %+v", gws)
 		}
