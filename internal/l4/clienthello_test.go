@@ -264,6 +264,8 @@ func TestAHelloMayBeNearly64KiB(t *testing.T) {
 	}
 }
 
+// FuzzClientHello: run it with -fuzzminimizetime=20x. What crypto/tls covers differs from run to run, which keeps the
+// fuzzer minimising for ever.
 func FuzzClientHello(f *testing.F) {
 	for _, conf := range configurations() {
 		whole := clientHello(f, conf)
