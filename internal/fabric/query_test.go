@@ -163,8 +163,19 @@ func TestFilterWildcards(t *testing.T) {
 		pattern, text string
 		want          bool
 	}{
-		{"a", "a", true}, {"a", "ab", false}, {"*", "", true}, {"a*", "abc", true}, {"*c", "abc", true}, {"a?c", "abc", true},
-		{"a?c", "ac", false}, {`a\*`, "a*", true}, {`a\*`, "ab", false}, {"a.c", "abc", false}, {"a.*", "abc", false}, {"(", "(", true}, {"*\n*", "a\nb", true},
+		{"a", "a", true},
+		{"a", "ab", false},
+		{"*", "", true},
+		{"a*", "abc", true},
+		{"*c", "abc", true},
+		{"a?c", "abc", true},
+		{"a?c", "ac", false},
+		{`a\*`, "a*", true},
+		{`a\*`, "ab", false},
+		{"a.c", "abc", false},
+		{"a.*", "abc", false},
+		{"(", "(", true},
+		{"*\n*", "a\nb", true},
 	} {
 		if got := wildcardMatch(test.pattern, test.text); got != test.want {
 			t.Errorf("%q matches %q: %v", test.pattern, test.text, got)

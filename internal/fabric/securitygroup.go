@@ -232,7 +232,8 @@ type rulesOutput struct {
 }
 
 func authorizeIngress(c *call, in *rulesInput) (*rulesOutput, error) { return c.authorize(in, false) }
-func authorizeEgress(c *call, in *rulesInput) (*rulesOutput, error)  { return c.authorize(in, true) }
+
+func authorizeEgress(c *call, in *rulesInput) (*rulesOutput, error) { return c.authorize(in, true) }
 
 func (c *call) authorize(in *rulesInput, egress bool) (*rulesOutput, error) {
 	group, err := c.target(in)
