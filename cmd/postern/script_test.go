@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,6 +42,24 @@ func buildAndRun(m *testing.M) int {
 
 // TestScript runs the stories in testdata: one story per file, told by the built program and real clients.
 func TestScript(t *testing.T) {
+	// A vendor's service that is none of Postern's: it stands behind the gateways of the stories that bring their own.
+	ca, err := openAuthority(t.TempDir(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := ca.issue([]string{"orders.us-east-1.pe.vendor.test", "orders.us-east-1.vendor.test"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend, err := startSampleBackend(cert, "orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := backend.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
@@ -50,6 +69,8 @@ func TestScript(t *testing.T) {
 			env.Setenv("AWS_CONFIG_FILE", os.DevNull)
 			env.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
 			env.Setenv("AWS_PAGER", "")
+			env.Setenv("BACKEND", backend.addr)
+			env.Setenv("BACKEND_CA", ca.file)
 			env.Setenv("AWS_MAX_ATTEMPTS", "1")
 			return nil
 		},
@@ -59,6 +80,7 @@ func TestScript(t *testing.T) {
 			"json":   checkJSON,
 			"aws-as": awsAs,
 			"retry":  retry,
+			"port":   freePort,
 		},
 	})
 }
@@ -172,6 +194,17 @@ func awsAs(ts *testscript.TestScript, neg bool, args []string) {
 	} {
 		ts.Setenv(k, v)
 	}
+}
+
+// freePort sets a variable to an address of loopback on which nothing listens: port NAME.
+func freePort(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: port name")
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Setenv(args[0], ln.Addr().String())
+	ts.Check(ln.Close())
 }
 
 // retry runs a program until its output holds a text: retry TEXT PROGRAM ARG….

@@ -51,9 +51,13 @@ func (a *app) serve(ctx context.Context, addr, domain, endpoint string) (err err
 	defer func() {
 		err = errors.Join(err, c.Close(context.WithoutCancel(ctx)))
 	}()
+	r := Ready{APIURL: "http://" + ln.Addr().String(), Token: c.token}
+	if err := writeReady(dir.path(readyName), &r); err != nil {
+		return err
+	}
 	if a.json() {
 		err = a.printJSON(map[string]string{
-			"api_url": "http://" + ln.Addr().String(), "token_file": dir.path("token"), "gateway_token_file": dir.path("gateway-token"),
+			"api_url": r.APIURL, "token_file": dir.path("token"), "gateway_token_file": dir.path("gateway-token"),
 		})
 	} else {
 		_, err = fmt.Fprintf(a.out, `The control plane listens on http://%s
