@@ -162,7 +162,8 @@ func (f *zoneFacts) removable(target dnsplan.Target) []types.Change {
 	var out []types.Change
 	for _, r := range f.records {
 		apexOnly := (r.Type == types.RRTypeSoa || r.Type == types.RRTypeNs) && plainName(deref(r.Name)) == f.name
-		if apexOnly || !f.ours && !(target.Known() && leadsTo(r, target)) {
+		mine := f.ours || target.Known() && leadsTo(r, target)
+		if apexOnly || !mine {
 			continue
 		}
 		out = append(out, types.Change{Action: types.ChangeActionDelete, ResourceRecordSet: &r})

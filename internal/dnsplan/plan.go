@@ -113,7 +113,7 @@ func Make(in Input) (Plan, error) {
 	case OnPremises:
 		for _, name := range in.Names {
 			_, parent, _ := strings.Cut(name, ".")
-			p.add(Zone{Name: parent, Records: []Record{
+			p.Zones = merge(p.Zones, Zone{Name: parent, Records: []Record{
 				{Name: name, Type: "CNAME", TTL: cnameTTL}, {Name: "*." + name, Type: "CNAME", TTL: cnameTTL},
 			}})
 		}
@@ -131,20 +131,20 @@ func Make(in Input) (Plan, error) {
 				z.Records = append(z.Records, Record{Name: owner, Type: "AAAA", Alias: true})
 			}
 		}
-		p.add(z)
+		p.Zones = merge(p.Zones, z)
 	}
 	p.Notes = []string{"the zone holds the whole name: nothing beside it is hidden from the VPC"}
 	return p, nil
 }
 
-// add merges z into the zone of its name.
-func (p *Plan) add(z Zone) {
-	i := slices.IndexFunc(p.Zones, func(o Zone) bool { return o.Name == z.Name })
+// merge returns zones with z put into the zone of its name.
+func merge(zones []Zone, z Zone) []Zone {
+	i := slices.IndexFunc(zones, func(o Zone) bool { return o.Name == z.Name })
 	if i < 0 {
-		p.Zones = append(p.Zones, z)
-		return
+		return append(zones, z)
 	}
-	p.Zones[i].Records = append(p.Zones[i].Records, z.Records...)
+	zones[i].Records = append(zones[i].Records, z.Records...)
+	return zones
 }
 
 func (in Input) check() error {

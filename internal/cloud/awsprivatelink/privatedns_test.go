@@ -15,7 +15,7 @@ import (
 	"github.com/postern/postern/internal/cloud/cloudtest"
 )
 
-const privateName = "acme.us-east-1.pe.postern.test"
+const privateName = "*.us-east-1.pe.postern.test"
 
 func TestPrivateDNSNameIsVerifiedWhereTheAccountHoldsTheDomain(t *testing.T) {
 	w := newWorld(t)

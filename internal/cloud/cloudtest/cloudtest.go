@@ -188,7 +188,7 @@ func (h Harness) service(t *testing.T) {
 	t.Run("again changes nothing", func(t *testing.T) {
 		before := b.Inventory(t)
 		b.wire.Heal()
-		again, err := b.World.NewDriver(t, b.wire).EnsureService(ctx, spec)
+		again, err := b.NewDriver(t, b.wire).EnsureService(ctx, spec)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -289,7 +289,7 @@ func (h Harness) drift(t *testing.T) {
 	svc := b.ensure(t, b.Spec)
 	want := stable(svc)
 	inventory := b.Inventory(t)
-	for name, change := range b.World.Drift {
+	for name, change := range b.Drift {
 		t.Run(name, func(t *testing.T) {
 			change(t, svc)
 			b.wire.Heal()

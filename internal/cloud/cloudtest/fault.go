@@ -90,12 +90,12 @@ func (b *bench) cut(t *testing.T, n int, lost bool, do func(context.Context, clo
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	hit := b.wire.CutAt(n, lost, cancel)
-	err := do(ctx, b.World.NewDriver(t, b.wire))
+	err := do(ctx, b.NewDriver(t, b.wire))
 	if hit() && err == nil {
 		t.Error("the driver took a lost answer for a success")
 	}
 	b.wire.Heal()
-	b.Driver = b.World.NewDriver(t, b.wire)
+	b.Driver = b.NewDriver(t, b.wire)
 	return hit()
 }
 
@@ -117,7 +117,7 @@ func (h Harness) tokens(t *testing.T) {
 			return h.Outage(req)
 		})
 		b.until(t, "a create request carries a token", func(ctx context.Context) (bool, error) {
-			_, err := b.World.NewDriver(t, b.wire).EnsureService(ctx, b.Spec)
+			_, err := b.NewDriver(t, b.wire).EnsureService(ctx, b.Spec)
 			if refused, ok := errors.AsType[*cloud.Refusal](err); ok {
 				return false, refused
 			}
