@@ -59,19 +59,17 @@ func (a *app) settle(*cobra.Command) error {
 
 // client returns a client of the control plane that the flags, the environment or a running "postern up" name.
 func (a *app) client() (*api.Client, error) {
-	base, token := a.apiURL, ""
+	base := a.apiURL
 	if base == "" {
 		base = os.Getenv("POSTERN_API_URL")
 	}
-	switch {
-	case a.tokenFile != "":
+	token := os.Getenv("POSTERN_TOKEN")
+	if a.tokenFile != "" {
 		b, err := os.ReadFile(a.tokenFile)
 		if err != nil {
 			return nil, usagef("give a readable file to --token-file", "the token cannot be read: %v", err)
 		}
 		token = strings.TrimSpace(string(b))
-	default:
-		token = os.Getenv("POSTERN_TOKEN")
 	}
 	if base == "" || token == "" {
 		r, err := readReady(a.dataDir)

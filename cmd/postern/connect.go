@@ -15,13 +15,14 @@ import (
 
 // connectFlags are what connect and disconnect share.
 type connectFlags struct {
-	cluster string
-	account string
-	req     connect.Request
-	dns     string
-	aws     connect.AWS
-	path    string
-	place   place
+	cluster  string
+	account  string
+	req      connect.Request
+	dns      string
+	aws      connect.AWS
+	path     string
+	place    place
+	patience time.Duration
 }
 
 func (c *connectFlags) add(a *app, cmd *cobra.Command) *pflag.FlagSet {
@@ -32,6 +33,7 @@ func (c *connectFlags) add(a *app, cmd *cobra.Command) *pflag.FlagSet {
 	f.StringVar(&c.dns, "dns", "zone", "how the private name leads to the endpoint: zone (a private hosted zone), private (the service's own private DNS name) or none")
 	f.StringVar(&c.aws.EndpointURL, "aws-endpoint-url", "", "AWS endpoint to use instead of Amazon's (default $AWS_ENDPOINT_URL)")
 	f.StringVar(&c.account, "account", "customer", `account of the embedded cloud to act as, when a "postern up" is used and no AWS credentials are set`)
+	f.DurationVar(&c.patience, "timeout", 10*time.Minute, "the longest that the whole may take; run again, it goes on where it stopped")
 	c.place.flags(f)
 	_ = cmd.RegisterFlagCompletionFunc("dns", cobra.FixedCompletions([]string{"zone", "private", "none"}, cobra.ShellCompDirectiveNoFileComp))
 	return f
@@ -97,7 +99,8 @@ running it again changes nothing, and running it after a failure goes on where i
   postern connect --vpc vpc-0a1b2c3d4e5f60718 --plan=terraform > postern.tf`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
+			ctx, cancel := context.WithTimeout(cmd.Context(), c.patience)
+			defer cancel()
 			if cmd.Flags().Changed("plan") && plan != "aws" && plan != "terraform" {
 				return usagef("write --plan (aws lines) or --plan=terraform", "unknown form of plan %q", plan)
 			}
@@ -189,12 +192,14 @@ func (a *app) disconnectCommand() *cobra.Command {
 		Short: `Undo "postern connect": records, zone, registration and endpoint`,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := c.config(cmd.Context(), a)
+			ctx, cancel := context.WithTimeout(cmd.Context(), c.patience)
+			defer cancel()
+			cfg, err := c.config(ctx, a)
 			if err != nil {
 				return err
 			}
 			tell := newTeller(a.err)
-			result, err := connect.Disconnect(cmd.Context(), cfg, c.req, tell.step)
+			result, err := connect.Disconnect(ctx, cfg, c.req, tell.step)
 			tell.clear()
 			if a.json() {
 				if perr := a.printJSON(result); perr != nil && err == nil {

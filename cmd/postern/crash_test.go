@@ -39,7 +39,7 @@ func startUp(t *testing.T, dir string) *upProcess {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer logFile.Close()
+	defer func() { _ = logFile.Close() }() // the process has its own
 	u.cmd.Stdout, u.cmd.Stderr = logFile, logFile
 	if err := u.cmd.Start(); err != nil {
 		t.Fatal(err)

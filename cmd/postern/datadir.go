@@ -61,8 +61,12 @@ func (d dataDir) accounts() ([]fabric.Account, error) {
 	b, err := os.ReadFile(d.path(name))
 	if err == nil {
 		var accs []fabric.Account
-		if err := json.Unmarshal(b, &accs); err != nil || len(accs) != len(roles) {
-			return nil, fmt.Errorf("%s is damaged (%v); remove it to make new keys", d.path(name), err)
+		err := json.Unmarshal(b, &accs)
+		if err == nil && len(accs) != len(roles) {
+			err = fmt.Errorf("it holds %d accounts, not %d", len(accs), len(roles))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s is damaged: %w; remove it to make new keys", d.path(name), err)
 		}
 		return accs, nil
 	}

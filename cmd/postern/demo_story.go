@@ -48,14 +48,14 @@ func (d *demo) publish(ctx context.Context, cfg stackConfig) (map[string]any, []
 	if len(ss) != 1 || ss[0].Status != "AVAILABLE" || ss[0].Name == "" || len(ss[0].AvailabilityZoneIDs) == 0 {
 		return nil, nil, fmt.Errorf("the service is not available: %+v", ss)
 	}
-	zones := strings.Join(ss[0].AvailabilityZoneIDs, " ")
-	return map[string]any{
-			"service_name": ss[0].Name, "service_id": ss[0].EndpointServiceID, "zone_ids": ss[0].AvailabilityZoneIDs,
-		}, []string{
-			"service   " + ss[0].Name,
-			"zone ids  " + zones,
-			"made at   " + s.ready.AWSEndpointURL + " by the AWS driver: load balancer, target group, endpoint service",
-		}, nil
+	facts := map[string]any{
+		"service_name": ss[0].Name, "service_id": ss[0].EndpointServiceID, "zone_ids": ss[0].AvailabilityZoneIDs,
+	}
+	return facts, []string{
+		"service   " + ss[0].Name,
+		"zone ids  " + strings.Join(ss[0].AvailabilityZoneIDs, " "),
+		"made at   " + s.ready.AWSEndpointURL + " by the AWS driver: load balancer, target group, endpoint service",
+	}, nil
 }
 
 func (d *demo) cluster(ctx context.Context) (map[string]any, []string, error) {

@@ -12,7 +12,7 @@ import (
 )
 
 func (a *app) serviceCommand() *cobra.Command {
-	print := func(ss []api.Service) error {
+	tell := func(ss []api.Service) error {
 		return a.show(api.ServiceList{Services: ss}, &table{
 			head: []string{"REGION", "STATUS", "SERVICE NAME", "ZONE IDS"},
 			none: `no services; "postern service create" asks for them`,
@@ -27,14 +27,14 @@ func (a *app) serviceCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return print(ss)
+		return tell(ss)
 	})
 	create := a.clusterVerb("create", "Ask for a service in every region of the cluster", cobra.NoArgs, func(ctx context.Context, c *api.Client, cl api.Cluster, _ []string) error {
 		ss, err := c.CreateServices(ctx, cl.ID)
 		if err != nil {
 			return err
 		}
-		return print(ss)
+		return tell(ss)
 	})
 	return noun("service", "services", "What customers create their endpoints for", list, create)
 }

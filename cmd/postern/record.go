@@ -12,7 +12,7 @@ import (
 )
 
 func (a *app) refusedCommand() *cobra.Command {
-	print := func(l api.RefusedAttemptList) error {
+	tell := func(l api.RefusedAttemptList) error {
 		return a.show(l, &table{head: []string{"REASON", "ENDPOINT", "SOURCE", "NAME", "DOOR", "TIMES", "LAST"}, none: "nobody was refused"}, func(t *table) {
 			for _, r := range l.RefusedAttempts {
 				reason := r.Reason
@@ -28,14 +28,14 @@ func (a *app) refusedCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return print(l)
+		return tell(l)
 	})
 	unrouted := a.verb("unrouted", "List who asked for a name that leads to no cluster", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
 		l, err := c.UnroutedAttempts(ctx, api.Page{Limit: 500})
 		if err != nil {
 			return err
 		}
-		return print(l)
+		return tell(l)
 	})
 	return noun("refused", "", "Attempts that the gateways refused", list, unrouted)
 }

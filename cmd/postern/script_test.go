@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -26,7 +27,7 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // a temporary directory
 	args := []string{"build", "-o", dir}
 	if raceEnabled {
 		args = append(args, "-race")
@@ -228,7 +229,7 @@ func retry(ts *testscript.TestScript, neg bool, args []string) {
 		if strings.Contains(last, args[0]) {
 			return nil
 		}
-		return fmt.Errorf("no %q in the output (%v)", args[0], err)
+		return errors.Join(fmt.Errorf("no %q in the output", args[0]), err)
 	})
 	ts.Logf("%s", last)
 	if err != nil {

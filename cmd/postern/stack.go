@@ -104,7 +104,10 @@ func startStack(ctx context.Context, cfg stackConfig) (_ *stack, err error) {
 	if err := s.seed(ctx); err != nil {
 		return nil, err
 	}
-	return s, s.awaitService(ctx)
+	if err := s.awaitService(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func (s *stack) startGateway(ctx context.Context, cfg stackConfig, base, token string) error {
