@@ -156,7 +156,7 @@ func functions(f source, kind string) []*ast.FuncDecl {
 var needsPackage = regexp.MustCompile(`needs (\S+) \(Debian package ([a-z0-9][a-z0-9+.-]*|%s)\)`)
 
 // needsForeign is the same for a program that Debian does not have.
-var needsForeign = regexp.MustCompile(`needs (\S+) \(not in Debian; [^)]+\)`)
+var needsForeign = regexp.MustCompile(`needs .+ \((not in Debian; |from )[^)]+\)`)
 
 // skipLine is a skip in a script test.
 var skipLine = regexp.MustCompile(`^(?:\[[^\]]*\] *)*skip\b`)
@@ -180,7 +180,7 @@ func TestSkipsSayWhy(t *testing.T) {
 			if reason := literal(call.Args); len(reason) < 10 {
 				t.Errorf("%s: a skip without a reason", f.at(call))
 			} else if strings.HasPrefix(reason, "needs ") && !needsPackage.MatchString(reason) && !needsForeign.MatchString(reason) {
-				t.Errorf("%s: write %q or %q", f.at(call), "needs NAME (Debian package PACKAGE): …", "needs NAME (not in Debian; WHERE): …")
+				t.Errorf("%s: write %q or %q", f.at(call), "needs NAME (Debian package PACKAGE): …", "needs NAME (from WHERE): …")
 			}
 			return true
 		})
