@@ -72,8 +72,8 @@ type rangePeer struct {
 }
 
 type rangePeer6 struct {
-	Description string `q:"Description"`
-	CIDR        string `q:"CidrIpv6"`
+	Description string `q:"Description" xml:"description,omitempty"`
+	CIDR        string `q:"CidrIpv6" xml:"cidrIpv6"`
 }
 
 // rulesInput is the input of the four actions that add and remove rules. The fields behind Permissions are the older
@@ -120,8 +120,18 @@ func (c *call) rules(group *SecurityGroup, in *rulesInput, egress bool) ([]Rule,
 		if err != nil {
 			return nil, err
 		}
-		if len(permission.Ranges6) > 0 || len(permission.Prefixes) > 0 {
-			return nil, fail("UnsupportedOperation", "Rules for IPv6 ranges and prefix lists are not supported here.")
+		if len(permission.Prefixes) > 0 {
+			return nil, fail("UnsupportedOperation", "Rules for prefix lists are not supported here.")
+		}
+		for _, peer := range permission.Ranges6 {
+			rule := base
+			rule.Description = peer.Description
+			network, err := netip.ParsePrefix(peer.CIDR)
+			if err != nil || !network.Addr().Is6() {
+				return nil, fail("InvalidParameterValue", "CIDR block %s is malformed", peer.CIDR)
+			}
+			rule.CIDR = network.Masked()
+			rules = append(rules, rule)
 		}
 		for _, peer := range permission.Ranges {
 			rule := base
@@ -203,6 +213,7 @@ type ruleXML struct {
 	FromPort    int           `xml:"fromPort"`
 	ToPort      int           `xml:"toPort"`
 	CIDR        string        `xml:"cidrIpv4,omitempty"`
+	CIDR6       string        `xml:"cidrIpv6,omitempty"`
 	Peer        *groupPeerXML `xml:"referencedGroupInfo"`
 	Description string        `xml:"description,omitempty"`
 	Tags        set[tagXML]   `xml:"tagSet"`
@@ -218,9 +229,12 @@ func (c *call) ruleXML(group *SecurityGroup, rule Rule) ruleXML {
 		ID: rule.ID, GroupID: group.ID, GroupOwner: group.AccountID, Egress: rule.Egress, Protocol: rule.Protocol,
 		FromPort: rule.FromPort, ToPort: rule.ToPort, Description: rule.Description, Tags: c.s.tagsOf(rule.ID),
 	}
-	if rule.GroupID != "" {
+	switch {
+	case rule.GroupID != "":
 		out.Peer = &groupPeerXML{rule.GroupID, group.AccountID}
-	} else {
+	case rule.CIDR.Addr().Is6():
+		out.CIDR6 = rule.CIDR.String()
+	default:
 		out.CIDR = rule.CIDR.String()
 	}
 	return out

@@ -111,13 +111,13 @@ type groupXML struct {
 }
 
 type permissionGroupXML struct {
-	Protocol string         `xml:"ipProtocol"`
-	FromPort *int           `xml:"fromPort"`
-	ToPort   *int           `xml:"toPort"`
-	Groups   set[groupPeer] `xml:"groups"`
-	Ranges   set[rangePeer] `xml:"ipRanges"`
-	Ranges6  set[string]    `xml:"ipv6Ranges"`
-	Prefixes set[string]    `xml:"prefixListIds"`
+	Protocol string          `xml:"ipProtocol"`
+	FromPort *int            `xml:"fromPort"`
+	ToPort   *int            `xml:"toPort"`
+	Groups   set[groupPeer]  `xml:"groups"`
+	Ranges   set[rangePeer]  `xml:"ipRanges"`
+	Ranges6  set[rangePeer6] `xml:"ipv6Ranges"`
+	Prefixes set[string]     `xml:"prefixListIds"`
 }
 
 func gathered(group *SecurityGroup, egress bool) set[permissionGroupXML] {
@@ -138,9 +138,12 @@ func gathered(group *SecurityGroup, egress bool) set[permissionGroupXML] {
 			}
 			out = append(out, permission)
 		}
-		if rule.GroupID != "" {
+		switch {
+		case rule.GroupID != "":
 			out[i].Groups.Items = append(out[i].Groups.Items, groupPeer{Description: rule.Description, UserID: group.AccountID, ID: rule.GroupID})
-		} else {
+		case rule.CIDR.Addr().Is6():
+			out[i].Ranges6.Items = append(out[i].Ranges6.Items, rangePeer6{rule.Description, rule.CIDR.String()})
+		default:
 			out[i].Ranges.Items = append(out[i].Ranges.Items, rangePeer{rule.Description, rule.CIDR.String()})
 		}
 	}
