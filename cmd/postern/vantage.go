@@ -111,11 +111,21 @@ func vendorFacts(ctx context.Context, c *api.Client, clusterID string, endpoint 
 		return v
 	}
 	v.Known = true
-	for _, r := range l.RefusedAttempts {
+	attempts := l.RefusedAttempts
+	// Those whose name led to no cluster, or whose endpoint could not be read, are told to operators only.
+	if l, err := c.UnroutedAttempts(ctx, api.Page{Limit: 500}); err == nil {
+		attempts = append(attempts, l.RefusedAttempts...)
+	}
+	for _, r := range attempts {
 		v.Refused = append(v.Refused, link.RefusedAttempt{
 			ClusterID: link.ID(r.ClusterID), Listener: link.Listener(r.Listener), EndpointID: link.EndpointID(r.EndpointID), Name: r.Name,
 			Source: r.Source, Reason: r.Reason, WouldRefuse: r.WouldRefuse, Count: r.Count, FirstAt: r.FirstAt, LastAt: r.LastAt,
 		})
+	}
+	if v.Connection != nil {
+		if b := link.ConditionOf(v.Connection.Conditions, link.ConditionBackendHealthy); b.Status != link.Unknown {
+			v.Backends = []link.BackendHealth{{ClusterID: link.ID(clusterID), Healthy: b.Status == link.True, Reason: b.Reason, At: b.LastTransition}}
+		}
 	}
 	if l, err := c.Gateways(ctx); err == nil { // operators only
 		v.RulesRevision = l.RulesRevision
