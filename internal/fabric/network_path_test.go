@@ -54,8 +54,10 @@ func TestFindRoute(t *testing.T) {
 			only(group(s, w), false, Rule{Protocol: "tcp", FromPort: 443, ToPort: 443, CIDR: cidr("192.0.2.0/24")})
 		}, dropped, "ingress"},
 		{"endpoint takes the client's very address", func(s *State, w *world) {
-			only(group(s, w), false, Rule{Protocol: "tcp", FromPort: 443, ToPort: 443,
-				CIDR: netip.PrefixFrom(vantageAddress(s.Subnets[w.customer.SubnetIDs[0]].CIDR), 32)})
+			only(group(s, w), false, Rule{
+				Protocol: "tcp", FromPort: 443, ToPort: 443,
+				CIDR: netip.PrefixFrom(vantageAddress(s.Subnets[w.customer.SubnetIDs[0]].CIDR), 32),
+			})
 		}, carried, ""},
 		{"endpoint takes members of the client's group", func(s *State, w *world) {
 			only(group(s, w), false, Rule{Protocol: "6", FromPort: 0, ToPort: 65535, GroupID: own(s, w).ID})
