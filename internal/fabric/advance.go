@@ -2,9 +2,10 @@ package fabric
 
 import "time"
 
-// remembered is how long a deleted endpoint stays visible to its provider as a deleted connection, and how long a
-// client token is kept.
-const remembered = time.Hour
+const (
+	remembered   = time.Hour      // how long a provider sees a deleted endpoint as a deleted connection, and GetChange a change
+	tokenCounted = 24 * time.Hour // how long a client token says what it made
+)
 
 // advance makes every transition that was due at now. It is the only way in which the state changes by itself.
 func (s *State) advance(now time.Time) {
@@ -13,22 +14,12 @@ func (s *State) advance(now time.Time) {
 			balancer.State, balancer.Due = "active", time.Time{}
 		}
 	}
-	for id, service := range s.Services {
+	for _, service := range s.Services {
 		if p := service.PrivateDNS; p != nil && reached(p.Due, now) {
 			p.Due = time.Time{}
 			p.State = "failed"
 			if s.ownsName(service) {
 				p.State = "verified"
-			}
-		}
-		if reached(service.Due, now) {
-			service.Due = time.Time{}
-			switch service.State {
-			case ServicePending:
-				service.State = ServiceAvailable
-			case ServiceDeleting:
-				delete(s.Services, id)
-				delete(s.Tags, id)
 			}
 		}
 	}
@@ -43,7 +34,7 @@ func (s *State) advance(now time.Time) {
 		}
 	}
 	for key, token := range s.Tokens {
-		if reached(token.UsedAt.Add(24*remembered), now) {
+		if reached(token.UsedAt.Add(tokenCounted), now) {
 			delete(s.Tokens, key)
 		}
 	}
@@ -82,7 +73,6 @@ func (s *State) nextDue() time.Time {
 		consider(balancer.Due)
 	}
 	for _, service := range s.Services {
-		consider(service.Due)
 		if service.PrivateDNS != nil {
 			consider(service.PrivateDNS.Due)
 		}
@@ -94,7 +84,7 @@ func (s *State) nextDue() time.Time {
 		consider(change.Due.Add(remembered))
 	}
 	for _, token := range s.Tokens {
-		consider(token.UsedAt.Add(24 * remembered))
+		consider(token.UsedAt.Add(tokenCounted))
 	}
 	return next
 }

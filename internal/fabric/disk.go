@@ -32,7 +32,7 @@ func openDisk(dir string) (*disk, error) {
 		return nil, err
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		lock.Close()
+		_ = lock.Close()
 		return nil, fmt.Errorf("fabric: another process uses %s: %w", dir, err)
 	}
 	return &disk{path: filepath.Join(dir, "fabric.json"), lock: lock}, nil
@@ -55,12 +55,16 @@ func (d *disk) load() ([]byte, error) {
 		Version int `json:"version"`
 	}
 	if err := json.Unmarshal(raw, &head); err != nil {
-		return nil, fmt.Errorf("fabric: %s is damaged (%w); restore it from a copy, or move it away to start empty", d.path, err)
+		return nil, damaged(d.path, err)
 	}
 	if head.Version != stateVersion {
 		return nil, fmt.Errorf("fabric: %s has layout %d and this program knows layout %d; it was left untouched", d.path, head.Version, stateVersion)
 	}
 	return raw, nil
+}
+
+func damaged(path string, err error) error {
+	return fmt.Errorf("fabric: %s is damaged (%w); restore it from a copy, or move it away to start empty", path, err)
 }
 
 // store replaces the file: when it returns, the new state survives a crash, and at no time is there a half-written one.
@@ -90,8 +94,7 @@ func (d *disk) store(raw []byte) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	return dir.Sync()
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // close gives the directory back.

@@ -94,7 +94,7 @@ func cloudZones(s *State) map[string]*zone {
 		zones[origin].add(owner, dns.TypeA, addresses(owner, aliasTTL, addrs))
 	}
 	for e := range inOrder(s.Endpoints) {
-		if e.State == EndpointDeleting || e.State == EndpointDeleted || e.State == EndpointFailed {
+		if e.State == EndpointDeleting || e.State == EndpointDeleted {
 			continue
 		}
 		for _, entry := range e.dnsEntries(s) {

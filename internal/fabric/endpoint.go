@@ -2,7 +2,6 @@ package fabric
 
 import (
 	"encoding/json"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -142,8 +141,6 @@ func (c *call) offered(in *createEndpointInput) (*EndpointService, error) {
 		return nil, unknownService(in.ServiceName)
 	case kind != "Interface":
 		return nil, fail("InvalidParameter", "Endpoint type (%s) does not match available service types ([Interface]).", kind)
-	case service.State != ServiceAvailable:
-		return nil, failWith(http.StatusServiceUnavailable, "Unavailable", "The service is unavailable. Please try again shortly.")
 	}
 	return service, nil
 }
@@ -242,7 +239,7 @@ func modifyEndpoint(c *call, in *modifyEndpointInput) (*returned, error) {
 	if err != nil {
 		return nil, err
 	}
-	if endpoint.State == EndpointDeleting || endpoint.State == EndpointFailed {
+	if endpoint.State == EndpointDeleting {
 		return nil, fail("IncorrectState", "The VPC endpoint %s is in state %s and cannot be modified.", endpoint.ID, endpoint.State)
 	}
 	if in.IPAddressType != "" && in.IPAddressType != "ipv4" {

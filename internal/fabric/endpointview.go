@@ -14,11 +14,6 @@ type dnsOptionsXML struct {
 	RecordType string `xml:"dnsRecordIpType"`
 }
 
-type lastErrorXML struct {
-	Message string `xml:"message"`
-	Code    string `xml:"code"`
-}
-
 // endpointXML is an endpoint as its owner sees it.
 type endpointXML struct {
 	ID                string           `xml:"vpcEndpointId"`
@@ -39,7 +34,6 @@ type endpointXML struct {
 	CreatedAt         string           `xml:"creationTimestamp"`
 	Tags              set[tagXML]      `xml:"tagSet"`
 	Owner             string           `xml:"ownerId"`
-	LastError         *lastErrorXML    `xml:"lastError"`
 	ServiceRegion     string           `xml:"serviceRegion"`
 }
 
@@ -52,17 +46,13 @@ func (c *call) endpointXML(e *Endpoint) endpointXML {
 	if policy == "" {
 		policy = openPolicy
 	}
-	out := endpointXML{
+	return endpointXML{
 		ID: e.ID, Type: "Interface", VPCID: e.VPCID, ServiceName: e.Service, State: e.State, Policy: policy,
 		Subnets: setOf(e.SubnetIDs), Groups: c.groupRefs(e.GroupIDs), IPAddressType: "ipv4",
 		DNSOptions: dnsOptionsXML{"ipv4"}, PrivateDNSEnabled: e.PrivateDNSEnabled, Interfaces: setOf(e.InterfaceIDs),
 		DNSEntries: dnsEntriesXML(entries), CreatedAt: ec2Time(e.CreatedAt), Tags: c.s.tagsOf(e.ID), Owner: e.AccountID,
 		ServiceRegion: e.Region,
 	}
-	if e.LastError != nil {
-		out.LastError = &lastErrorXML{e.LastError.Message, e.LastError.Code}
-	}
-	return out
 }
 
 // privateZoneID is the hosted zone that the cloud itself keeps for the endpoint's private name. It is in nobody's list.
@@ -209,7 +199,7 @@ type describeServicesOutput struct {
 func describeServices(c *call, in *describeServicesInput) (*describeServicesOutput, error) {
 	var services []*EndpointService
 	for service := range inOrder(c.s.Services) {
-		if service.Region == c.region && service.State == ServiceAvailable && service.lets(c.s.Accounts[c.account]) &&
+		if service.Region == c.region && service.lets(c.s.Accounts[c.account]) &&
 			(len(in.Names) == 0 || slices.Contains(in.Names, service.Name)) &&
 			(len(in.Regions) == 0 || slices.Contains(in.Regions, service.Region)) {
 			services = append(services, service)

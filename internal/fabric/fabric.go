@@ -96,6 +96,9 @@ type Fabric struct {
 	closed   sync.Once
 }
 
+// errClosed is what a transition ends with that comes after the end.
+var errClosed = errors.New("fabric: closed")
+
 var accountPattern = regexp.MustCompile(`^[0-9]{12}$`)
 
 // Start opens the state of cfg.Dir, or makes one, and serves it: everything listens when it returns. The fabric ends
@@ -149,19 +152,19 @@ func (f *Fabric) restore() error {
 	if err != nil {
 		return err
 	}
-	if raw == nil {
-		if raw, err = json.Marshal(&State{Version: stateVersion, Seed: f.cfg.Seed}); err != nil {
-			return err
+	state := &State{Version: stateVersion, Seed: f.cfg.Seed}
+	if raw != nil {
+		state = new(State)
+		if err := json.Unmarshal(raw, state); err != nil {
+			return damaged(f.disk.path, err)
 		}
 	}
+	state.makeTables()
+	state.settle = f.cfg.Settle
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.raw = raw
 	f.timer = time.AfterFunc(time.Hour, f.tick)
-	state, err := f.clone()
-	if err != nil {
-		return fmt.Errorf("fabric: %s is damaged (%w); restore it from a copy, or move it away to start empty", f.disk.path, err)
-	}
 	state.advance(f.now())
 	for _, account := range f.cfg.Accounts {
 		if err := state.openAccount(account, f.cfg.Regions); err != nil {
@@ -268,14 +271,14 @@ func (f *Fabric) view(read func(*State)) { read(f.snapshot()) }
 func (f *Fabric) update(change func(s *State, now time.Time) error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.timer == nil {
+		return errClosed // the directory may be another process' by now
+	}
 	now := f.now()
 	if err := f.catchUp(now); err != nil {
 		return err
 	}
-	next, err := f.clone()
-	if err != nil {
-		return err
-	}
+	next := f.state.Load().clone()
 	if err := change(next, now); err != nil {
 		return err
 	}
@@ -308,23 +311,9 @@ func (f *Fabric) catchUp(now time.Time) error {
 		f.arm(now)
 		return nil
 	}
-	next, err := f.clone()
-	if err != nil {
-		return err
-	}
+	next := f.state.Load().clone()
 	next.advance(now)
 	return f.publish(next)
-}
-
-// clone copies the state as it would be after a restart. f.mu is held.
-func (f *Fabric) clone() (*State, error) {
-	state := new(State)
-	if err := json.Unmarshal(f.raw, state); err != nil {
-		return nil, err
-	}
-	state.makeTables()
-	state.settle = f.cfg.Settle
-	return state, nil
 }
 
 // publish stores the state and shows it to readers. f.mu is held.

@@ -98,7 +98,7 @@ func (w *world) build(targets ...Target) *world {
 		}
 		s.Services[w.service] = &EndpointService{
 			ID: w.service, Name: "com.amazonaws.vpce.us-east-1." + w.service, AccountID: vendorAccount, Region: "us-east-1",
-			State: ServiceAvailable, AcceptanceRequired: true, LoadBalancerARNs: []string{w.lb},
+			AcceptanceRequired: true, LoadBalancerARNs: []string{w.lb},
 		}
 		group := s.newGroup(s.VPCs[w.customer.VPCID], "endpoint", "for the endpoint")
 		group.Rules = append(group.Rules, Rule{ID: "sgr-in", Protocol: "tcp", FromPort: 443, ToPort: 443, CIDR: s.VPCs[w.customer.VPCID].CIDR})

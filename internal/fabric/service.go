@@ -49,7 +49,7 @@ type serviceXML struct {
 	Types              set[serviceTypeXML] `xml:"serviceType"`
 	ID                 string              `xml:"serviceId"`
 	Name               string              `xml:"serviceName"`
-	State              ServiceState        `xml:"serviceState"`
+	State              string              `xml:"serviceState"`
 	ZoneIDs            set[string]         `xml:"availabilityZoneIdSet"`
 	ZoneNames          set[string]         `xml:"availabilityZoneSet"`
 	AcceptanceRequired bool                `xml:"acceptanceRequired"`
@@ -81,7 +81,7 @@ func (a *accountRecord) zoneNames(region string, ids []string) []string {
 func (c *call) serviceXML(e *EndpointService) serviceXML {
 	zones := e.zones(c.s)
 	out := serviceXML{
-		Types: setOf([]serviceTypeXML{{"Interface"}}), ID: e.ID, Name: e.Name, State: e.State,
+		Types: setOf([]serviceTypeXML{{"Interface"}}), ID: e.ID, Name: e.Name, State: "Available",
 		ZoneIDs: setOf(zones), ZoneNames: setOf(c.s.Accounts[e.AccountID].zoneNames(e.Region, zones)),
 		AcceptanceRequired: e.AcceptanceRequired, LoadBalancers: setOf(e.LoadBalancerARNs),
 		IPAddressTypes: setOf([]string{"ipv4"}), BaseNames: setOf([]string{e.baseName()}), Payer: "ServiceOwner",
@@ -97,7 +97,7 @@ func (c *call) serviceXML(e *EndpointService) serviceXML {
 // ownService finds a service of the caller's.
 func (c *call) ownService(id string) (*EndpointService, error) {
 	service, found := owned(c, c.s.Services, id, func(e *EndpointService) (string, string) { return e.AccountID, e.Region })
-	if !found || service.State == ServiceDeleted {
+	if !found {
 		return nil, fail("InvalidVpcEndpointServiceId.NotFound", "The VpcEndpointService Id '%s' does not exist", id)
 	}
 	return service, nil
@@ -123,13 +123,13 @@ func createService(c *call, in *createServiceInput) (*createServiceOutput, error
 	if err := supportedService(c, in.IPAddressTypes, in.Regions); err != nil {
 		return nil, err
 	}
-	alive := func(id string) bool { return c.s.Services[id] != nil && c.s.Services[id].State == ServiceAvailable }
+	alive := func(id string) bool { return c.s.Services[id] != nil }
 	id, err := c.once(in.ClientToken, alive, func() (string, error) {
 		if len(in.LoadBalancers) == 0 {
 			return "", fail("MissingParameter", "At least one Network Load Balancer ARN or Gateway Load Balancer ARN must be specified.")
 		}
 		service := &EndpointService{
-			ID: c.s.newID("vpce-svc"), AccountID: c.account, Region: c.region, State: ServiceAvailable,
+			ID: c.s.newID("vpce-svc"), AccountID: c.account, Region: c.region,
 			AcceptanceRequired: in.AcceptanceRequired == nil || *in.AcceptanceRequired, CreatedAt: c.now,
 		}
 		service.Name = "com.amazonaws.vpce." + c.region + "." + service.ID
@@ -280,7 +280,7 @@ func (e *EndpointService) id() string { return e.ID }
 var configurationFilters = filters[*EndpointService]{
 	"service-name":               one(func(e *EndpointService) string { return e.Name }),
 	"service-id":                 one((*EndpointService).id),
-	"service-state":              one(func(e *EndpointService) string { return string(e.State) }),
+	"service-state":              one(func(*EndpointService) string { return "Available" }),
 	"supported-ip-address-types": one(func(*EndpointService) string { return "ipv4" }),
 }
 
@@ -341,7 +341,7 @@ func deleteServices(c *call, in *deleteServicesInput) (*batchOutput, error) {
 		switch {
 		case err != nil:
 			out.add(id, fail("InvalidVpcEndpointService.NotFound", "The VpcEndpointService Id '%s' does not exist", id))
-		case slices.ContainsFunc(service.liveEndpoints(c.s), func(e *Endpoint) bool { return e.State != EndpointRejected && e.State != EndpointFailed }):
+		case slices.ContainsFunc(service.liveEndpoints(c.s), func(e *Endpoint) bool { return e.State != EndpointRejected }):
 			out.add(id, fail("ExistingVpcEndpointConnections", "Service has existing active VPC Endpoint connections!"))
 		default:
 			// Endpoints that were rejected stay with their owners and lead nowhere.

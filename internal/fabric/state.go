@@ -151,13 +151,11 @@ type TargetGroup struct {
 	Targets     []Target          `json:"targets"`
 }
 
-// The target group attributes that the data plane acts on; both are "true" or "false".
-const (
-	AttrProxyProtocolV2  = "proxy_protocol_v2.enabled"
-	AttrPreserveClientIP = "preserve_client_ip.enabled"
-)
+// AttrProxyProtocolV2 is the target group attribute that has targets told who comes; "true" or "false".
+const AttrProxyProtocolV2 = "proxy_protocol_v2.enabled"
 
-// AttrCrossZone is the load balancer attribute that lets a node use the targets of every zone; "true" or "false".
+// AttrCrossZone is the attribute that lets a node use the targets of every zone: of a load balancer "true" or "false", of
+// a target group, whose word counts first, also "use_load_balancer_configuration".
 const AttrCrossZone = "load_balancing.cross_zone.enabled"
 
 // HealthCheck says how the health of a target is found out.
@@ -194,26 +192,12 @@ type Listener struct {
 	IdleSeconds     int      `json:"idle_seconds"` // tcp.idle_timeout.seconds
 }
 
-// ServiceState is the state of an endpoint service, as EC2 writes it.
-type ServiceState string
-
-// The states of an endpoint service.
-const (
-	ServicePending   ServiceState = "Pending"
-	ServiceAvailable ServiceState = "Available"
-	ServiceDeleting  ServiceState = "Deleting"
-	ServiceDeleted   ServiceState = "Deleted"
-	ServiceFailed    ServiceState = "Failed"
-)
-
-// EndpointService is what a provider publishes in front of its load balancers.
+// EndpointService is what a provider publishes in front of its load balancers. It is available as long as it exists.
 type EndpointService struct {
 	ID                 string       `json:"id"`
 	Name               string       `json:"name"`
 	AccountID          string       `json:"account_id"`
 	Region             string       `json:"region"`
-	State              ServiceState `json:"state"`
-	Due                time.Time    `json:"due,omitzero"`
 	AcceptanceRequired bool         `json:"acceptance_required"`
 	LoadBalancerARNs   []string     `json:"load_balancer_arns"`
 	Permissions        []Permission `json:"permissions,omitempty"`
@@ -245,7 +229,6 @@ const (
 	EndpointPending           EndpointState = "pending"
 	EndpointAvailable         EndpointState = "available"
 	EndpointRejected          EndpointState = "rejected"
-	EndpointFailed            EndpointState = "failed"
 	EndpointDeleting          EndpointState = "deleting"
 	EndpointDeleted           EndpointState = "deleted"
 )
@@ -260,21 +243,14 @@ type Endpoint struct {
 	Service   string        `json:"service"` // the service's name
 	State     EndpointState `json:"state"`
 	// Due is when State moves on by itself: pending to available, deleting to deleted, deleted to forgotten.
-	Due               time.Time  `json:"due,omitzero"`
-	PrivateDNSEnabled bool       `json:"private_dns_enabled"`
-	SubnetIDs         []string   `json:"subnet_ids"`
-	GroupIDs          []string   `json:"group_ids"`
-	InterfaceIDs      []string   `json:"interface_ids"` // in the order of SubnetIDs; also before acceptance
-	Label             string     `json:"label"`         // the random part of its DNS names
-	Policy            string     `json:"policy,omitempty"`
-	LastError         *LastError `json:"last_error,omitempty"`
-	CreatedAt         time.Time  `json:"created_at"`
-}
-
-// LastError says why an endpoint failed.
-type LastError struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
+	Due               time.Time `json:"due,omitzero"`
+	PrivateDNSEnabled bool      `json:"private_dns_enabled"`
+	SubnetIDs         []string  `json:"subnet_ids"`
+	GroupIDs          []string  `json:"group_ids"`
+	InterfaceIDs      []string  `json:"interface_ids"` // in the order of SubnetIDs; also before acceptance
+	Label             string    `json:"label"`         // the random part of its DNS names
+	Policy            string    `json:"policy,omitempty"`
+	CreatedAt         time.Time `json:"created_at"`
 }
 
 // HostedZone is a Route 53 zone, private to its VPCs or public.

@@ -202,9 +202,9 @@ func createTargetGroup(c *call, in *createTargetGroupInput) (*targetGroupsOutput
 // targets are instances.
 func targetGroupDefaults(kind string) map[string]string {
 	return map[string]string{
-		AttrProxyProtocolV2: "false", AttrPreserveClientIP: strconv.FormatBool(kind == "instance"),
+		AttrProxyProtocolV2: "false", "preserve_client_ip.enabled": strconv.FormatBool(kind == "instance"),
 		"deregistration_delay.timeout_seconds": "300", "deregistration_delay.connection_termination.enabled": "false",
-		"stickiness.enabled": "false", "stickiness.type": "source_ip", "load_balancing.cross_zone.enabled": "use_load_balancer_configuration",
+		"stickiness.enabled": "false", "stickiness.type": "source_ip", AttrCrossZone: "use_load_balancer_configuration",
 		"target_group_health.dns_failover.minimum_healthy_targets.count":                 "1",
 		"target_group_health.dns_failover.minimum_healthy_targets.percentage":            "off",
 		"target_group_health.unhealthy_state_routing.minimum_healthy_targets.count":      "1",
@@ -216,7 +216,7 @@ func targetGroupDefaults(kind string) map[string]string {
 
 var targetGroupValues = map[string]*regexp.Regexp{
 	"deregistration_delay.timeout_seconds": wholeNumber,
-	"load_balancing.cross_zone.enabled":    regexp.MustCompile(`^(true|false|use_load_balancer_configuration)$`),
+	AttrCrossZone:                          regexp.MustCompile(`^(true|false|use_load_balancer_configuration)$`),
 }
 
 type describeTargetGroupsInput struct {
