@@ -59,10 +59,62 @@ func (p *Plane) PutAllowEntry(ctx context.Context, c policy.Caller, clusterID li
 		if err == nil && old == e {
 			return nil
 		}
-		return errors.Join(ch.PutAllowEntry(clusterID, e), ch.BumpRules(),
-			ch.note(clusterRef(clusterID), eventChanged, "ALLOWLIST", "%s is on the allow list: ui %t, sql %t", e.Prefix, e.UI, e.SQL))
+		return ch.putAllowEntry(clusterID, e)
 	})
 	return e, err
+}
+
+// AllowUpdate holds what to change about an entry of an allow list; nil leaves it as it is.
+type AllowUpdate struct {
+	UI, SQL *bool
+	Name    *string
+}
+
+// UpdateAllowEntry changes what u names of an entry that there is, and returns it as it is then.
+func (p *Plane) UpdateAllowEntry(ctx context.Context, c policy.Caller, clusterID link.ID, prefix netip.Prefix, u AllowUpdate) (out link.AllowEntry, err error) {
+	if err := checkPrefix(prefix); err != nil {
+		return link.AllowEntry{}, err
+	}
+	if u.Name != nil {
+		if err := checkTitle("name", *u.Name); err != nil {
+			return link.AllowEntry{}, err
+		}
+	}
+	err = p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+		old, err := ch.allowEntry(clusterID, prefix)
+		if err != nil {
+			return err
+		}
+		out = old
+		if u.UI != nil {
+			out.UI = *u.UI
+		}
+		if u.SQL != nil {
+			out.SQL = *u.SQL
+		}
+		if u.Name != nil {
+			out.Name = *u.Name
+		}
+		if out == old {
+			return nil
+		}
+		return ch.putAllowEntry(clusterID, out)
+	})
+	return out, err
+}
+
+// allowEntry reads an entry that has to be there.
+func (ch *change) allowEntry(clusterID link.ID, prefix netip.Prefix) (link.AllowEntry, error) {
+	if _, err := cluster(ch.Tx, clusterID); err != nil {
+		return link.AllowEntry{}, err
+	}
+	e, err := ch.AllowEntry(clusterID, prefix)
+	return e, missing(err, "ALLOW_ENTRY_NOT_FOUND", "entry "+prefix.String()+" on the allow list", "list the allow list to see its ranges")
+}
+
+func (ch *change) putAllowEntry(clusterID link.ID, e link.AllowEntry) error {
+	return errors.Join(ch.PutAllowEntry(clusterID, e), ch.BumpRules(),
+		ch.note(clusterRef(clusterID), eventChanged, "ALLOWLIST", "%s is on the allow list: ui %t, sql %t", e.Prefix, e.UI, e.SQL))
 }
 
 // RemoveAllowEntry takes a range off a cluster's allow list and returns its entry.
@@ -71,11 +123,8 @@ func (p *Plane) RemoveAllowEntry(ctx context.Context, c policy.Caller, clusterID
 		return link.AllowEntry{}, err
 	}
 	err = p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
-		if _, err := cluster(ch.Tx, clusterID); err != nil {
+		if out, err = ch.allowEntry(clusterID, prefix); err != nil {
 			return err
-		}
-		if out, err = ch.AllowEntry(clusterID, prefix); err != nil {
-			return missing(err, "ALLOW_ENTRY_NOT_FOUND", "entry "+prefix.String()+" on the allow list", "list the allow list to see its ranges")
 		}
 		return errors.Join(ch.RemoveAllowEntry(clusterID, prefix), ch.BumpRules(),
 			ch.note(clusterRef(clusterID), eventChanged, "ALLOWLIST", "%s is no longer on the allow list", prefix))

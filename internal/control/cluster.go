@@ -111,6 +111,9 @@ func checkCluster(r ClusterRequest) error {
 	if len(r.Regions) == 0 {
 		return invalid("regions", "REGIONS_REQUIRED", "a cluster needs a region", "list the regions to see which are offered")
 	}
+	if err := checkLength("regions", r.Regions); err != nil {
+		return err
+	}
 	for i, name := range r.Regions {
 		if slices.Contains(r.Regions[:i], name) {
 			return invalid(fmt.Sprintf("regions[%d]", i), "DUPLICATE", "region "+link.Quote(name)+" is given twice", "")
@@ -132,6 +135,9 @@ func offered(tx *store.Tx, p link.Provider, region, field string) error {
 }
 
 func checkBackends(backends []string) error {
+	if err := checkLength("backends", backends); err != nil {
+		return err
+	}
 	for i, b := range backends {
 		host, port, err := net.SplitHostPort(b)
 		n, perr := strconv.ParseUint(port, 10, 16)

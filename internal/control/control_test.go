@@ -3,9 +3,11 @@ package control_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -52,11 +54,16 @@ func newDesk(t *testing.T) *desk {
 	return d
 }
 
-func ok[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
+// ok returns what takes a call's results, and ends the test when there was an error.
+func ok[T any](t *testing.T) func(T, error) T {
+	t.Helper()
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
 	}
-	return v
 }
 
 func (d *desk) region() link.Region {
@@ -68,14 +75,14 @@ func (d *desk) region() link.Region {
 
 func (d *desk) request(name string) control.ClusterRequest {
 	d.t.Helper()
-	ok(d.PutRegion(d.ctx, operator, d.region()))
-	p := ok(d.CreateProject(d.ctx, operator, "p"))
+	ok[link.Region](d.t)(d.PutRegion(d.ctx, operator, d.region()))
+	p := ok[link.Project](d.t)(d.CreateProject(d.ctx, operator, "p"))
 	return control.ClusterRequest{ProjectID: p.ID, Name: name, Provider: link.AWS, Regions: []string{"us-east-1"}, Backends: []string{"db.internal:26257"}}
 }
 
 func (d *desk) cluster(name string) link.Cluster {
 	d.t.Helper()
-	return ok(d.CreateCluster(d.ctx, operator, d.request(name)))
+	return ok[link.Cluster](d.t)(d.CreateCluster(d.ctx, operator, d.request(name)))
 }
 
 // refuses checks that err is what a person is told, with a kind, a reason and, where an input is at fault, its name.
@@ -91,7 +98,7 @@ func (d *desk) refuses(err error, kind link.Kind, reason, field string) {
 	}
 }
 
-func (d *desk) revision() int64 { return ok(d.Rules(d.ctx, gateway, 0)).Revision }
+func (d *desk) revision() int64 { return ok[link.RuleSet](d.t)(d.Rules(d.ctx, gateway, 0)).Revision }
 
 // bumps checks that f makes exactly one new revision of the rules, or none.
 func (d *desk) bumps(what string, want bool, f func() error) {
@@ -207,12 +214,26 @@ func TestBadInputNamesItsField(t *testing.T) {
 		{"backend with no host", cluster(func(r *control.ClusterRequest) { r.Backends = []string{":443"} }), "MALFORMED_BACKEND", "backends[0]"},
 		{"backend that is a URL", cluster(func(r *control.ClusterRequest) { r.Backends = []string{"https://a:443"} }), "MALFORMED_BACKEND", "backends[0]"},
 		{"public access made up", cluster(func(r *control.ClusterRequest) { r.PublicAccess = "AJAR" }), "MALFORMED_PUBLIC_ACCESS", "public_access"},
-		{"region name", region(func(r *link.Region) { r.Name = "US" }), "MALFORMED_NAME", "name"},
+		{"region name", region(func(r *link.Region) { r.Name = "US" }), "MALFORMED_NAME", "region"},
+		{"region of another provider", region(func(r *link.Region) { r.Provider = link.Azure }), "PROVIDER_NOT_SUPPORTED", "provider"},
 		{"region VPC", region(func(r *link.Region) { r.VPCID = "10.0.0.0" }), "MALFORMED_VPC_ID", "vpc_id"},
 		{"region without subnet", region(func(r *link.Region) { r.SubnetIDs = nil }), "SUBNETS_REQUIRED", "subnet_ids"},
 		{"region with a subnet twice", region(func(r *link.Region) { r.SubnetIDs = []string{"subnet-1", "subnet-1"} }), "DUPLICATE", "subnet_ids[1]"},
-		{"region without target", region(func(r *link.Region) { r.Targets = nil }), "TARGETS_REQUIRED", "targets"},
-		{"region target nowhere", region(func(r *link.Region) { r.Targets = []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:1")} }), "MALFORMED_TARGET", "targets[0]"},
+		{"region without target", region(func(r *link.Region) { r.Targets = nil }), "TARGETS_REQUIRED", "gateway_targets"},
+		{"region target nowhere", region(func(r *link.Region) { r.Targets = []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:1")} }), "MALFORMED_TARGET", "gateway_targets[0]"},
+		{"region target IPv4 as IPv6", region(func(r *link.Region) { r.Targets = []netip.AddrPort{netip.MustParseAddrPort("[::ffff:10.0.0.1]:1")} }), "MALFORMED_TARGET", "gateway_targets[0]"},
+		{"region target of one link", region(func(r *link.Region) { r.Targets = []netip.AddrPort{netip.MustParseAddrPort("[fe80::1%eth0]:1")} }), "MALFORMED_TARGET", "gateway_targets[0]"},
+		{"region with 101 ports", region(func(r *link.Region) {
+			for p := range 101 {
+				r.Ports = append(r.Ports, uint16(p+1))
+			}
+		}), "TOO_MANY", "ports"},
+		{"101 backends", cluster(func(r *control.ClusterRequest) {
+			r.Backends = nil
+			for n := range 101 {
+				r.Backends = append(r.Backends, fmt.Sprintf("h%d:1", n))
+			}
+		}), "TOO_MANY", "backends"},
 		{"region port 0", region(func(r *link.Region) { r.Ports = []uint16{443, 0} }), "MALFORMED_PORT", "ports[1]"},
 		{"endpoint id", connect("vpce-nope"), "MALFORMED_ENDPOINT_ID", "endpoint_id"},
 		{"endpoint id upper case", connect("VPCE-0A1B2C3D4E5F60718"), "MALFORMED_ENDPOINT_ID", "endpoint_id"},
@@ -221,6 +242,11 @@ func TestBadInputNamesItsField(t *testing.T) {
 		{"owner of another cloud", trust(link.GCPProjectID, "p"), "OWNER_TYPE_MISMATCH", "type"},
 		{"no range", allow(netip.Prefix{}, ""), "MALFORMED_ADDRESS", "cidr_ip"},
 		{"range with host bits", allow(netip.MustParsePrefix("10.0.0.1/8"), ""), "HOST_BITS_SET", "cidr_ip"},
+		{"changed entry's name", func() error {
+			name := strings.Repeat("x", 101)
+			_, err := d.UpdateAllowEntry(d.ctx, operator, c.ID, netip.MustParsePrefix("0.0.0.0/0"), control.AllowUpdate{Name: &name})
+			return err
+		}(), "NAME_TOO_LONG", "name"},
 		{"entry's name", allow(netip.MustParsePrefix("10.0.0.0/8"), strings.Repeat("x", 101)), "NAME_TOO_LONG", "name"},
 		{"status made up", func() error { _, err := d.SetEndpointState(d.ctx, operator, c.ID, vpce, "OPEN"); return err }(), "MALFORMED_STATUS", "status"},
 		{"page made up", func() error { _, _, err := d.Clusters(d.ctx, operator, control.Page{Token: "nonsense"}); return err }(), "MALFORMED_PAGE", "pagination.page"},
@@ -260,6 +286,7 @@ func TestWhatIsNotThereIsNotFound(t *testing.T) {
 		{second(d.TrustedOwner(d.ctx, operator, c.ID, no)), "TRUSTED_OWNER_NOT_FOUND"},
 		{second(d.RemoveTrustedOwner(d.ctx, operator, c.ID, no)), "TRUSTED_OWNER_NOT_FOUND"},
 		{second(d.AllowList(d.ctx, operator, no, control.Page{})), "CLUSTER_NOT_FOUND"},
+		{second(d.UpdateAllowEntry(d.ctx, operator, c.ID, netip.MustParsePrefix("10.0.0.0/8"), control.AllowUpdate{})), "ALLOW_ENTRY_NOT_FOUND"},
 		{second(d.RemoveAllowEntry(d.ctx, operator, c.ID, netip.MustParsePrefix("10.0.0.0/8"))), "ALLOW_ENTRY_NOT_FOUND"},
 		{second(d.ProofKeys(d.ctx, operator, no)), "CLUSTER_NOT_FOUND"},
 		{d.DeleteCluster(d.ctx, operator, no), "CLUSTER_NOT_FOUND"},
@@ -311,7 +338,7 @@ func TestClusterAndItsRules(t *testing.T) {
 		return err
 	})
 
-	got := ok(d.Rules(d.ctx, gateway, 0)).Clusters
+	got := ok[link.RuleSet](d.t)(d.Rules(d.ctx, gateway, 0)).Clusters
 	wantRules := []link.ClusterRules{{
 		ClusterID: c.ID, PrivateNames: []string{"acme.us-east-1.pe.postern.test"}, PublicNames: []string{"acme.us-east-1.postern.test"},
 		Backends: backends, PublicAccess: link.PublicDisabled,
@@ -324,20 +351,48 @@ func TestClusterAndItsRules(t *testing.T) {
 		t.Errorf("history %q, want %q", got, want)
 	}
 
-	ok(d.Connect(d.ctx, operator, c.ID, vpce))
+	ok[link.Connection](d.t)(d.Connect(d.ctx, operator, c.ID, vpce))
 	d.refuses(d.DeleteCluster(d.ctx, operator, c.ID), link.Precondition, "CONNECTIONS_EXIST", "")
 	spare := d.cluster("spare")
 	d.bumps("deleting a cluster", true, func() error { return d.DeleteCluster(d.ctx, operator, spare.ID) })
 }
 
+// TestAllowEntryChangesDoNotUndoEachOther has two people change different halves of one entry at the same time, again and
+// again: neither may write back the half that the other changed.
+func TestAllowEntryChangesDoNotUndoEachOther(t *testing.T) {
+	d := newDesk(t)
+	c := d.cluster("acme")
+	everyone := netip.MustParsePrefix("0.0.0.0/0")
+	for round := range 50 {
+		want := round%2 == 0
+		var both sync.WaitGroup
+		for _, u := range []control.AllowUpdate{{UI: &want}, {SQL: &want}} {
+			both.Go(func() {
+				if _, err := d.UpdateAllowEntry(d.ctx, operator, c.ID, everyone, u); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
+		got := ok[control.AllowListPage](t)(d.AllowList(d.ctx, operator, c.ID, control.Page{})).Entries[0]
+		if want := (link.AllowEntry{Prefix: everyone, UI: want, SQL: want, Name: "everyone"}); got != want {
+			t.Fatalf("round %d: %+v, want %+v", round, got, want)
+		}
+	}
+	d.bumps("changing nothing", false, func() error {
+		_, err := d.UpdateAllowEntry(d.ctx, operator, c.ID, everyone, control.AllowUpdate{})
+		return err
+	})
+}
+
 func TestConnectAndDisconnectAreIdempotent(t *testing.T) {
 	d := newDesk(t)
 	c := d.cluster("acme")
-	conn := ok(d.Connect(d.ctx, operator, c.ID, vpce))
+	conn := ok[link.Connection](d.t)(d.Connect(d.ctx, operator, c.ID, vpce))
 	if conn.State != link.Pending || conn.Want != link.WantConnected || link.ConditionOf(conn.Conditions, link.ConditionAccepted).Reason == "" {
 		t.Errorf("a new connection: %+v", conn)
 	}
-	if list := ok(d.Connections(d.ctx, operator, c.ID)); len(list) != 1 || list[0].EndpointID != vpce {
+	if list := ok[[]link.Connection](d.t)(d.Connections(d.ctx, operator, c.ID)); len(list) != 1 || list[0].EndpointID != vpce {
 		t.Errorf("the very next list: %+v", list)
 	}
 	d.bumps("connecting again", false, func() error {
@@ -382,7 +437,7 @@ func TestTrustedOwners(t *testing.T) {
 		}
 		return err
 	})
-	if got := ok(d.TrustedOwner(d.ctx, operator, c.ID, o.ID)); got != o {
+	if got := ok[link.TrustedOwner](d.t)(d.TrustedOwner(d.ctx, operator, c.ID, o.ID)); got != o {
 		t.Errorf("TrustedOwner = %+v, want %+v", got, o)
 	}
 	d.bumps("no longer trusting", true, func() error {
@@ -392,7 +447,7 @@ func TestTrustedOwners(t *testing.T) {
 		}
 		return err
 	})
-	if left := ok(d.TrustedOwners(d.ctx, operator, c.ID)); len(left) != 0 {
+	if left := ok[[]link.TrustedOwner](d.t)(d.TrustedOwners(d.ctx, operator, c.ID)); len(left) != 0 {
 		t.Errorf("left: %+v", left)
 	}
 }
@@ -400,20 +455,20 @@ func TestTrustedOwners(t *testing.T) {
 func TestServicesAreSharedAndMadeOnce(t *testing.T) {
 	d := newDesk(t)
 	a, b := d.cluster("a"), d.cluster("b")
-	if ss := ok(d.Services(d.ctx, operator, a.ID)); len(ss) != 0 {
+	if ss := ok[[]link.Service](d.t)(d.Services(d.ctx, operator, a.ID)); len(ss) != 0 {
 		t.Errorf("services nobody asked for: %+v", ss)
 	}
-	first := ok(d.CreateServices(d.ctx, operator, a.ID))
-	again := ok(d.CreateServices(d.ctx, operator, b.ID))
+	first := ok[[]link.Service](d.t)(d.CreateServices(d.ctx, operator, a.ID))
+	again := ok[[]link.Service](d.t)(d.CreateServices(d.ctx, operator, b.ID))
 	if len(first) != 1 || first[0].State != link.ServiceCreating || !cmp.Equal(first, again) {
 		t.Errorf("services %+v, %+v; want one, the same", first, again)
 	}
-	if rs := ok(d.Regions(d.ctx, operator)); len(rs) != 1 || rs[0].Service == nil || rs[0].Region.Version != 1 || !cmp.Equal(rs[0].Region.Ports, []uint16{443}) {
+	if rs := ok[[]control.RegionView](d.t)(d.Regions(d.ctx, operator)); len(rs) != 1 || rs[0].Service == nil || rs[0].Region.Version != 1 || !cmp.Equal(rs[0].Region.Ports, []uint16{443}) {
 		t.Errorf("regions: %+v", rs)
 	}
 	changed := d.region()
 	changed.Ports = []uint16{443, 26257}
-	if r := ok(d.PutRegion(d.ctx, operator, changed)); r.Version != 2 {
+	if r := ok[link.Region](d.t)(d.PutRegion(d.ctx, operator, changed)); r.Version != 2 {
 		t.Errorf("changed region: %+v", r)
 	}
 }
@@ -451,13 +506,13 @@ func TestPagesListEverythingOnce(t *testing.T) {
 func TestReportsProveConnections(t *testing.T) {
 	d := newDesk(t)
 	c := d.cluster("acme")
-	ok(d.Connect(d.ctx, operator, c.ID, vpce))
+	ok[link.Connection](d.t)(d.Connect(d.ctx, operator, c.ID, vpce))
 	if err := d.GatewayHello(d.ctx, gateway, "g1", make([]byte, 32)); err != nil {
 		t.Fatal(err)
 	}
 	is := func(typ string, want link.Truth) {
 		t.Helper()
-		conn := ok(d.Connection(d.ctx, operator, c.ID, vpce))
+		conn := ok[link.Connection](d.t)(d.Connection(d.ctx, operator, c.ID, vpce))
 		if got := link.ConditionOf(conn.Conditions, typ); got.Status != want || got.Reason == "" {
 			t.Errorf("%s: %+v, want %s", typ, got, want)
 		}
@@ -502,12 +557,43 @@ func TestReportsProveConnections(t *testing.T) {
 	}
 }
 
+// TestLateReportProvesNothing: the record of a connection's last flow comes after the connection was turned away.
+func TestLateReportProvesNothing(t *testing.T) {
+	d := newDesk(t)
+	c := d.cluster("acme")
+	conn := ok[link.Connection](t)(d.Connect(d.ctx, operator, c.ID, vpce))
+	err := d.st.Write(d.ctx, func(tx *store.Tx) (err error) {
+		if conn, err = tx.Connection(c.ID, vpce); err != nil {
+			return err
+		}
+		conn.State = link.Rejected
+		conn, err = tx.SwapConnection(conn)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	flow := link.Flow{
+		ID: "f1", ClusterID: c.ID, Listener: link.PrivateListener, EndpointID: vpce, Name: c.Regions[0].PrivateName,
+		StartedAt: d.now, EndedAt: d.now, CloseReason: "REVOKED",
+	}
+	if err := d.Report(d.ctx, gateway, link.GatewayReport{GatewayID: "g1", BatchID: "b1", Flows: []link.Flow{flow}}); err != nil {
+		t.Fatal(err)
+	}
+	conn = ok[link.Connection](t)(d.Connection(d.ctx, operator, c.ID, vpce))
+	for _, typ := range []string{link.ConditionReachable, link.ConditionDNSReady} {
+		if got := link.ConditionOf(conn.Conditions, typ); got.Status == link.True {
+			t.Errorf("of a rejected connection it is said: %+v", got)
+		}
+	}
+}
+
 func TestPropagating(t *testing.T) {
 	d := newDesk(t)
 	c := d.cluster("acme")
 	is := func(want bool, when string) {
 		t.Helper()
-		if got := ok(d.AllowList(d.ctx, operator, c.ID, control.Page{})).Propagating; got != want {
+		if got := ok[control.AllowListPage](d.t)(d.AllowList(d.ctx, operator, c.ID, control.Page{})).Propagating; got != want {
 			t.Errorf("%s: propagating %t", when, got)
 		}
 	}
@@ -520,7 +606,7 @@ func TestPropagating(t *testing.T) {
 		t.Fatal(err)
 	}
 	is(false, "acknowledged")
-	ok(d.SetPublicAccess(d.ctx, operator, c.ID, link.PublicDisabled))
+	ok[link.Cluster](d.t)(d.SetPublicAccess(d.ctx, operator, c.ID, link.PublicDisabled))
 	is(true, "changed")
 	d.now = d.now.Add(31 * time.Second)
 	is(false, "the gateway is not live any more")

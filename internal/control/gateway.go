@@ -135,8 +135,8 @@ func proveConnections(tx *store.Tx, flows []link.Flow) error {
 	}
 	for k, asked := range names {
 		conn, err := tx.Connection(k.cluster, k.endpoint)
-		if errors.Is(err, store.ErrNotFound) || err == nil && conn.Want != link.WantConnected {
-			continue // it ended before the report of its last flow came
+		if errors.Is(err, store.ErrNotFound) || err == nil && !up(conn) {
+			continue // it ended, or was turned away, before the report of its last flow came
 		}
 		if err != nil {
 			return err
@@ -162,6 +162,11 @@ func proveConnections(tx *store.Tx, flows []link.Flow) error {
 		}
 	}
 	return nil
+}
+
+// up tells whether a connection is in a state in which flows come through its endpoint.
+func up(c link.Connection) bool {
+	return c.Want == link.WantConnected && slices.Contains([]link.State{link.Pending, link.PendingAcceptance, link.Available}, c.State)
 }
 
 // isPrivateName tells whether name is one of the cluster's private names or the proof's sub-name of one.

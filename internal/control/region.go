@@ -74,10 +74,13 @@ func (p *Plane) PutRegion(ctx context.Context, c policy.Caller, r link.Region) (
 }
 
 func checkRegion(r link.Region) error {
-	if err := checkProvider("cloud_provider", r.Provider); err != nil {
+	if err := checkProvider("provider", r.Provider); err != nil {
 		return err
 	}
-	if err := checkLabel("name", r.Name); err != nil {
+	if err := checkLabel("region", r.Name); err != nil {
+		return err
+	}
+	if err := errors.Join(checkLength("subnet_ids", r.SubnetIDs), checkLength("gateway_targets", r.Targets), checkLength("ports", r.Ports)); err != nil {
 		return err
 	}
 	if !strings.HasPrefix(r.VPCID, "vpc-") || len(r.VPCID) > 64 {
@@ -96,11 +99,12 @@ func checkRegion(r link.Region) error {
 		}
 	}
 	if len(r.Targets) == 0 {
-		return invalid("targets", "TARGETS_REQUIRED", "a region needs the address of a gateway", "give address:port of each gateway's private listener")
+		return invalid("gateway_targets", "TARGETS_REQUIRED", "a region needs the address of a gateway", "give address:port of each gateway's private listener")
 	}
 	for i, t := range r.Targets {
-		field := fmt.Sprintf("targets[%d]", i)
-		if !t.IsValid() || t.Port() == 0 || t.Addr().IsUnspecified() {
+		field := fmt.Sprintf("gateway_targets[%d]", i)
+		// An address has one spelling, by which it is told from others at the cloud.
+		if !t.IsValid() || t.Port() == 0 || t.Addr().IsUnspecified() || t.Addr().Is4In6() || t.Addr().Zone() != "" {
 			return invalid(field, "MALFORMED_TARGET", "not an address and port that can be reached: "+t.String(), "for example 10.0.1.20:7443")
 		}
 		if slices.Contains(r.Targets[:i], t) {
@@ -119,9 +123,19 @@ func checkRegion(r link.Region) error {
 	return nil
 }
 
+// mostListed is how many values one field may list. No cloud takes as many of anything that a field here lists.
+const mostListed = 100
+
+func checkLength[T any](field string, list []T) error {
+	if len(list) > mostListed {
+		return invalid(field, "TOO_MANY", fmt.Sprintf("%s lists %d values", field, len(list)), fmt.Sprintf("give at most %d", mostListed))
+	}
+	return nil
+}
+
 func checkProvider(field string, p link.Provider) error {
 	if p != link.AWS {
-		return invalid(field, "PROVIDER_NOT_SUPPORTED", "provider "+link.Quote(string(p))+" is not supported", "AWS is")
+		return invalid(field, "PROVIDER_NOT_SUPPORTED", "provider "+link.Quote(string(p))+" is not supported yet", "give AWS")
 	}
 	return nil
 }

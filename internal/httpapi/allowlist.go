@@ -91,11 +91,7 @@ func (s *server) allowList() {
 			if err != nil {
 				return api.AllowEntry{}, err
 			}
-			old, err := s.findAllowEntry(ctx, c, id, prefix)
-			if err != nil {
-				return api.AllowEntry{}, err
-			}
-			e, err := s.plane.PutAllowEntry(ctx, c, id, changed(old, in.Body))
+			e, err := s.plane.UpdateAllowEntry(ctx, c, id, prefix, control.AllowUpdate{UI: in.Body.UI, SQL: in.Body.SQL, Name: in.Body.Name})
 			return answerAllowEntry(e, err)
 		})
 
@@ -132,26 +128,4 @@ func changed(e link.AllowEntry, u api.AllowEntryUpdate) link.AllowEntry {
 		e.Name = *u.Name
 	}
 	return e
-}
-
-func (s *server) findAllowEntry(ctx context.Context, c policy.Caller, id link.ID, prefix netip.Prefix) (link.AllowEntry, error) {
-	page := control.Page{Limit: 500}
-	for {
-		p, err := s.plane.AllowList(ctx, c, id, page)
-		if err != nil {
-			return link.AllowEntry{}, err
-		}
-		for _, e := range p.Entries {
-			if e.Prefix == prefix {
-				return e, nil
-			}
-		}
-		if p.Next == "" {
-			return link.AllowEntry{}, &link.Error{
-				Kind: link.NotFound, Reason: "ALLOW_ENTRY_NOT_FOUND", Field: "cidr_ip",
-				Message: prefix.String() + " is not on the allow list", Hint: "add it with POST, or with PUT at this path",
-			}
-		}
-		page.Token = p.Next
-	}
 }

@@ -75,10 +75,10 @@ func (s *server) gateways() {
 }
 
 func readHello(gatewayID, key string) ([]byte, error) {
-	if gatewayID == "" || len(gatewayID) > 128 {
+	if gatewayID == "" || len(gatewayID) > 100 {
 		return nil, &link.Error{
 			Kind: link.Invalid, Reason: "MALFORMED_GATEWAY_ID", Field: "gateway_id", Message: "not a gateway's id: " + link.Quote(gatewayID),
-			Hint: "give 1 to 128 characters, the same ones after a restart",
+			Hint: "give 1 to 100 characters, the same ones after a restart",
 		}
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(key)
