@@ -88,7 +88,7 @@ func (a *app) client() (*api.Client, error) {
 				"no control plane is named, and %s holds none", filepath.Join(a.dataDir, readyName))
 		}
 	}
-	if u, err := url.Parse(base); err != nil || u.Scheme == "" || u.Host == "" {
+	if u, err := url.Parse(base); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, usagef("a URL looks like https://postern.example.com", "not a URL of a control plane: %q", base)
 	}
 	return api.New(base, token), nil
@@ -118,8 +118,8 @@ func usagef(hint, format string, args ...any) error {
 	return &link.Error{Kind: link.Invalid, Reason: "USAGE", Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
-// explain tells a person what went wrong and what to do next, and returns the exit code that says it to a script.
-func (a *app) explain(err error) int {
+// explain tells a person what went wrong in cmd and what to do next, and returns the exit code that says it to a script.
+func (a *app) explain(cmd *cobra.Command, err error) int {
 	var t telling
 	switch {
 	case t.ofAPI(err), t.ofLink(err):
@@ -128,7 +128,10 @@ func (a *app) explain(err error) int {
 		// cobra's own errors for unknown commands and wrong arguments have no type.
 		if strings.HasPrefix(t.Message, "unknown command") || strings.Contains(t.Message, "arg(s)") ||
 			strings.HasPrefix(t.Message, "required flag") || strings.HasPrefix(t.Message, "if any flags in the group") {
-			t.Code, t.Reason, t.Hint = exitUsage, "USAGE", `"postern --help" lists the commands, "postern COMMAND --help" their flags`
+			t.Code, t.Reason, t.Hint = exitUsage, "USAGE", fmt.Sprintf("see %q", cmd.CommandPath()+" --help")
+			if !cmd.HasSubCommands() {
+				t.Hint = fmt.Sprintf("write it as %q; %s", strings.TrimSuffix(cmd.UseLine(), " [flags]"), t.Hint)
+			}
 		}
 	}
 	if a.json() {

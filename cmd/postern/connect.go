@@ -231,7 +231,7 @@ func (t *teller) step(e connect.StepEvent) {
 	case connect.Failed:
 		t.failed(fmt.Sprintf("%s: %s", e.Step, e.Message), e.Elapsed)
 	case connect.Skipped:
-		t.mark("○", "2", fmt.Sprintf("%s: %s", e.Step, e.Message), e.Elapsed)
+		t.left(fmt.Sprintf("%s: %s", e.Step, e.Message), e.Elapsed)
 	case connect.Already:
 		t.mark("=", "32", fmt.Sprintf("%s: %s", e.Step, e.Message), e.Elapsed)
 	default:

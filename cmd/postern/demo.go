@@ -91,23 +91,22 @@ func (a *app) demo(ctx context.Context, cfg stackConfig, once, keep bool) (err e
 	}
 	d.report.TookMilliseconds = time.Since(began).Milliseconds()
 	d.report.OK = len(d.report.Steps) == len(d.story(cfg)) && d.held
-	if ctx.Err() != nil {
-		return nil // Ctrl-C in the middle of the story
-	}
 	if keep {
 		d.report.Data = a.dataDir
 	}
-	if d.stack != nil && !once {
+	goesOn := d.stack != nil && !once && ctx.Err() == nil
+	if goesOn {
 		d.report.Ready = &d.stack.ready
 		if err := writeReady(cfg.Dir.path(readyName), &d.stack.ready); err != nil {
 			return err
 		}
 	}
-	if err := d.conclude(once); err != nil {
+	if err := d.conclude(ctx, goesOn); err != nil {
 		return err
 	}
-	if !once && d.stack != nil {
+	if goesOn {
 		<-ctx.Done()
+		tell.say("stopping")
 	}
 	if !d.report.OK {
 		return verdict(exitFailed)
@@ -145,30 +144,38 @@ type scene struct {
 
 // run plays one scene and reports whether it held.
 func (d *demo) run(ctx context.Context, s scene) bool {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	bounded, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	n := len(d.report.Steps) + 1
 	title := fmt.Sprintf("%d. %s", n, s.title)
 	d.tell.begin("%s", title)
 	began := time.Now()
-	facts, told, err := s.do(ctx)
+	facts, told, err := s.do(bounded)
 	took := time.Since(began)
 	step := DemoStep{ID: s.id, Title: s.title, OK: err == nil, Facts: facts, TookMilliseconds: took.Milliseconds()}
 	d.held = err == nil
-	if err != nil {
+	switch {
+	case err == nil:
+		d.tell.held(title, took, told...)
+	case ctx.Err() != nil:
+		step.Error = "interrupted"
+		d.tell.left(title, took, "interrupted")
+	default:
 		step.Error = err.Error()
 		d.tell.failed(title, took, append(told, err.Error())...)
-	} else {
-		d.tell.held(title, took, told...)
 	}
 	d.report.Steps = append(d.report.Steps, step)
 	return err == nil
 }
 
 // conclude tells the end: the proof, and how to go on.
-func (d *demo) conclude(once bool) error {
+func (d *demo) conclude(ctx context.Context, goesOn bool) error {
 	if d.app.json() {
 		return d.app.printJSON(d.report)
+	}
+	if ctx.Err() != nil && !d.report.OK {
+		d.tell.say("\nInterrupted at step %d.", len(d.report.Steps))
+		return nil
 	}
 	if !d.report.OK {
 		d.tell.say("\nThe story broke off at step %d. \"postern demo --verbose\" tells what happened inside.", len(d.report.Steps))
@@ -184,7 +191,7 @@ Proof of path, signed by gateway %s:
   signature  %x…
 Every step held, in %.1f s.`, p.GatewayID, p.EndpointID, p.Name, p.Source, p.IssuedAt.Format(time.RFC3339), p.Signature[:16],
 		float64(d.report.TookMilliseconds)/1000)
-	if once {
+	if !goesOn {
 		return nil
 	}
 	self := invocation()
@@ -197,9 +204,9 @@ Ctrl-C stops it.`, self, d.app.dataDir)
 	return nil
 }
 
-// vantage is the customer's VPC as a place to look from.
+// place is a VPC as the place to look from.
 func (d *demo) place(vpcID string) place {
-	p := place{}
+	var p place
 	p.settle(&d.stack.ready, vpcID)
 	return p
 }

@@ -39,14 +39,14 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errOut)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
 	if silent, ok := errors.AsType[verdict](err); ok {
 		return int(silent)
 	}
-	return a.explain(err)
+	return a.explain(cmd, err)
 }
 
 // verdict is an error that was already told in full: it only carries the exit code.

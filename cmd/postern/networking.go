@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/link"
 )
 
 func (a *app) serviceCommand() *cobra.Command {
@@ -140,17 +142,18 @@ func (a *app) ownerCommand() *cobra.Command {
 	})
 	add.Flags().StringVar(&typ, "type", "AWS_ACCOUNT_ID", "what the account id is an id of")
 	remove := a.clusterVerb("remove ACCOUNT-OR-ID", "Stop trusting an account: its endpoints are turned away", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, cl api.Cluster, args []string) error {
-		id := args[0]
 		os, err := c.TrustedOwners(ctx, cl.ID)
 		if err != nil {
 			return err
 		}
-		for _, o := range os {
-			if o.ExternalOwnerID == args[0] {
-				id = o.ID
+		i := slices.IndexFunc(os, func(o api.TrustedOwner) bool { return o.ExternalOwnerID == args[0] || o.ID == args[0] })
+		if i < 0 {
+			return &link.Error{
+				Kind: link.NotFound, Reason: "OWNER_NOT_FOUND", Field: "ACCOUNT-OR-ID", Message: cl.Name + " does not trust " + link.Quote(args[0]),
+				Hint: `"postern owner list" shows whom it trusts`,
 			}
 		}
-		o, err := c.RemoveTrustedOwner(ctx, cl.ID, id)
+		o, err := c.RemoveTrustedOwner(ctx, cl.ID, os[i].ID)
 		if err != nil {
 			return err
 		}
@@ -207,6 +210,9 @@ func yesNo(b bool) string {
 	return "no"
 }
 
+// publicAccessModes are the modes of the public door, as they are typed; the API writes them in capitals.
+var publicAccessModes = []string{"enabled", "report-only", "disabled"}
+
 func (a *app) publicAccessCommand() *cobra.Command {
 	show := a.clusterVerb("show", "Show the state of the public door", cobra.NoArgs, func(ctx context.Context, c *api.Client, cl api.Cluster, _ []string) error {
 		p, err := c.PublicAccess(ctx, cl.ID)
@@ -216,12 +222,16 @@ func (a *app) publicAccessCommand() *cobra.Command {
 		return a.done(p, "public access of %s: %s", cl.Name, p.Mode)
 	})
 	set := a.clusterVerb("set enabled|report-only|disabled", "Open or close the public door", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, cl api.Cluster, args []string) error {
-		p, err := c.SetPublicAccess(ctx, cl.ID, strings.ReplaceAll(strings.ToUpper(args[0]), "-", "_"))
+		mode := strings.ReplaceAll(strings.ToLower(args[0]), "_", "-")
+		if !slices.Contains(publicAccessModes, mode) {
+			return usagef("write one of: "+strings.Join(publicAccessModes, ", "), "unknown mode of public access: %s", link.Quote(args[0]))
+		}
+		p, err := c.SetPublicAccess(ctx, cl.ID, strings.ReplaceAll(strings.ToUpper(mode), "-", "_"))
 		if err != nil {
 			return err
 		}
 		return a.done(p, "public access of %s: %s", cl.Name, p.Mode)
 	})
-	set.ValidArgs = []string{"enabled", "report-only", "disabled"}
+	set.ValidArgs = publicAccessModes
 	return noun("public-access", "", "The public door of a cluster", show, set)
 }

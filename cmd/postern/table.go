@@ -54,11 +54,14 @@ func (t *table) write(w io.Writer) error {
 	return tw.Flush()
 }
 
-// colourful reports whether w is a terminal whose owner did not ask for no colour (https://no-color.org).
-func colourful(w io.Writer) bool {
+// onTerminal reports whether w is a terminal that can rewrite a line.
+func onTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
 }
+
+// colourful reports whether w is a terminal whose owner did not ask for no colour (https://no-color.org).
+func colourful(w io.Writer) bool { return onTerminal(w) && os.Getenv("NO_COLOR") == "" }
 
 // when writes a time for a table: the age while it is short, the date after.
 func when(t, now time.Time) string {

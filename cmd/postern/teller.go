@@ -3,9 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"time"
+
+	"charm.land/lipgloss/v2"
+	"golang.org/x/term"
 )
 
 // teller tells steps to a person: one ticked line per step, and on a terminal a live line for the step under way.
@@ -14,6 +18,7 @@ type teller struct {
 	w     io.Writer
 	live  bool
 	color bool
+	width func() int // of the terminal, in columns; 0: not known
 
 	mu      sync.Mutex
 	current string
@@ -24,8 +29,17 @@ type teller struct {
 
 // newTeller tells to w. The live line is only drawn on a terminal.
 func newTeller(w io.Writer) *teller {
-	tty := colourful(w)
-	return &teller{w: w, live: tty, color: tty}
+	return &teller{
+		w: w, live: onTerminal(w), color: colourful(w),
+		width: func() int {
+			if f, ok := w.(*os.File); ok {
+				if columns, _, err := term.GetSize(int(f.Fd())); err == nil {
+					return columns
+				}
+			}
+			return 0
+		},
+	}
 }
 
 // begin says what is under way until the next end, fail or begin.
@@ -66,11 +80,32 @@ func (t *teller) spin(stop, stopped chan struct{}) {
 			return
 		case <-tick.C:
 			t.mu.Lock()
-			line := fmt.Sprintf("\r\033[K%s %s \033[2m%.1fs\033[0m", string(frames[i%len(frames)]), t.current, time.Since(t.since).Seconds())
+			line := t.line(frames[i%len(frames)], t.current, time.Since(t.since))
 			t.mu.Unlock()
-			fmt.Fprint(t.w, line)
+			fmt.Fprint(t.w, "\r\033[K"+line)
 		}
 	}
+}
+
+// line is the live line. It is cut to the terminal's width: a line that wraps cannot be taken away again. What is cut is
+// the text, so that the time goes on being seen.
+func (t *teller) line(frame rune, text string, took time.Duration) string {
+	text = strings.Join(strings.Fields(text), " ")
+	clock := fmt.Sprintf(" %.1fs", took.Seconds())
+	if columns := t.width(); columns > 0 {
+		// One column stays free: some terminals wrap when the last one is written.
+		room := columns - 1 - lipgloss.Width(string(frame)+" "+clock)
+		if room < 1 {
+			return ""
+		}
+		if lipgloss.Width(text) > room {
+			text = lipgloss.NewStyle().MaxWidth(room-1).Render(text) + "…"
+		}
+	}
+	if t.color {
+		clock = "\033[2m" + clock + "\033[0m"
+	}
+	return string(frame) + " " + text + clock
 }
 
 // clear takes the live line away.
@@ -126,4 +161,9 @@ func (t *teller) held(text string, took time.Duration, details ...string) {
 
 func (t *teller) failed(text string, took time.Duration, details ...string) {
 	t.mark("✘", "31", text, took, details...)
+}
+
+// left is a step that neither held nor failed.
+func (t *teller) left(text string, took time.Duration, details ...string) {
+	t.mark("○", "2", text, took, details...)
 }

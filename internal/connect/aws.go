@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/postern/postern/internal/link"
 )
@@ -59,6 +60,7 @@ func (a AWS) open(ctx context.Context, region string) (*account, error) {
 			}
 		}
 	}
+	sdk.Logger = logging.Nop{} // its own log goes to standard error, which belongs to the person's steps
 	if a.EndpointURL != "" {
 		sdk.BaseEndpoint = aws.String(a.EndpointURL)
 	}

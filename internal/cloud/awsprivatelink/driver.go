@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/postern/postern/internal/cloud"
 )
@@ -120,6 +121,7 @@ func sdkConfig(ctx context.Context, cfg Config) (aws.Config, error) {
 			return aws.Config{}, err
 		}
 	}
+	sdk.Logger = logging.Nop{} // its own log goes to standard error; what fails comes back as an error
 	if cfg.EndpointURL != "" {
 		sdk.BaseEndpoint = aws.String(cfg.EndpointURL)
 	}
