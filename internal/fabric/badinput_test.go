@@ -190,9 +190,9 @@ func TestAuthentication(t *testing.T) {
 	liar := Account{AccessKeyID: customer.AccessKeyID, SecretAccessKey: "wrong"}
 	now := time.Now()
 	unsigned := func(r *http.Request) { r.Header.Del("Authorization") }
-	replaced := func(old, new string) func(*http.Request) {
+	replaced := func(from, to string) func(*http.Request) {
 		return func(r *http.Request) {
-			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), old, new, 1))
+			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), from, to, 1))
 		}
 	}
 	for _, test := range []struct {

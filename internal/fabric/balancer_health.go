@@ -134,17 +134,14 @@ func (c *healthChecks) health(targetGroupARN string, t Target) (TargetHealth, bo
 }
 
 // targetHealth answers DescribeTargetHealth for one target. It has one health, whichever node asks.
-func (n *network) targetHealth(targetGroupARN string, t Target) TargetHealth {
-	s := n.fabric.snapshot()
+func (n *network) targetHealth(s *State, targetGroupARN string, t Target) TargetHealth {
+	if len(s.balancersOf(targetGroupARN)) == 0 {
+		return healthUnused
+	}
 	if h, known := n.checks.health(targetGroupARN, t); known {
 		return h
 	}
-	for _, l := range s.Listeners {
-		if l.TargetGroupARN == targetGroupARN {
-			return healthStarting
-		}
-	}
-	return healthUnused
+	return healthStarting
 }
 
 // watch checks one target until ctx ends.

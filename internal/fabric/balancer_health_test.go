@@ -24,9 +24,9 @@ func TestTargetHealth(t *testing.T) {
 			c.Close()
 		}
 	}()
-	target := targetOf(ln.Addr(), "all")
+	target := targetOf(ln.Addr())
 	w := newWorld(t, nil).build(target)
-	health := func() TargetHealth { return w.f.network.targetHealth(w.tg, target) }
+	health := func() TargetHealth { return w.health(target) }
 
 	await(t, "healthy", func() bool { return health() == healthHealthy })
 	ln.Close()
@@ -82,7 +82,7 @@ func TestProbe(t *testing.T) {
 	defer plain.Close()
 	defer tls.Close()
 	mismatch := TargetHealth{"unhealthy", "Target.ResponseCodeMismatch", "Health checks failed with these codes: [503]"}
-	at := func(s *httptest.Server) Target { return targetOf(s.Listener.Addr(), "all") }
+	at := func(s *httptest.Server) Target { return targetOf(s.Listener.Addr()) }
 	for _, c := range []struct {
 		name   string
 		check  HealthCheck
@@ -112,9 +112,9 @@ func TestUnhealthyTargetIsAvoided(t *testing.T) {
 		t.Fatal(err)
 	}
 	dead.Close()
-	w := newWorld(t, nil).build(good, targetOf(dead.Addr(), "all"))
+	w := newWorld(t, nil).build(good, targetOf(dead.Addr()))
 	await(t, "one healthy, one not", func() bool {
-		return w.f.network.targetHealth(w.tg, good) == healthHealthy && w.f.network.targetHealth(w.tg, targetOf(dead.Addr(), "all")) == healthFailed
+		return w.health(good) == healthHealthy && w.health(targetOf(dead.Addr())) == healthFailed
 	})
 	s := w.f.snapshot()
 	here, _ := placeOf(s, vantage{vpcID: w.customer.VPCID})

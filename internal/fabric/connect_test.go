@@ -2,6 +2,7 @@ package fabric
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"net/http"
@@ -40,7 +41,7 @@ func TestReadConnect(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			peer := &script{Reader: strings.NewReader(c.in)}
 			got, err := readConnect(peer, anyVPC)
-			if got.from != c.want.from || got.host != c.want.host || got.port != c.want.port || string(got.sent) != string(c.want.sent) {
+			if got.from != c.want.from || got.host != c.want.host || got.port != c.want.port || !bytes.Equal(got.sent, c.want.sent) {
 				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 			if c.status == 0 {
@@ -56,6 +57,7 @@ func TestReadConnect(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			_ = resp.Body.Close()
 			if resp.StatusCode != c.status || !resp.Close {
 				t.Errorf("status %d, close %v; want %d and a close", resp.StatusCode, resp.Close, c.status)
 			}

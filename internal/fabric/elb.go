@@ -240,7 +240,7 @@ func describeELBTags(c *call, in *elbTagsInput) (*describeELBTagsOutput, error) 
 	for _, arn := range in.ARNs {
 		description := tagDescription{ARN: arn}
 		for _, tag := range c.s.tagsOf(arn).Items {
-			description.Tags.Items = append(description.Tags.Items, elbTag{tag.Key, tag.Value})
+			description.Tags.Items = append(description.Tags.Items, elbTag(tag))
 		}
 		out.Descriptions.Items = append(out.Descriptions.Items, description)
 	}

@@ -1,6 +1,7 @@
 package fabric
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -118,7 +119,7 @@ func TestLoadBalancing(t *testing.T) {
 			c.unchanged(func() {
 				err := test.do()
 				got := code(err)
-				if problem, ours := err.(*apiError); ours {
+				if problem := (*apiError)(nil); errors.As(err, &problem) {
 					got = problem.Code
 				}
 				if got != test.want {

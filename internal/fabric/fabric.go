@@ -219,7 +219,7 @@ func (f *Fabric) Close() (err error) {
 		}
 		f.mu.Unlock()
 		if f.network != nil {
-			err = errors.Join(err, f.network.close())
+			f.network.close()
 		}
 		err = errors.Join(err, f.disk.close())
 	})

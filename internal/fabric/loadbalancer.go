@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"regexp"
 	"slices"
-	"strings"
 )
 
 // balancerZones holds the hosted zone ids of network load balancers' names, one per region.
@@ -51,9 +50,16 @@ func (c *call) loadBalancerXML(b *LoadBalancer) loadBalancerXML {
 
 func (b *LoadBalancer) arn() string { return b.ARN }
 
+// balancerPrefix is between the account and the name in the ARN of every network load balancer.
+const balancerPrefix = "loadbalancer/net/"
+
+func (c *call) findLoadBalancer(arn string) (*LoadBalancer, bool) {
+	return owned(c, c.s.LoadBalancers, arn, func(b *LoadBalancer) (string, string) { return b.AccountID, b.Region })
+}
+
 // ownLoadBalancer finds a load balancer of the caller's.
 func (c *call) ownLoadBalancer(arn string) (*LoadBalancer, error) {
-	balancer, found := owned(c, c.s.LoadBalancers, arn, func(b *LoadBalancer) (string, string) { return b.AccountID, b.Region })
+	balancer, found := c.findLoadBalancer(arn)
 	if !found {
 		return nil, fail("LoadBalancerNotFound", "Load balancer '%s' not found", arn)
 	}
@@ -139,7 +145,7 @@ func (c *call) newLoadBalancer(name, scheme string, subnetIDs, groupIDs []string
 	}
 	suffix := c.s.drawHex(16)
 	balancer := &LoadBalancer{
-		ARN: c.arn("loadbalancer/net/" + name + "/" + suffix), Name: name, AccountID: c.account, Region: c.region, Scheme: scheme,
+		ARN: c.arn(balancerPrefix + name + "/" + suffix), Name: name, AccountID: c.account, Region: c.region, Scheme: scheme,
 		DNSName: name + "-" + suffix + ".elb." + c.region + ".amazonaws.com",
 		State:   "provisioning", Due: c.now.Add(c.s.settle), CreatedAt: c.now,
 		Attributes: map[string]string{
@@ -191,7 +197,7 @@ func (c *call) spread(balancer *LoadBalancer, subnetIDs []string) error {
 		nic := &NetworkInterface{
 			ID: c.s.newID("eni"), AccountID: c.account, Region: c.region, VPCID: subnet.VPCID, SubnetID: id, ZoneID: subnet.ZoneID,
 			Address: address, GroupIDs: balancer.GroupIDs, Type: InterfaceLoadBalancer, OwnerID: balancer.ARN,
-			Description: "ELB " + balancer.ARN[strings.Index(balancer.ARN, "net/"):], CreatedAt: c.now,
+			Description: "ELB net/" + balancer.ARN[len(c.arn(balancerPrefix)):], CreatedAt: c.now,
 		}
 		c.s.NetworkInterfaces[nic.ID] = nic
 		balancer.Nodes = append(balancer.Nodes, Node{ZoneID: subnet.ZoneID, SubnetID: id, InterfaceID: nic.ID})
@@ -274,8 +280,8 @@ type loadBalancerInput struct {
 
 // deleteLoadBalancer also deletes its listeners. One that is gone already is no error.
 func deleteLoadBalancer(c *call, in *loadBalancerInput) (*none, error) {
-	balancer, err := c.ownLoadBalancer(in.ARN)
-	if err != nil {
+	balancer, found := c.findLoadBalancer(in.ARN)
+	if !found {
 		return &none{}, nil
 	}
 	if balancer.Attributes["deletion_protection.enabled"] == "true" {

@@ -53,7 +53,7 @@ func startNetwork(ctx context.Context, f *Fabric) (_ *network, err error) {
 	n.checks = newHealthChecks(n.ctx, n.log)
 	defer func() {
 		if err != nil {
-			_ = n.close()
+			n.close()
 		}
 	}()
 	if n.hosts, err = newHosts(f.cfg.Internet); err != nil {
@@ -85,7 +85,7 @@ func (n *network) startProxy(address string, proto proxyProtocol) (*proxy, error
 }
 
 // close stops listening, cuts every flow and joins every goroutine.
-func (n *network) close() error {
+func (n *network) close() {
 	n.cancel()
 	for _, p := range []*proxy{n.socks, n.http} {
 		if p != nil {
@@ -105,7 +105,6 @@ func (n *network) close() error {
 	}
 	n.wg.Wait() // follow starts checks, so it ends before them
 	n.checks.close()
-	return nil
 }
 
 // follow keeps health checks and flows in step with the state.

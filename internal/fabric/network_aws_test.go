@@ -138,7 +138,7 @@ func TestWhatTheAPIMakesCarriesBytes(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		defer conn.Close()
+		t.Cleanup(func() { _ = conn.Close() })
 		if got := <-endpoints; got != *endpoint.VpcEndpointId {
 			t.Errorf("%s: the target heard endpoint %q, want %q", name, got, *endpoint.VpcEndpointId)
 		}

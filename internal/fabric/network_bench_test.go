@@ -21,8 +21,7 @@ func BenchmarkDial(b *testing.B) {
 // BenchmarkSplice sends to a target and back through the SOCKS vantage point.
 func BenchmarkSplice(b *testing.B) {
 	w := newWorld(b, nil).build(startTarget(b, echo))
-	conn := dialSOCKS(b, w.f.SOCKSAddr(), w.customer.VPCID, w.name(), 443)
-	defer conn.Close()
+	conn := dialSOCKS(b, w.f.SOCKSAddr(), w.customer.VPCID, w.name())
 	block, back := make([]byte, 256<<10), make([]byte, 256<<10)
 	b.SetBytes(int64(len(block)))
 	for b.Loop() {

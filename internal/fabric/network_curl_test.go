@@ -19,7 +19,7 @@ import (
 )
 
 // curl runs the real curl and returns what it printed to both outputs, and its exit code.
-func curl(t *testing.T, stdin string, args ...string) (string, string, int) {
+func curl(t *testing.T, stdin string, args ...string) (out, said string, code int) {
 	t.Helper()
 	path, err := exec.LookPath("curl")
 	if err != nil {
@@ -59,7 +59,7 @@ func proxied(t *testing.T) (Target, []byte) {
 	srv.Listener = &proxyproto.Listener{Listener: srv.Listener, ReadHeaderTimeout: 5 * time.Second}
 	srv.Start()
 	t.Cleanup(srv.Close)
-	return targetOf(srv.Listener.Addr(), "all"), large
+	return targetOf(srv.Listener.Addr()), large
 }
 
 // What a person does with curl through the vantage points, and what curl says of it.

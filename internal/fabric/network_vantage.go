@@ -113,7 +113,7 @@ func (p *proxy) close() {
 
 // carry serves one client from its greeting to the end of its flow.
 func (p *proxy) carry(client *net.TCPConn) {
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	stop := context.AfterFunc(p.ctx, func() { _ = client.Close() })
 	defer stop()
 
@@ -141,7 +141,7 @@ func (p *proxy) carry(client *net.TCPConn) {
 		}
 		return
 	}
-	defer fl.Close()
+	defer func() { _ = fl.Close() }()
 	if gone {
 		return
 	}

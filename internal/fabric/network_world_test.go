@@ -144,6 +144,11 @@ func (w *world) interfaceAddr(i int) netip.Addr {
 	return w.f.snapshot().NetworkInterfaces["eni-ep"+strconv.Itoa(i)].Address
 }
 
+// health is how a target looks to the load balancer.
+func (w *world) health(t Target) TargetHealth {
+	return w.f.network.targetHealth(w.f.snapshot(), w.tg, t)
+}
+
 // dial dials from the customer's VPC within so long.
 func (w *world) dial(within time.Duration, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), within)
@@ -194,12 +199,13 @@ func startTarget(t testing.TB, handle func(h *proxyproto.Header, c *net.TCPConn,
 		}
 	}()
 	t.Cleanup(func() { ln.Close(); <-done })
-	return targetOf(ln.Addr(), "all")
+	return targetOf(ln.Addr())
 }
 
-func targetOf(addr net.Addr, zone string) Target {
+// targetOf is the target, for every zone, that a listener is.
+func targetOf(addr net.Addr) Target {
 	a := addr.(*net.TCPAddr)
-	return Target{ID: a.IP.String(), Port: a.Port, Zone: zone}
+	return Target{ID: a.IP.String(), Port: a.Port, Zone: "all"}
 }
 
 // echo sends everything back and ends when the client has.

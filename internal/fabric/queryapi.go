@@ -9,10 +9,9 @@ import (
 
 // queryService is what the services of the query protocol share.
 type queryService struct {
-	version   string // the value of Version
-	namespace string
-	actions   map[string]operation
-	unknown   func(action, version string) *apiError
+	version string // the value of Version
+	actions map[string]operation
+	unknown func(action, version string) *apiError
 	// wrap puts the answer's fields into the service's envelope.
 	wrap func(action, requestID string, fields []byte) string
 }

@@ -185,7 +185,7 @@ func (p permissionGroup) rule(egress bool) (Rule, error) {
 
 // same says whether two rules allow the same, whatever their ids and descriptions are.
 func (r Rule) same(other Rule) bool {
-	r.ID, r.Description, other.ID, other.Description = "", "", "", ""
+	other.ID, other.Description = r.ID, r.Description
 	return r == other
 }
 

@@ -60,9 +60,13 @@ func (c *call) targetGroupXML(g *TargetGroup) targetGroupXML {
 
 func (g *TargetGroup) arn() string { return g.ARN }
 
+func (c *call) findTargetGroup(arn string) (*TargetGroup, bool) {
+	return owned(c, c.s.TargetGroups, arn, func(g *TargetGroup) (string, string) { return g.AccountID, g.Region })
+}
+
 // ownTargetGroup finds a target group of the caller's.
 func (c *call) ownTargetGroup(arn string) (*TargetGroup, error) {
-	group, found := owned(c, c.s.TargetGroups, arn, func(g *TargetGroup) (string, string) { return g.AccountID, g.Region })
+	group, found := c.findTargetGroup(arn)
 	if !found {
 		return nil, fail("TargetGroupNotFound", "Target group '%s' not found", arn)
 	}
@@ -278,8 +282,8 @@ type targetGroupInput struct {
 
 // deleteTargetGroup deletes a target group that no listener uses. One that is gone already is no error.
 func deleteTargetGroup(c *call, in *targetGroupInput) (*none, error) {
-	group, err := c.ownTargetGroup(in.ARN)
-	if err != nil {
+	group, found := c.findTargetGroup(in.ARN)
+	if !found {
 		return &none{}, nil
 	}
 	if len(c.s.balancersOf(group.ARN)) > 0 {
@@ -441,15 +445,11 @@ func describeTargetHealth(c *call, in *targetsInput) (*targetHealthOutput, error
 		if zone != "all" {
 			zone = c.s.Accounts[group.AccountID].zoneName(group.Region, zone)
 		}
-		out.Descriptions.Items = append(out.Descriptions.Items, targetHealthXML{t.ID, t.Port, zone, port, healthXML{health.State, health.Reason, health.Description}})
+		out.Descriptions.Items = append(out.Descriptions.Items, targetHealthXML{t.ID, t.Port, zone, port, healthXML(health)})
 	}
 	for _, target := range group.Targets {
 		if len(in.Targets) == 0 || slices.ContainsFunc(in.Targets, func(wanted targetInput) bool { return wanted.names(target) }) {
-			health := TargetHealth{State: "unused", Reason: "Target.NotInUse", Description: "Target group is not configured to receive traffic from the load balancer"}
-			if len(c.s.balancersOf(group.ARN)) > 0 {
-				health = c.f.network.targetHealth(group.ARN, target)
-			}
-			describe(target, health)
+			describe(target, c.f.network.targetHealth(c.s, group.ARN, target))
 		}
 	}
 	for _, wanted := range in.Targets {
