@@ -13,15 +13,27 @@ func (v *VPC) withSuffix(prefix string) string {
 	return prefix + "-" + strings.TrimPrefix(v.ID, "vpc-")
 }
 
-// ownVPCs lists the caller's VPCs in the region.
-func (c *call) ownVPCs() []*VPC {
-	var vpcs []*VPC
+// fixtureInput asks for things of one kind that VPCs come with.
+type fixtureInput struct {
+	ids     []string
+	filters []ec2Filter
+	paging
+}
+
+// fixturesOf lists one page of the caller's VPCs by what each has of a kind: id is that one's id, and known its filters
+// besides vpc-id and association.subnet-id. No subnet is associated with any by name: all are, through their VPC.
+func (c *call) fixturesOf(in fixtureInput, id func(*VPC) string, known filters[*VPC]) (vpcs []*VPC, nextToken string, err error) {
 	for vpc := range inOrder(c.s.VPCs) {
-		if vpc.AccountID == c.account && vpc.Region == c.region {
+		if vpc.AccountID == c.account && vpc.Region == c.region && (len(in.ids) == 0 || slices.Contains(in.ids, id(vpc))) {
 			vpcs = append(vpcs, vpc)
 		}
 	}
-	return vpcs
+	known["vpc-id"] = one((*VPC).id)
+	known["association.subnet-id"] = func(*VPC) []string { return nil }
+	if vpcs, err = selected(c, vpcs, in.filters, known, id); err != nil {
+		return nil, "", err
+	}
+	return page(in.paging, vpcs, id)
 }
 
 type aclEntryXML struct {
@@ -55,15 +67,9 @@ type describeACLsOutput struct {
 
 func describeNetworkACLs(c *call, in *describeACLsInput) (*describeACLsOutput, error) {
 	id := func(v *VPC) string { return v.withSuffix("acl") }
-	vpcs := slices.DeleteFunc(c.ownVPCs(), func(v *VPC) bool { return len(in.IDs) > 0 && !slices.Contains(in.IDs, id(v)) })
-	vpcs, err := selected(c, vpcs, in.Filters, filters[*VPC]{
-		"vpc-id": one((*VPC).id), "network-acl-id": one(id), "default": one(func(*VPC) string { return "true" }),
-		"association.subnet-id": func(*VPC) []string { return nil },
-	}, id)
-	if err != nil {
-		return nil, err
-	}
-	vpcs, next, err := page(in.paging, vpcs, id)
+	vpcs, next, err := c.fixturesOf(fixtureInput{in.IDs, in.Filters, in.paging}, id, filters[*VPC]{
+		"network-acl-id": one(id), "default": one(func(*VPC) string { return "true" }),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -116,15 +122,9 @@ type describeRouteTablesOutput struct {
 
 func describeRouteTables(c *call, in *describeRouteTablesInput) (*describeRouteTablesOutput, error) {
 	id := func(v *VPC) string { return v.withSuffix("rtb") }
-	vpcs := slices.DeleteFunc(c.ownVPCs(), func(v *VPC) bool { return len(in.IDs) > 0 && !slices.Contains(in.IDs, id(v)) })
-	vpcs, err := selected(c, vpcs, in.Filters, filters[*VPC]{
-		"vpc-id": one((*VPC).id), "route-table-id": one(id), "association.main": one(func(*VPC) string { return "true" }),
-		"association.route-table-id": one(id), "association.subnet-id": func(*VPC) []string { return nil },
-	}, id)
-	if err != nil {
-		return nil, err
-	}
-	vpcs, next, err := page(in.paging, vpcs, id)
+	vpcs, next, err := c.fixturesOf(fixtureInput{in.IDs, in.Filters, in.paging}, id, filters[*VPC]{
+		"route-table-id": one(id), "association.route-table-id": one(id), "association.main": one(func(*VPC) string { return "true" }),
+	})
 	if err != nil {
 		return nil, err
 	}
