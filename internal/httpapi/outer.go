@@ -72,6 +72,11 @@ func (s *server) outer(mux *http.ServeMux) http.Handler {
 				slog.String("path", brief(r.URL.Path)), slog.Int("status", sw.status), slog.Duration("took", time.Since(start)))
 		}()
 
+		if r.ContentLength != 0 {
+			// Also for a body that nobody is going to read: net/http reads the rest of it before it answers.
+			_ = http.NewResponseController(w).SetReadDeadline(start.Add(s.o.BodyTimeout)) // a writer of a test has none
+		}
+
 		r = r.WithContext(ctx)
 		handler, pattern := mux.Handler(r)
 		switch p := unfit(r); {

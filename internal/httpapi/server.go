@@ -22,10 +22,6 @@ const (
 	maxReport = 8 << 20
 )
 
-// bodyTimeout is how long a body may take to arrive. The deadline that huma sets for it stays on the stream while the
-// handler works, and ends the request's context when it passes: it has to be longer than any handler takes as well.
-const bodyTimeout = 30 * time.Second
-
 // Options are the handler's settings. The zero value is usable.
 type Options struct {
 	Log       *slog.Logger                // slog.Default when nil
@@ -33,6 +29,10 @@ type Options struct {
 	KeepAlive time.Duration               // how often a silent stream gets an empty line; 10 s when 0
 	Done      <-chan struct{}             // streams end when it is closed, so that a server can shut down; never when nil
 	Ready     func(context.Context) error // asked by /readyz; always ready when nil
+
+	// BodyTimeout is how long a body may take to arrive; 30 s when 0. The deadline stays on the stream while the handler
+	// works, and ends the request's context when it passes: it has to be longer than any handler takes as well.
+	BodyTimeout time.Duration
 }
 
 // server is what the handlers share.
@@ -54,6 +54,9 @@ func New(plane *control.Plane, o Options) http.Handler {
 	}
 	if o.KeepAlive <= 0 {
 		o.KeepAlive = 10 * time.Second
+	}
+	if o.BodyTimeout <= 0 {
+		o.BodyTimeout = 30 * time.Second
 	}
 	bendHuma()
 	s := &server{plane: plane, o: o, mux: http.NewServeMux()}
@@ -117,7 +120,6 @@ func (r route) operation() huma.Operation {
 	op := huma.Operation{
 		Method: r.method, Path: r.path, OperationID: r.id, Summary: r.summary, Tags: []string{r.tag},
 		DefaultStatus: http.StatusOK, MaxBodyBytes: maxBody + 1, // huma refuses a body of exactly its limit
-		BodyReadTimeout: bodyTimeout,
 	}
 	if r.maxBody != 0 {
 		op.MaxBodyBytes = r.maxBody + 1
@@ -137,7 +139,9 @@ type empty struct{}
 // register serves a route by f, which gets the caller that the request's token told, and the zero Caller on a route
 // that is open.
 func register[I, T any](s *server, r route, f func(context.Context, policy.Caller, *I) (T, error)) {
-	huma.Register(s.api, r.operation(), func(ctx context.Context, in *I) (*answer[T], error) {
+	op := r.operation()
+	op.BodyReadTimeout = s.o.BodyTimeout
+	huma.Register(s.api, op, func(ctx context.Context, in *I) (*answer[T], error) {
 		out, err := f(ctx, callerOf(ctx), in)
 		if err != nil {
 			return nil, err

@@ -1,0 +1,66 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postern/postern/internal/control"
+	"github.com/postern/postern/internal/httpapi"
+	"github.com/postern/postern/internal/store"
+)
+
+// TestAnnouncedBodyThatNeverComes holds the server to its word that nobody, and nobody unknown least of all, can keep a
+// request open by announcing a body and sending none.
+func TestAnnouncedBodyThatNeverComes(t *testing.T) {
+	st, err := store.Open(t.Context(), t.TempDir(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	plane := control.New(st, control.Options{Domain: "postern.test"})
+	srv := httptest.NewServer(httpapi.New(plane, httpapi.Options{BodyTimeout: 50 * time.Millisecond}))
+	t.Cleanup(srv.Close)
+	for _, row := range []struct {
+		request string
+		status  int
+	}{
+		{"GET /healthz", http.StatusOK},
+		{"GET /openapi.json", http.StatusOK},
+		{"GET /no/such/path", http.StatusNotFound},
+		{"PATCH /api/v1/projects", http.StatusMethodNotAllowed},
+		{"POST /api/v1/projects", http.StatusUnauthorized},
+	} {
+		t.Run(row.request, func(t *testing.T) {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(srv.URL, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			if _, err := fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{", row.request); err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatalf("no answer: %v", err)
+			}
+			defer resp.Body.Close()
+			if resp.StatusCode != row.status {
+				t.Errorf("status %d, want %d", resp.StatusCode, row.status)
+			}
+			if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+				t.Errorf("the answer breaks off: %v", err)
+			}
+			if n, err := conn.Read(make([]byte, 1)); err != io.EOF {
+				t.Errorf("the connection stays open for more: %d bytes, %v", n, err)
+			}
+		})
+	}
+}
