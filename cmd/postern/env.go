@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,7 +25,10 @@ terraform and any SDK talk to what "postern up" runs:
 				return usagef("start it with: postern up --data "+a.dataDir, "nothing runs on the data directory %s", a.dataDir)
 			}
 			acc, ok := r.account(role)
-			if !ok {
+			switch {
+			case len(r.Accounts) == 0:
+				return usagef(`name the data directory of "postern up" or "postern fabric"`, "%s belongs to a control plane without an embedded cloud", a.dataDir)
+			case !ok:
 				return usagef("give vendor, customer or stranger", "no account has the role %q", role)
 			}
 			vars := [][2]string{
@@ -41,6 +45,8 @@ terraform and any SDK talk to what "postern up" runs:
 				{"AWS_ACCESS_KEY_ID", acc.AccessKeyID},
 				{"AWS_SECRET_ACCESS_KEY", acc.SecretAccessKey},
 			}
+			// An embedded cloud alone has no control plane: what this shell says of one stays.
+			vars = slices.DeleteFunc(vars, func(v [2]string) bool { return v[1] == "" })
 			if a.json() {
 				m := map[string]string{}
 				for _, v := range vars {
