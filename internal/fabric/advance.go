@@ -52,7 +52,7 @@ func (s *State) moveOn(id string, endpoint *Endpoint) {
 		endpoint.State = EndpointDeleted
 		endpoint.Due = due.Add(remembered)
 		for _, nic := range endpoint.InterfaceIDs {
-			delete(s.NetworkInterfaces, nic)
+			s.unplug(nic)
 		}
 		endpoint.InterfaceIDs = nil
 		delete(s.Tags, id)

@@ -137,7 +137,7 @@ func FuzzReply(f *testing.F) {
 	s := &State{}
 	s.makeTables()
 	s.HostedZones["Z"] = hostedTestZone("Z", "acme.test.", false, "", "*.acme.test. CNAME a.b.acme.test.", "x.a.b.acme.test. A 192.0.2.1")
-	v := newView(s, Internet, h)
+	v := newView(s, newPublicNames(s), Internet, h)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		q := new(dns.Msg)
 		if q.Unpack(b) != nil {

@@ -14,11 +14,30 @@ import (
 // endpoints and load balancers (which are public, though their addresses are not), in public hosted zones, and among
 // the configured internet hosts.
 type view struct {
+	*publicNames
 	disabled bool             // the VPC has no resolver: enableDnsSupport is off
 	private  map[string]*zone // by origin
-	cloud    map[string]*zone
-	public   map[string]*zone
 	hosts    *hosts
+}
+
+// publicNames are the names that a State has everywhere, by origin. They are the larger part of every view, so the views
+// of one State share them.
+type publicNames struct {
+	cloud  map[string]*zone // of endpoints and load balancers
+	public map[string]*zone // of public hosted zones
+}
+
+func newPublicNames(s *State) *publicNames {
+	names := &publicNames{cloud: cloudZones(s), public: map[string]*zone{}}
+	for hz := range inOrder(s.HostedZones) {
+		if hz.Private {
+			continue
+		}
+		if z := hostedZone(hz); names.public[z.origin] == nil {
+			names.public[z.origin] = z
+		}
+	}
+	return names
 }
 
 // answer is what a resolver says to one question.
@@ -31,19 +50,10 @@ type answer struct {
 // maxChase bounds how many names one question may be led through.
 const maxChase = 16
 
-// newView builds the view of a VPC, or of the outside when vpcID is Internet. An unknown VPC has no resolver.
-func newView(s *State, vpcID string, h *hosts) *view {
-	v := &view{
-		private: map[string]*zone{},
-		cloud:   cloudZones(s),
-		public:  map[string]*zone{},
-		hosts:   h,
-	}
-	for hz := range inOrder(s.HostedZones) {
-		if z := hostedZone(hz); !hz.Private && v.public[z.origin] == nil {
-			v.public[z.origin] = z
-		}
-	}
+// newView builds the view of a VPC, or of the outside when vpcID is Internet. An unknown VPC has no resolver. names are
+// those of s.
+func newView(s *State, names *publicNames, vpcID string, h *hosts) *view {
+	v := &view{publicNames: names, private: map[string]*zone{}, hosts: h}
 	if vpcID == Internet {
 		return v
 	}

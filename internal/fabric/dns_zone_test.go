@@ -60,7 +60,7 @@ func TestWildcards(t *testing.T) {
 		"_ssh._tcp.host2.example. SRV 0 0 22 host2.example.",
 		"*.w.example. CNAME host1.example.",
 	)
-	v := newView(s, Internet, nil)
+	v := newView(s, newPublicNames(s), Internet, nil)
 	for _, c := range []struct {
 		name string
 		typ  uint16
@@ -96,7 +96,7 @@ func TestCNAMEsInACircle(t *testing.T) {
 		"a.example. CNAME b.example.", "b.example. CNAME a.example.",
 		"c.example. A ALIAS d.example.", "d.example. A ALIAS c.example.",
 		"away.example. CNAME nowhere.test.", "empty.example. A ALIAS nowhere.test.")
-	v := newView(s, Internet, nil)
+	v := newView(s, newPublicNames(s), Internet, nil)
 	for name, want := range map[string]string{
 		"a.example.":     "SERVFAIL",
 		"c.example.":     "SERVFAIL",

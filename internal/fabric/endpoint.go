@@ -278,7 +278,7 @@ func (c *call) modifySubnets(endpoint *Endpoint, service *EndpointService, vpc *
 		if i < 0 {
 			return fail("InvalidParameter", "The subnet %s is not associated with the VPC endpoint %s.", id, endpoint.ID)
 		}
-		delete(c.s.NetworkInterfaces, endpoint.InterfaceIDs[i])
+		c.s.unplug(endpoint.InterfaceIDs[i])
 		endpoint.SubnetIDs = slices.Delete(endpoint.SubnetIDs, i, i+1)
 		endpoint.InterfaceIDs = slices.Delete(endpoint.InterfaceIDs, i, i+1)
 	}

@@ -91,7 +91,8 @@ type Fabric struct {
 
 	listener net.Listener
 	server   *http.Server
-	serving  sync.WaitGroup
+	stop     context.CancelFunc // ends what Shutdown leaves of server
+	serving  sync.WaitGroup     // the server and each of its connections
 	network  *network
 	closed   sync.Once
 }
@@ -193,10 +194,21 @@ func (f *Fabric) serve(ctx context.Context) error {
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		ErrorLog:          slog.NewLogLogger(f.cfg.Log.Handler(), slog.LevelDebug),
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			switch state {
+			case http.StateNew: // while Serve runs, so that Wait is not over yet
+				f.serving.Add(1)
+			case http.StateClosed:
+				f.serving.Done()
+			}
+		},
 	}
+	ctx, f.stop = context.WithCancel(ctx)
 	f.serving.Go(func() { _ = f.server.Serve(f.listener) })
-	stop := context.AfterFunc(ctx, func() { _ = f.server.Close() })
-	f.server.RegisterOnShutdown(func() { stop() })
+	f.serving.Go(func() {
+		<-ctx.Done()
+		_ = f.server.Close()
+	})
 	return nil
 }
 
@@ -206,10 +218,9 @@ func (f *Fabric) Close() (err error) {
 	f.closed.Do(func() {
 		if f.server != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			if f.server.Shutdown(ctx) != nil {
-				err = f.server.Close()
-			}
+			_ = f.server.Shutdown(ctx) // calls under way get that long
 			cancel()
+			f.stop()
 			f.serving.Wait()
 		}
 		f.mu.Lock()
@@ -293,7 +304,7 @@ func (f *Fabric) changes() <-chan struct{} {
 	return f.changed
 }
 
-// tick makes the transitions that are due.
+// tick makes the transitions that are due. Where they cannot be stored it tries again later.
 func (f *Fabric) tick() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -302,6 +313,7 @@ func (f *Fabric) tick() {
 	}
 	if err := f.catchUp(f.now()); err != nil {
 		f.cfg.Log.Error("the fabric's state could not be kept", "err", err)
+		f.timer.Reset(time.Second)
 	}
 }
 

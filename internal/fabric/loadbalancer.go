@@ -293,7 +293,7 @@ func deleteLoadBalancer(c *call, in *loadBalancerInput) (*none, error) {
 		}
 	}
 	for _, node := range balancer.Nodes {
-		delete(c.s.NetworkInterfaces, node.InterfaceID)
+		c.s.unplug(node.InterfaceID)
 	}
 	for _, listener := range c.s.listenersOf(balancer.ARN) {
 		delete(c.s.Listeners, listener.ARN)

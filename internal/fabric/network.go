@@ -34,6 +34,7 @@ type network struct {
 	flows       map[*flow]struct{}
 	nameservers map[string]*nameserver // by VPC id; started when first asked for
 	views       map[string]*view       // by VPC id, of viewsOf
+	names       *publicNames           // of viewsOf
 	viewsOf     *State
 
 	ports atomic.Uint32 // for the clients' ends of flows
@@ -107,18 +108,35 @@ func (n *network) close() {
 	n.checks.close()
 }
 
-// follow keeps health checks and flows in step with the state.
+// follow keeps health checks, flows and DNS servers in step with the state.
 func (n *network) follow() {
 	for {
 		changed := n.fabric.changes()
 		s := n.fabric.state.Load()
 		n.checks.sync(s)
 		n.cutFlows(s)
+		n.closeNameservers(s)
 		select {
 		case <-changed:
 		case <-n.ctx.Done():
 			return
 		}
+	}
+}
+
+// closeNameservers ends the DNS servers of VPCs that are gone.
+func (n *network) closeNameservers(s *State) {
+	n.mu.Lock()
+	var idle []*nameserver
+	for vpcID, ns := range n.nameservers {
+		if vpcID != Internet && s.VPCs[vpcID] == nil {
+			delete(n.nameservers, vpcID)
+			idle = append(idle, ns)
+		}
+	}
+	n.mu.Unlock()
+	for _, ns := range idle {
+		ns.close() // outside the lock, which answers under way may need
 	}
 }
 
@@ -156,11 +174,11 @@ func (n *network) view(vpcID string) *view {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.viewsOf != s {
-		n.viewsOf, n.views = s, map[string]*view{}
+		n.viewsOf, n.names, n.views = s, newPublicNames(s), map[string]*view{}
 	}
 	v := n.views[vpcID]
 	if v == nil {
-		v = newView(s, vpcID, n.hosts)
+		v = newView(s, n.names, vpcID, n.hosts)
 		n.views[vpcID] = v
 	}
 	return v

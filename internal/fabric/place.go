@@ -38,6 +38,12 @@ func (n *NetworkInterface) mac() string {
 	return "02:" + digits[0:2] + ":" + digits[2:4] + ":" + digits[4:6] + ":" + digits[6:8] + ":" + digits[8:10]
 }
 
+// unplug deletes a network interface.
+func (s *State) unplug(id string) {
+	delete(s.NetworkInterfaces, id)
+	delete(s.Tags, id)
+}
+
 type describeInterfacesInput struct {
 	IDs     []string    `q:"NetworkInterfaceId"`
 	Managed *bool       `q:"IncludeManagedResources"`

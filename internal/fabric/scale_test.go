@@ -63,7 +63,7 @@ func BenchmarkThousandEndpoints(b *testing.B) {
 			b.Run("view", func(b *testing.B) {
 				s, name := c.snapshot(), "www.vendor.example."
 				for b.Loop() {
-					newView(s, *in.VpcId, nil).resolve(name, dns.TypeA)
+					newView(s, newPublicNames(s), *in.VpcId, nil).resolve(name, dns.TypeA)
 				}
 			})
 		})

@@ -89,11 +89,7 @@ func deleteSecurityGroup(c *call, in *deleteGroupInput) (*deleteGroupOutput, err
 	if inUse {
 		return nil, fail("DependencyViolation", "resource %s has a dependent object", group.ID)
 	}
-	for _, rule := range group.Rules {
-		delete(c.s.Tags, rule.ID)
-	}
-	delete(c.s.SecurityGroups, group.ID)
-	delete(c.s.Tags, group.ID)
+	c.s.deleteGroup(group)
 	return &deleteGroupOutput{true, group.ID}, nil
 }
 

@@ -26,6 +26,15 @@ func (s *State) newGroup(vpc *VPC, name, description string) *SecurityGroup {
 	return group
 }
 
+// deleteGroup deletes a security group that nothing uses any more.
+func (s *State) deleteGroup(group *SecurityGroup) {
+	for _, rule := range group.Rules {
+		delete(s.Tags, rule.ID)
+	}
+	delete(s.SecurityGroups, group.ID)
+	delete(s.Tags, group.ID)
+}
+
 func (s *State) newSubnet(vpc *VPC, zoneID string, cidr netip.Prefix) *Subnet {
 	subnet := &Subnet{ID: s.newID("subnet"), AccountID: vpc.AccountID, Region: vpc.Region, VPCID: vpc.ID, ZoneID: zoneID, CIDR: cidr}
 	s.Subnets[subnet.ID] = subnet
@@ -210,7 +219,7 @@ func deleteVPC(c *call, in *vpcInput) (*returned, error) {
 	if inUse {
 		return nil, fail("DependencyViolation", "The vpc '%s' has dependencies and cannot be deleted.", vpc.ID)
 	}
-	delete(c.s.SecurityGroups, c.s.defaultGroup(vpc.ID).ID)
+	c.s.deleteGroup(c.s.defaultGroup(vpc.ID))
 	delete(c.s.VPCs, vpc.ID)
 	delete(c.s.Tags, vpc.ID)
 	return done, nil
