@@ -79,7 +79,9 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 	streams, end := context.WithCancel(context.WithoutCancel(ctx))
 	c.end = end
 	c.server = &http.Server{
-		Handler:           httpapi.New(c.plane, httpapi.Options{Log: cfg.Log, Version: version(), Done: streams.Done()}),
+		Handler: httpapi.New(c.plane, httpapi.Options{
+			Log: cfg.Log, Version: version(), Done: streams.Done(), Ready: c.store.Ready,
+		}),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),

@@ -417,6 +417,14 @@ func TestServiceDeletedOutsideIsMadeAnew(t *testing.T) {
 	if err != nil || !slices.ContainsFunc(es, func(e link.Event) bool { return e.Type == plan.NoteDrift }) {
 		t.Errorf("the service's history does not tell: %+v, %v", es, err)
 	}
+	// What belonged to the old service is nowhere any more: not in the list, and not in the rules when asked for again.
+	if left := must[[]link.Endpoint](t)(h.plane.CloudEndpoints(t.Context(), operator, c)); len(left) != 0 {
+		t.Errorf("endpoints of the service that is no more: %+v", left)
+	}
+	h.connect(c, endpoint)
+	if h.listed(c, endpoint) {
+		t.Error("the rules list an endpoint that no service has")
+	}
 }
 
 func TestCloudSaysNo(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/postern/postern/internal/cloud"
@@ -92,6 +91,10 @@ func (r *Reconciler) recordService(ctx context.Context, s store.Service, p plan.
 		return s, nil
 	}
 	ready := s.ServiceID != p.Service.ServiceID || s.State != p.Service.State
+	lost := ""
+	if s.ServiceID != p.Service.ServiceID {
+		lost = s.ServiceID
+	}
 	s.Service, s.AppliedVersion = p.Service, applied
 	err := r.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		if err := tx.SwapService(s); err != nil {
@@ -100,6 +103,11 @@ func (r *Reconciler) recordService(ctx context.Context, s store.Service, p plan.
 		s.Version++
 		s.UpdatedAt = tx.Now()
 		ref := link.ObjectRef{Kind: link.ObjectService, ID: string(s.Provider) + "/" + s.Region}
+		if lost != "" { // and its endpoints with it: no list will ever show them again
+			if err := errors.Join(tx.RemoveServiceEndpoints(s.Provider, lost), tx.BumpRules()); err != nil {
+				return err
+			}
+		}
 		if err := addNotes(tx, ref, p.Notes); err != nil || !ready {
 			return err
 		}
@@ -186,8 +194,6 @@ func (r *Reconciler) takeIn(ctx context.Context, s link.Service, listed []link.E
 			news = append(news, e)
 		}
 	}
-	// A look at one endpoint may have seen it later than this list did.
-	maps.DeleteFunc(before, func(_ link.EndpointID, e link.Endpoint) bool { return e.SeenAt.After(began) })
 	if len(news) == 0 && len(before) == 0 {
 		return nil
 	}
@@ -203,7 +209,10 @@ func (r *Reconciler) takeIn(ctx context.Context, s link.Service, listed []link.E
 				return err
 			}
 		}
-		for id := range before {
+		for id, e := range before {
+			if tx.SeenSince(e, began) {
+				continue // a look at this endpoint saw it later than the list did
+			}
 			if err := errors.Join(tx.RemoveEndpoint(s.Provider, id), tx.BumpRules()); err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"time"
 
 	"github.com/postern/postern/internal/link"
 )
@@ -33,12 +34,18 @@ func (tx *Tx) ClusterEndpoints(cluster link.ID) ([]link.Endpoint, error) {
 		ORDER BY seq`, cluster)
 }
 
+// SeenSince tells whether an endpoint was last observed after a time. What was observed after now was observed by a clock
+// that has been set back since, and says nothing about what came later.
+func (tx *Tx) SeenSince(e link.Endpoint, t time.Time) bool {
+	return e.SeenAt.After(t) && !e.SeenAt.After(tx.now)
+}
+
 // PutEndpoint stores an endpoint as observed and reports whether its service, owner or state are news. What was seen
 // before what is stored is no news.
 func (tx *Tx) PutEndpoint(e link.Endpoint) (news bool, err error) {
 	old, err := tx.Endpoint(e.Provider, e.ID)
 	switch {
-	case err == nil && (old.SeenAt.After(e.SeenAt) || old.ServiceID == e.ServiceID && old.OwnerID == e.OwnerID && old.State == e.State):
+	case err == nil && (tx.SeenSince(old, e.SeenAt) || old.ServiceID == e.ServiceID && old.OwnerID == e.OwnerID && old.State == e.State):
 		return false, nil
 	case err != nil && !errors.Is(err, ErrNotFound):
 		return false, err
@@ -54,6 +61,12 @@ func (tx *Tx) PutEndpoint(e link.Endpoint) (news bool, err error) {
 // RemoveEndpoint forgets an endpoint that the cloud lists no more.
 func (tx *Tx) RemoveEndpoint(p link.Provider, id link.EndpointID) error {
 	_, err := tx.exec(`DELETE FROM endpoints WHERE provider = $1 AND endpoint_id = $2`, p, id)
+	return err
+}
+
+// RemoveServiceEndpoints forgets all endpoints of a service that is no more.
+func (tx *Tx) RemoveServiceEndpoints(p link.Provider, serviceID string) error {
+	_, err := tx.exec(`DELETE FROM endpoints WHERE provider = $1 AND service_id = $2`, p, serviceID)
 	return err
 }
 

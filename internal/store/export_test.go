@@ -1,6 +1,9 @@
 package store
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // SetJobsRunningForTest leaves the job queue as a process does that is killed in the middle of all its looks, as the
 // leader of the queue.
@@ -8,4 +11,17 @@ func SetJobsRunningForTest(ctx context.Context, s *Store) error {
 	_, err := s.write.ExecContext(ctx, `UPDATE river_job SET state = 'running', attempt = 1, attempted_at = scheduled_at;
 		INSERT INTO river_leader (elected_at, expires_at, leader_id) VALUES (datetime('now'), datetime('now', '+1 hour'), 'the dead one')`)
 	return err
+}
+
+// TrimForTest is Trim with bounds of the test's own.
+func TrimForTest(ctx context.Context, s *Store, kept int64) error {
+	return s.trim(ctx, kept, kept, kept, time.Hour)
+}
+
+// LooksAheadForTest is how many objects have a next look written down.
+func LooksAheadForTest(ctx context.Context, s *Store) (n int, err error) {
+	err = s.Read(ctx, func(tx *Tx) error {
+		return tx.row(`SELECT count(*) FROM work WHERE next_look_at > 0`).Scan(&n)
+	})
+	return n, err
 }

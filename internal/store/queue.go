@@ -23,10 +23,13 @@ type Work struct {
 
 // Outcome is what came of a look.
 type Outcome struct {
-	Look   time.Duration // when to look again; 0: not before the object is marked due
+	Look   time.Duration // when to look again, at most 10 minutes; 0: not before the object is marked due
 	Failed bool          // counts towards Work.Failures of the next look
 	Forget bool          // the object is no more: nothing about it has to be remembered unless it was marked meanwhile
 }
+
+// longestLook bounds Outcome.Look. A look that is further away was put there by a clock that has been set back since.
+const longestLook = 10 * time.Minute
 
 // Handler looks at one object. It may be called again for the same object at any time, also after having been cut off
 // in the middle; never twice at once for one object within a process.
@@ -211,6 +214,7 @@ func (l *looker) Work(ctx context.Context, job *river.Job[lookArgs]) error {
 	if err != nil {
 		return l.again(ctx, work, err)
 	}
+	out.Look = min(out.Look, longestLook)
 	if ctx.Err() != nil {
 		return river.JobSnooze(0) // cut off: what the handler says is no result
 	}
@@ -276,7 +280,7 @@ func (tx *Tx) finish(w Work, started int64, out Outcome) (again bool, err error)
 }
 
 // sweepEvery finds work that is due and has no job that will do it: a job that finished in the moment in which its
-// object was marked, one that waits although its time has come, one that a crash left behind.
+// object was marked, one that waits although its time has come, one that a crash or a clock that was set back left behind.
 func (s *Store) sweepEvery(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -310,9 +314,9 @@ func (s *Store) sweep(ctx context.Context) error {
 			return l, err
 		},
 			`SELECT w.kind, w.id, w.job_id FROM work w LEFT JOIN river_job j ON j.id = w.job_id
-			WHERE (w.wanted > w.seen OR (w.next_look_at > 0 AND w.next_look_at <= $1))
-			AND (j.id IS NULL OR NOT (j.state = 'running' OR (j.state = 'available' AND j.scheduled_at <= $2)))
-			ORDER BY w.next_look_at LIMIT $3`, stamp(tx.now), engineNow, sweepLimit)
+			WHERE (w.wanted > w.seen OR (w.next_look_at > 0 AND w.next_look_at <= $1) OR w.next_look_at > $2)
+			AND (j.id IS NULL OR NOT (j.state = 'running' OR (j.state = 'available' AND j.scheduled_at <= $3)))
+			ORDER BY w.next_look_at LIMIT $4`, stamp(tx.now), stamp(tx.now.Add(longestLook)), engineNow, sweepLimit)
 		return err
 	})
 	if err != nil || len(found) == 0 {

@@ -60,11 +60,13 @@ func (tx *Tx) RefusedAttempts(cluster link.ID, c Cut) ([]link.RefusedAttempt, in
 		FROM refused_attempts WHERE cluster_id = $1`, cluster)
 }
 
-// PutBackendHealth stores a gateway's newest view of a backend.
+// PutBackendHealth stores a gateway's newest view of a backend. A view of later than now is by a clock that has been set
+// back since.
 func (tx *Tx) PutBackendHealth(gatewayID string, h link.BackendHealth) error {
 	_, err := tx.exec(`INSERT INTO backend_health (cluster_id, backend, gateway_id, healthy, reason, at) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (cluster_id, backend, gateway_id) DO UPDATE SET healthy = excluded.healthy, reason = excluded.reason, at = excluded.at
-		WHERE excluded.at >= backend_health.at`, h.ClusterID, h.Backend, gatewayID, h.Healthy, h.Reason, stamp(h.At))
+		WHERE excluded.at >= backend_health.at OR backend_health.at > $7`,
+		h.ClusterID, h.Backend, gatewayID, h.Healthy, h.Reason, stamp(h.At), stamp(tx.now))
 	return err
 }
 
@@ -81,7 +83,7 @@ func (tx *Tx) BackendHealth(cluster link.ID, since time.Time) ([]link.BackendHea
 // How much is kept of what gateways and time add without end. The oldest goes first.
 const (
 	keptFlows   = 200_000
-	keptRefused = 50_000
+	keptRefused = 50_000 // of the clusters', and as many under unknown names
 	keptEvents  = 500_000
 	keptBatches = 24 * time.Hour // a gateway does not resend a batch for longer than this
 )
@@ -96,8 +98,16 @@ func (s *Store) trim(ctx context.Context, flows, refused, events int64, batches 
 		for _, t := range []struct {
 			table string
 			kept  int64
-		}{{"flows", flows}, {"refused_attempts", refused}, {"events", events}} {
+		}{{"flows", flows}, {"events", events}} {
 			_, err := tx.exec(`DELETE FROM `+t.table+` WHERE seq <= (SELECT coalesce(max(seq), 0) FROM `+t.table+`) - $1`, t.kept)
+			if err != nil {
+				return err
+			}
+		}
+		// Anybody can make attempts under names that lead to no cluster. They must not push out those of the clusters.
+		for _, which := range []string{`cluster_id = ''`, `cluster_id <> ''`} {
+			_, err := tx.exec(`DELETE FROM refused_attempts WHERE `+which+` AND seq <= (SELECT seq FROM refused_attempts WHERE `+which+`
+				ORDER BY seq DESC LIMIT 1 OFFSET $1)`, refused)
 			if err != nil {
 				return err
 			}

@@ -168,6 +168,26 @@ func (s *Store) Write(ctx context.Context, f func(*Tx) error) error {
 	return err
 }
 
+// readyWithin bounds how long Ready waits for the writer.
+const readyWithin = 2 * time.Second
+
+// Ready tells whether the database can be read and its one writer be had; nil when both.
+func (s *Store) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	look := func(tx *Tx) error {
+		_, err := tx.RulesRevision()
+		return err
+	}
+	if err := s.Read(ctx, look); err != nil {
+		return fmt.Errorf("read the database: %w", err)
+	}
+	if err := s.Write(ctx, look); err != nil { // changes nothing, so it costs no disk
+		return fmt.Errorf("have the database's writer: %w", err)
+	}
+	return nil
+}
+
 func (s *Store) do(ctx context.Context, db *sql.DB, f func(*Tx) error) (bumped bool, err error) {
 	t, err := db.BeginTx(ctx, nil)
 	if err != nil {

@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -240,4 +241,65 @@ func TestReportsAreStoredOnce(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Names that lead nowhere are free for anybody to make up: a flood of them must not wash away what clusters have to see.
+func TestAFloodOfUnknownNamesKeepsTheClustersAttempts(t *testing.T) {
+	st := open(t, t.TempDir())
+	write(t, st, func(tx *store.Tx) error {
+		for i := range 3 {
+			if err := tx.CountRefused(link.RefusedAttempt{ClusterID: "c", Name: fmt.Sprint(i), Reason: "R", Count: 1}); err != nil {
+				return err
+			}
+		}
+		for i := range 100 {
+			if err := tx.CountRefused(link.RefusedAttempt{Name: fmt.Sprint(i), Reason: "UNKNOWN_NAME", Count: 1}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := store.TrimForTest(t.Context(), st, 2); err != nil {
+		t.Fatal(err)
+	}
+	for cluster, want := range map[link.ID]string{"c": "1 2", "": "98 99"} {
+		read(t, st, func(tx *store.Tx) error {
+			rs, _, err := tx.RefusedAttempts(cluster, store.Cut{Limit: 200})
+			var names []string
+			for _, r := range rs {
+				names = append(names, r.Name)
+			}
+			if got := strings.Join(names, " "); got != want {
+				t.Errorf("of cluster %q there is left %q, want the newest two, %q", cluster, got, want)
+			}
+			return err
+		})
+	}
+}
+
+func TestReady(t *testing.T) {
+	st := open(t, t.TempDir())
+	if err := st.Ready(t.Context()); err != nil {
+		t.Errorf("an open store: %v", err)
+	}
+	if err := st.Write(t.Context(), func(*store.Tx) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		if err := st.Ready(ctx); err == nil {
+			t.Error("ready although the writer cannot be had")
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	closed, err := store.Open(t.Context(), t.TempDir(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := closed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := closed.Ready(t.Context()); err == nil {
+		t.Error("a closed store is ready")
+	}
 }
