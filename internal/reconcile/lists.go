@@ -27,6 +27,16 @@ type listCall struct {
 	err       error
 }
 
+// over tells whether the list has ended.
+func (c *listCall) over() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // get returns the endpoints of a service by a list that began no earlier than fresh ago and, when after is not zero, not
 // before after, and when that list began.
 func (l *lists) get(ctx context.Context, d cloud.Driver, key, serviceID string, after time.Time) ([]link.Endpoint, time.Time, error) {
@@ -34,7 +44,10 @@ func (l *lists) get(ctx context.Context, d cloud.Driver, key, serviceID string, 
 		l.mu.Lock()
 		now := l.now()
 		c := l.calls[key]
-		mine := c == nil || now.Sub(c.began) > l.fresh || c.began.Before(after)
+		old := c == nil || now.Sub(c.began) > l.fresh || c.began.Before(after)
+		// One list at a time: whoever needs a later one waits for the end of this, and takes the next together with all
+		// others that do.
+		mine := old && (c == nil || c.over())
 		if mine {
 			c = &listCall{began: now, done: make(chan struct{})}
 			l.calls[key] = c
@@ -47,6 +60,9 @@ func (l *lists) get(ctx context.Context, d cloud.Driver, key, serviceID string, 
 		case <-ctx.Done():
 			return nil, time.Time{}, ctx.Err()
 		case <-c.done:
+		}
+		if old {
+			continue
 		}
 		if c.err == nil || !errors.Is(c.err, context.Canceled) && !errors.Is(c.err, context.DeadlineExceeded) {
 			return c.endpoints, c.began, c.err
