@@ -25,10 +25,11 @@ const (
 
 // controlPlane is the gateway's way to the control plane.
 type controlPlane struct {
-	api   *api.Client
-	own   *http.Transport // nil when the caller brought an HTTP client
-	saved atomic.Int64    // the revision that is applied and on disk
-	due   chan struct{}   // holds one token when saved has to be acknowledged
+	api     *api.Client
+	own     *http.Transport                  // nil when the caller brought an HTTP client
+	inForce atomic.Pointer[api.GatewayRules] // what the control plane told last; nil before it told anything
+	kept    *api.GatewayRules                // what of that is on disk; acknowledge's own, and finish's after it
+	due     chan struct{}                    // holds one token when inForce has to be kept and acknowledged
 }
 
 func newControlPlane(cfg Config) *controlPlane {
@@ -130,9 +131,9 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-// apply puts a document of the rules stream into force, cuts the flows that it no longer allows, keeps it on disk, and
-// only then has it acknowledged. A revision below the last is applied like any other: the control plane was restored
-// from a backup, and what it says holds.
+// apply puts a document of the rules stream into force, cuts the flows that it no longer allows, and leaves it to
+// acknowledge to keep it: a disk that is slow or full must not delay the rules that come next. A revision below the last
+// is applied like any other: the control plane was restored from a backup, and what it says holds.
 func (g *Gateway) apply(doc []byte) error {
 	wire, set, err := decodeRules(doc)
 	if err != nil {
@@ -143,16 +144,24 @@ func (g *Gateway) apply(doc []byte) error {
 	}
 	cut := g.enforce(set)
 	g.log.Info("rules applied", "revision", set.Revision, "clusters", len(set.Clusters), "flows_cut", cut)
-	if g.cfg.RulesFile != "" {
-		if err := saveRules(g.cfg.RulesFile, wire); err != nil {
-			return fmt.Errorf("rules of revision %d are in force but could not be kept: %w", set.Revision, err)
-		}
-	}
-	g.ctl.saved.Store(set.Revision)
+	g.ctl.inForce.Store(&wire)
 	select {
 	case g.ctl.due <- struct{}{}:
 	default:
 	}
+	return nil
+}
+
+// keep writes the rules in force to disk unless they are there.
+func (g *Gateway) keep() error {
+	rules := g.ctl.inForce.Load()
+	if rules == nil || rules == g.ctl.kept || g.cfg.RulesFile == "" {
+		return nil
+	}
+	if err := saveRules(g.cfg.RulesFile, *rules); err != nil {
+		return fmt.Errorf("keep the rules of revision %d, which are in force: %w", rules.Revision, err)
+	}
+	g.ctl.kept = rules
 	return nil
 }
 
@@ -165,7 +174,8 @@ func (g *Gateway) enforce(set link.RuleSet) (cut int) {
 	return cut
 }
 
-// acknowledge tells the control plane the revision in force, after each change and until it was heard.
+// acknowledge keeps the rules in force on disk and then tells the control plane their revision, after each change and
+// until both succeeded.
 func (g *Gateway) acknowledge(ctx context.Context) {
 	for {
 		select {
@@ -174,8 +184,11 @@ func (g *Gateway) acknowledge(ctx context.Context) {
 		case <-g.ctl.due:
 		}
 		for pause := (backoff{}); ; pause.wait(ctx) {
-			revision := g.ctl.saved.Load()
-			err := g.ctl.acknowledge(ctx, api.GatewayAck{GatewayID: g.cfg.ID, Revision: revision})
+			revision := g.ctl.inForce.Load().Revision
+			err := g.keep()
+			if err == nil {
+				err = g.ctl.acknowledge(ctx, api.GatewayAck{GatewayID: g.cfg.ID, Revision: revision})
+			}
 			if ctx.Err() != nil {
 				return
 			}

@@ -38,19 +38,56 @@ func TestRulesThatCannotBeKeptAreInForceAndNotAcknowledged(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "later")
 	w := newWorld(t, func(c *Config) { c.RulesFile = filepath.Join(dir, "rules") })
 	w.control.publish(w.rules(4))
-	w.control.await("a second stream, after the first could not be kept", func() bool { return w.control.streams > 1 })
-	if r := w.g.Revision(); r != 4 {
-		t.Errorf("revision in force: %d, want 4", r)
+	w.awaitRevision(4)
+	// A full disk must not delay what comes next: the stream stays, and the rules after these are in force at once.
+	flow := w.open(endpointA, acmePrivate)
+	revoked := w.rules(5)
+	revoked.Clusters[0].EndpointIDs = nil
+	start := time.Now()
+	w.control.publish(revoked)
+	if _, err := flow.Read(make([]byte, 1)); err == nil {
+		t.Error("the flow goes on")
 	}
-	w.control.mu.Lock()
-	if len(w.control.acks) > 0 {
-		t.Errorf("acknowledged %v though nothing was kept", w.control.acks)
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("the flow was cut after %v", took)
 	}
-	w.control.mu.Unlock()
+	w.control.change(func() {
+		if len(w.control.acks) > 0 || w.control.streams != 1 {
+			t.Errorf("acknowledged %v though nothing was kept; %d streams", w.control.acks, w.control.streams)
+		}
+	})
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	w.control.await("the acknowledgement, once the directory is there", func() bool { return slices.Contains(w.control.acks, 4) })
+	w.control.await("the acknowledgement, once the directory is there", func() bool { return slices.Contains(w.control.acks, 5) })
+	if set, err := loadRules(w.cfg.RulesFile); err != nil || set.Revision != 5 {
+		t.Errorf("on disk: revision %d, %v", set.Revision, err)
+	}
+}
+
+// awaitRevision waits until the gateway decides by a revision, acknowledged or not.
+func (w *world) awaitRevision(revision int64) {
+	w.t.Helper()
+	for deadline := time.After(10 * time.Second); w.g.Revision() != revision; {
+		select {
+		case <-deadline:
+			w.t.Fatalf("revision %d in force, waited in vain for %d", w.g.Revision(), revision)
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// The last rules are kept also when the gateway ends right after them.
+func TestRulesAreKeptAtTheEnd(t *testing.T) {
+	w := newWorld(t, nil)
+	w.control.publish(w.rules(7))
+	w.awaitRevision(7)
+	if err := w.g.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if set, err := loadRules(w.cfg.RulesFile); err != nil || set.Revision != 7 {
+		t.Errorf("on disk: revision %d, %v", set.Revision, err)
+	}
 }
 
 func TestARevisionThatGoesBackIsApplied(t *testing.T) {

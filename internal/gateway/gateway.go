@@ -280,6 +280,9 @@ func (g *Gateway) finish() {
 		g.quit()
 		g.serving.Wait()
 		if g.ctl != nil {
+			if err := g.keep(); err != nil {
+				g.log.Error("the next start will begin with older rules", "error", err)
+			}
 			g.ctl.close()
 		}
 		close(g.closed)
