@@ -38,7 +38,27 @@ func (a *app) serviceCommand() *cobra.Command {
 		}
 		return tell(ss)
 	})
-	return noun("service", "services", "What customers create their endpoints for", list, create)
+	show := a.clusterVerb("show REGION", "Show one service and what it waits for", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, cl api.Cluster, args []string) error {
+		ss, err := c.Services(ctx, cl.ID)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(ss, func(s api.Service) bool { return s.RegionName == args[0] })
+		if i < 0 {
+			return &link.Error{
+				Kind: link.NotFound, Reason: "SERVICE_NOT_FOUND", Field: "REGION", Message: cl.Name + " has no service in region " + link.Quote(args[0]),
+				Hint: `"postern service list" shows those that it has, "postern service create" asks for them`,
+			}
+		}
+		return a.show(ss[i], &table{head: []string{"FIELD", "VALUE"}}, func(t *table) {
+			t.add("region", ss[i].RegionName)
+			t.add("status", ss[i].Status)
+			t.add("service name", ss[i].Name)
+			t.add("zone ids", strings.Join(ss[i].AvailabilityZoneIDs, " "))
+			conditions(t, ss[i].Conditions)
+		})
+	})
+	return noun("service", "services", "What customers create their endpoints for", list, show, create)
 }
 
 func (a *app) connectionCommand() *cobra.Command {

@@ -60,6 +60,19 @@ func (r *Ready) account(role string) (ReadyAccount, bool) {
 	return ReadyAccount{}, false
 }
 
+// owner returns the account that a VPC of the embedded cloud belongs to, and "" where that is not known. r may be nil.
+func (r *Ready) owner(vpcID string) string {
+	if r == nil {
+		return ""
+	}
+	for _, acc := range r.Accounts {
+		if acc.VPCID == vpcID {
+			return acc.AccountID
+		}
+	}
+	return ""
+}
+
 // writeReady writes r to file, whole or not at all.
 func writeReady(file string, r *Ready) error {
 	b, err := json.MarshalIndent(r, "", "  ")

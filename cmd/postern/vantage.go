@@ -137,6 +137,7 @@ func vendorFacts(ctx context.Context, c *api.Client, clusterID string, endpoint 
 		for _, s := range ss {
 			if s.RegionName == region || region == "" {
 				v.ServiceState, v.ServiceZoneIDs = link.ServiceState(s.Status), s.AvailabilityZoneIDs
+				v.Reachable = link.ConditionOf(linkConditions(s.Conditions), link.ConditionReachable)
 			}
 		}
 	}
@@ -147,13 +148,18 @@ func vendorFacts(ctx context.Context, c *api.Client, clusterID string, endpoint 
 }
 
 func linkConnection(c api.Connection) *link.Connection {
-	out := &link.Connection{
+	return &link.Connection{
 		EndpointID: link.EndpointID(c.EndpointID), Provider: link.Provider(c.CloudProvider), Region: c.RegionName,
 		ServiceID: c.EndpointServiceID, ServiceName: c.ServiceName, OwnerID: c.ExternalOwnerID,
 		State: link.State(trimStatus(c.Status)), CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt,
+		Conditions: linkConditions(c.Conditions),
 	}
-	for _, k := range c.Conditions {
-		out.Conditions = append(out.Conditions, link.Condition{
+}
+
+func linkConditions(cs []api.Condition) []link.Condition {
+	out := make([]link.Condition, 0, len(cs))
+	for _, k := range cs {
+		out = append(out, link.Condition{
 			Type: k.Type, Status: link.Truth(k.Status), Reason: k.Reason, Message: k.Message, NextStep: k.NextStep,
 			LastTransition: k.LastTransitionTime,
 		})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,7 +70,9 @@ func (a *app) verify(ctx context.Context, req verifyRequest) error {
 	if err != nil {
 		return err
 	}
-	endpoint, err := pickEndpoint(ctx, c, cl, req.endpoint)
+	local := a.ready()
+	vpc := a.vpc(req.vpc, local)
+	endpoint, err := pickEndpoint(ctx, c, cl, req.endpoint, local.owner(vpc))
 	if err != nil {
 		return err
 	}
@@ -91,8 +94,7 @@ func (a *app) verify(ctx context.Context, req verifyRequest) error {
 		}
 		t.InterfaceAddrs = append(t.InterfaceAddrs, addr)
 	}
-	local := a.ready()
-	req.place.settle(local, a.vpc(req.vpc, local))
+	req.place.settle(local, vpc)
 	tell := newTeller(a.err)
 	tell.begin("looking at %s", t.PrivateName)
 	report, err := a.prove(ctx, c, t, region.Name, req.place)
@@ -175,8 +177,10 @@ func pickRegion(cl api.Cluster, name string) (api.ClusterRegion, error) {
 	return api.ClusterRegion{}, usagef("give --region with one of: "+strings.Join(names, ", "), "cluster %s is not in region %q", cl.Name, name)
 }
 
-// pickEndpoint takes the endpoint that was named, or the cluster's only connection.
-func pickEndpoint(ctx context.Context, c *api.Client, cl api.Cluster, id string) (link.EndpointID, error) {
+// pickEndpoint takes the endpoint that was named, or that of the cluster's only connection. Connections that are gone do
+// not count beside others, nor do those of other accounts where the owner is known; the only one that is let in stands
+// before those that are not.
+func pickEndpoint(ctx context.Context, c *api.Client, cl api.Cluster, id, owner string) (link.EndpointID, error) {
 	if id != "" {
 		return link.ParseEndpointID(link.Provider(cl.CloudProvider), id)
 	}
@@ -184,11 +188,21 @@ func pickEndpoint(ctx context.Context, c *api.Client, cl api.Cluster, id string)
 	if err != nil {
 		return "", err
 	}
-	switch len(cs) {
-	case 0:
+	if owner != "" {
+		cs = slices.DeleteFunc(cs, func(cn api.Connection) bool { return cn.ExternalOwnerID != "" && cn.ExternalOwnerID != owner })
+	}
+	for _, keep := range []func(api.Connection) bool{
+		func(api.Connection) bool { return true },
+		func(cn api.Connection) bool { return cn.Status != api.StatusDeleted },
+		func(cn api.Connection) bool { return cn.Status == api.StatusAvailable },
+	} {
+		kept := slices.DeleteFunc(slices.Clone(cs), func(cn api.Connection) bool { return !keep(cn) })
+		if len(kept) == 1 {
+			return link.EndpointID(kept[0].EndpointID), nil
+		}
+	}
+	if len(cs) == 0 {
 		return "", nil // the judge says what a path without a connection lacks
-	case 1:
-		return link.EndpointID(cs[0].EndpointID), nil
 	}
 	var ids []string
 	for _, cn := range cs {

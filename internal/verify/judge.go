@@ -116,8 +116,28 @@ func (j *judge) vendorSide() {
 	} else {
 		j.add(Check{ID: id, Group: GroupVendor, Status: bad, Code: code, Summary: summary, Detail: detail}, b)
 	}
+	j.targets(bad)
 	j.rules()
 	j.backends(bad)
+}
+
+// targets tells when the load balancer has no gateway to forward to.
+func (j *judge) targets(bad Status) {
+	if j.v.Reachable.Status != link.False {
+		return
+	}
+	j.add(Check{
+		ID: "VENDOR_TARGETS", Group: GroupVendor, Status: bad, Code: "NO_HEALTHY_GATEWAY",
+		Summary: "the load balancer reaches no gateway",
+	}, j.noTarget())
+}
+
+func (j *judge) noTarget() blame {
+	next := "the operator looks at the gateways, and at what may keep the load balancer's health checks from them"
+	if j.v.Reachable.NextStep != "" {
+		next = j.v.Reachable.NextStep
+	}
+	return blame{j.v.Reachable.Message, SideVendor, next}
 }
 
 // connectionState says why the vendor does not let the endpoint through; code is empty when it does.
@@ -244,10 +264,12 @@ func (j *judge) backends(bad Status) {
 		j.add(c, blame{"the others fail with " + why, SideVendor, "the operator looks at the cluster's backends"})
 	default:
 		// The proof of path does not pass through a backend: it excuses nothing here.
-		c.Status, c.Code, c.Summary = Fail, "BACKENDS_DOWN", "the gateway reaches no backend of the cluster"
 		if bad == Warn && j.anyTLS() {
-			c.Status = Warn
+			c.Code, c.Summary = "BACKENDS_RECOVERED", "the gateway reaches a backend again"
+			j.add(c, blame{"lately every backend failed, with " + why, SideNone, ""})
+			return
 		}
+		c.Status, c.Code, c.Summary = Fail, "BACKENDS_DOWN", "the gateway reaches no backend of the cluster"
 		j.add(c, blame{"every backend fails, with " + why, SideVendor, "the operator looks at the cluster's backends"})
 	}
 }

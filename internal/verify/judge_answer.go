@@ -216,7 +216,7 @@ func (j *judge) proofs() {
 		if !s.Done() {
 			c.Status, c.Code, c.Summary = Fail, "PROOF_NO_ANSWER", "no proof of path: "+failureWords(s.Failure)
 			c.Detail = map[string]string{"error": s.Error}
-			j.add(c, j.closed(p))
+			j.add(c, j.noProof(p))
 			continue
 		}
 		if problem := j.proofProblem(s); problem != nil {
@@ -234,6 +234,20 @@ func (j *judge) proofs() {
 	}
 	if !tried {
 		j.skip(id, GroupPath, "no address connects")
+	}
+}
+
+// noProof explains a proof of path that does not come. The gateway gives it by itself: no backend can be to blame.
+func (j *judge) noProof(p PathSeen) blame {
+	switch {
+	case p.PathProof.Failure != TimedOut:
+		return j.closed(p)
+	case p.TLS.Done():
+		return blame{"the gateway relays to the service and does not answer for itself", SideVendor, "the operator looks at the gateway's log"}
+	}
+	return blame{
+		"the gateway hangs, or large packets are lost on the way (path MTU)", SideEither,
+		"have the operator look at the gateways; allow ICMP fragmentation-needed between client and endpoint",
 	}
 }
 

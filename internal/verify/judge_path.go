@@ -94,22 +94,40 @@ func (j *judge) silence(p PathSeen) blame {
 	if code, summary, b := j.connectionState(); code != "" {
 		return blame{summary + ": an endpoint that is not let in drops packets without a word", b.side, b.next}
 	}
+	if j.v.Reachable.Status == link.False {
+		return j.noTarget()
+	}
 	if alive, _ := j.gateways(); len(j.v.Gateways) > 0 && alive == 0 && j.isEndpoints(p) {
 		return blame{"no gateway reports: the load balancer may have no target to forward to", SideVendor, "the operator looks at the gateways"}
+	}
+	if p.FromDNS && len(j.t.InterfaceAddrs) == 0 {
+		groups.cause += "; or the address is not the endpoint's"
+		groups.next = compareAddress + "; then " + groups.next
 	}
 	return groups
 }
 
+// compareAddress is the next step where the endpoint's interfaces are not known.
+const compareAddress = "compare the address with the endpoint's interfaces"
+
 func (j *judge) noListener(p PathSeen) blame {
-	if j.isEndpoints(p) {
+	switch {
+	case j.v.Known && j.v.Reachable.Status == link.False:
+		return j.noTarget()
+	case j.isEndpoints(p):
 		return blame{
-			fmt.Sprintf("the load balancer does not listen on port %d", j.t.Port), SideVendor,
-			"use the port that the vendor publishes, or have the operator add it to the region's ports",
+			fmt.Sprintf("the load balancer does not listen on port %d, or no gateway behind it takes connections", j.t.Port), SideVendor,
+			"use the port that the vendor publishes, or have the operator look at the region's ports and gateways",
+		}
+	case len(j.t.InterfaceAddrs) == 0:
+		return blame{
+			"the address belongs to another host than the endpoint, or nothing behind the endpoint takes connections", SideEither,
+			compareAddress + "; if it is one of them, have the operator look at the region's ports and gateways",
 		}
 	}
 	return blame{
 		"the address belongs to a host that does not listen on the port: likely not the endpoint's", SideCustomer,
-		"compare the address with the endpoint's interfaces",
+		compareAddress,
 	}
 }
 
@@ -143,8 +161,8 @@ func (j *judge) handshake(c Check, p PathSeen) {
 	case TimedOut:
 		c.Summary = "connects, then does not answer the TLS handshake"
 		b := blame{
-			"large packets are lost on the way (path MTU), or the service behind the gateway hangs", SideEither,
-			"allow ICMP fragmentation-needed between client and endpoint; have the operator look at the backends",
+			"large packets are lost on the way (path MTU), or the gateway or the service behind it hangs", SideEither,
+			"allow ICMP fragmentation-needed between client and endpoint; have the operator look at gateways and backends",
 		}
 		if p.PathProof.Done() {
 			b = blame{"the gateway answers and the service behind it does not", SideVendor, "the operator looks at the cluster's backends"}
@@ -186,7 +204,8 @@ func (j *judge) closed(p PathSeen) blame {
 	if p.PathProof.Done() {
 		return blame{"the gateway lets the endpoint in and cannot reach the service behind it", SideVendor, "the operator looks at the cluster's backends"}
 	}
-	if down, why := j.backendsDown(); j.v.Known && down > 0 && down == len(j.v.Backends) {
+	// Had the proof been tried, it would have come: no backend is asked for it.
+	if down, why := j.backendsDown(); j.v.Known && p.PathProof.Failure == NotTried && down > 0 && down == len(j.v.Backends) {
 		return blame{"the gateway reaches no backend (" + why + ")", SideVendor, "the operator looks at the cluster's backends"}
 	}
 	if j.v.Known {

@@ -130,6 +130,13 @@ func (f *facts) refused(reason string) {
 	f.v.Refused = []link.RefusedAttempt{{EndpointID: endpoint, Reason: reason, LastAt: at.Add(time.Second)}}
 }
 
+// noTargets says that the load balancer's health checks reach no gateway.
+func (f *facts) noTargets() {
+	f.v.Reachable = link.Condition{
+		Type: link.ConditionReachable, Status: link.False, Reason: "NO_HEALTHY_GATEWAY", Message: "Health checks failed of 10.1.0.1:7443",
+	}
+}
+
 func (f *facts) cert(change func(*TLSSeen)) {
 	for i := range f.o.Paths {
 		change(&f.o.Paths[i].TLS)
@@ -225,7 +232,12 @@ func TestJudge(t *testing.T) {
 		{"time-out in one zone", func(f *facts) { f.tcp(TimedOut, zoneB) }, "TCP_TIMEOUT", SideCustomer, "this one's subnet or zone"},
 		{"time-out, no gateway is heard of", func(f *facts) { f.tcp(TimedOut); f.v.Gateways[0].LastSeenAt = at.Add(-time.Hour) }, "TCP_TIMEOUT", SideVendor, "no target"},
 		{"refused by the endpoint", func(f *facts) { f.tcp(Refused) }, "TCP_REFUSED", SideVendor, "does not listen on port 443"},
-		{"refused by another host", func(f *facts) { f.resolvesTo("10.0.9.9"); f.tcp(Refused); f.t.InterfaceAddrs = nil }, "TCP_REFUSED", SideCustomer, "not the endpoint's"},
+		{"refused by another host", func(f *facts) { f.resolvesTo("10.0.9.9"); f.tcp(Refused, "10.0.9.9") }, "ADDRESS_NOT_THE_ENDPOINT", SideCustomer, "likely not the endpoint's"},
+		{"refused, interfaces unknown", func(f *facts) { f.tcp(Refused); f.t.InterfaceAddrs = nil }, "TCP_REFUSED", SideEither, "compare the address"},
+		{"time-out, interfaces unknown", func(f *facts) { f.tcp(TimedOut); f.t.InterfaceAddrs = nil }, "TCP_TIMEOUT", SideCustomer, "not the endpoint's"},
+		{"refused, the balancer reaches no gateway", func(f *facts) { f.tcp(Refused); f.t.InterfaceAddrs = nil; f.noTargets() }, "NO_HEALTHY_GATEWAY", SideVendor, "Health checks failed"},
+		{"time-out, the balancer reaches no gateway", func(f *facts) { f.tcp(TimedOut); f.noTargets() }, "NO_HEALTHY_GATEWAY", SideVendor, "health checks"},
+		{"health told late, the path works", func(f *facts) { f.noTargets() }, "", SideNone, "Health checks failed"},
 		{"reset", func(f *facts) { f.tcp(Reset) }, "TCP_RESET", SideVendor, "no target"},
 		{"no route", func(f *facts) { f.tcp(Unreachable) }, "TCP_UNREACHABLE", SideCustomer, "route tables"},
 		{"no IPv6 here", func(f *facts) {
@@ -272,6 +284,12 @@ func TestJudge(t *testing.T) {
 
 		// TLS.
 		{"handshake times out", func(f *facts) { f.tls(TimedOut) }, "TLS_TIMEOUT", SideEither, "MTU"},
+		{"the gateway hangs", func(f *facts) { f.tls(TimedOut) }, "TLS_TIMEOUT", SideEither, "have the operator look at the gateways"},
+		{"the service answers, the gateway for itself not", func(f *facts) {
+			for i := range f.o.Paths {
+				f.o.Paths[i].PathProof = ProofSeen{Step: Step{Failure: TimedOut}}
+			}
+		}, "PROOF_NO_ANSWER", SideVendor, "does not answer for itself"},
 		{"handshake times out behind the gateway", func(f *facts) { f.tls(TimedOut); f.proofAnswered() }, "TLS_TIMEOUT", SideVendor, "backends"},
 		{"alert", func(f *facts) { f.tls(Alert) }, "TLS_ALERT", SideVendor, "takes none"},
 		{"not TLS", func(f *facts) { f.tls(NotTLS) }, "TLS_NOT_TLS", SideEither, ""},

@@ -62,7 +62,7 @@ func (t *text) check(same []Check, first bool) {
 	}
 	line := c.Summary
 	if len(subjects) > 0 {
-		line = strings.Join(subjects, ", ") + ": " + line
+		line = several(subjects) + ": " + line
 	}
 	if c.Status == Skip {
 		line = c.Summary + ": " + c.Cause
@@ -83,6 +83,14 @@ func (t *text) check(same []Check, first bool) {
 			t.printf("%s%s\n", indent, t.faint(k+"="+printable(c.Detail[k])))
 		}
 	}
+}
+
+// several names all of a few, and the first of many: the check of the name lists every address.
+func several(subjects []string) string {
+	if len(subjects) > 3 {
+		return fmt.Sprintf("%s and %d more", subjects[0], len(subjects)-1)
+	}
+	return strings.Join(subjects, ", ")
 }
 
 func (t *text) because(cause string, side Side, next string) {

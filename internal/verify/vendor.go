@@ -18,6 +18,7 @@ type Vendor struct {
 	Gateways       []link.Gateway        // the gateways with the revision they decide by
 	RulesRevision  int64                 // the revision that they should decide by
 	ServiceState   link.ServiceState     // empty: unknown
+	Reachable      link.Condition        // of the service: its load balancer reaches a gateway; zero: unknown
 	ServiceZoneIDs []string              // zones in which the service can be reached
 	EndpointZones  []string              // zone ids in which the endpoint has an interface
 	PublicAccess   link.PublicAccess     // empty: unknown
