@@ -28,10 +28,11 @@ func awsShell(t *testing.T, c *cloud, account Account) *shell {
 
 // try runs one command and returns what it prints and its error output.
 func (s *shell) try(arguments ...string) (stdout, stderr string, err error) {
-	command := exec.CommandContext(s.t.Context(), s.path, arguments...)
+	// By flag: aws before 2.13 does not know AWS_ENDPOINT_URL.
+	command := exec.CommandContext(s.t.Context(), s.path, append([]string{"--endpoint-url", s.cloud.URL()}, arguments...)...)
 	command.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + s.t.TempDir(), "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
-		"AWS_ENDPOINT_URL=" + s.cloud.URL(), "AWS_ACCESS_KEY_ID=" + s.account.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + s.account.SecretAccessKey,
+		"AWS_ACCESS_KEY_ID=" + s.account.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + s.account.SecretAccessKey,
 		"AWS_MAX_ATTEMPTS=1", "AWS_PAGER=", "AWS_EC2_METADATA_DISABLED=true",
 	}
 	var out, problems bytes.Buffer
