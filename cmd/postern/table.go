@@ -38,7 +38,11 @@ func (t *table) write(w io.Writer) error {
 				}
 				return cell
 			})
-		_, err := fmt.Fprintln(w, drawn.Render())
+		text := drawn.Render()
+		if room := columns(w); room > 0 && lipgloss.Width(text) > room {
+			text = drawn.Width(room).Render()
+		}
+		_, err := fmt.Fprintln(w, text)
 		return err
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -58,6 +62,16 @@ func (t *table) write(w io.Writer) error {
 func onTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+}
+
+// columns is the width of the terminal w, 0 when it is not known.
+func columns(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
+			return width
+		}
+	}
+	return 0
 }
 
 // colourful reports whether w is a terminal whose owner did not ask for no colour (https://no-color.org).

@@ -3,13 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"charm.land/lipgloss/v2"
-	"golang.org/x/term"
 )
 
 // teller tells steps to a person: one ticked line per step, and on a terminal a live line for the step under way.
@@ -29,17 +27,7 @@ type teller struct {
 
 // newTeller tells to w. The live line is only drawn on a terminal.
 func newTeller(w io.Writer) *teller {
-	return &teller{
-		w: w, live: onTerminal(w), color: colourful(w),
-		width: func() int {
-			if f, ok := w.(*os.File); ok {
-				if columns, _, err := term.GetSize(int(f.Fd())); err == nil {
-					return columns
-				}
-			}
-			return 0
-		},
-	}
+	return &teller{w: w, live: onTerminal(w), color: colourful(w), width: func() int { return columns(w) }}
 }
 
 // begin says what is under way until the next end, fail or begin.
@@ -92,9 +80,9 @@ func (t *teller) spin(stop, stopped chan struct{}) {
 func (t *teller) line(frame rune, text string, took time.Duration) string {
 	text = strings.Join(strings.Fields(text), " ")
 	clock := fmt.Sprintf(" %.1fs", took.Seconds())
-	if columns := t.width(); columns > 0 {
+	if width := t.width(); width > 0 {
 		// One column stays free: some terminals wrap when the last one is written.
-		room := columns - 1 - lipgloss.Width(string(frame)+" "+clock)
+		room := width - 1 - lipgloss.Width(string(frame)+" "+clock)
 		if room < 1 {
 			return ""
 		}
