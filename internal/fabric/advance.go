@@ -4,7 +4,7 @@ import "time"
 
 const (
 	remembered   = time.Hour      // how long a provider sees a deleted endpoint as a deleted connection, and GetChange a change
-	tokenCounted = 24 * time.Hour // how long a client token says what it made
+	tokenCounted = 24 * time.Hour // how long a client token says what it made, unless that goes before
 )
 
 // advance makes every transition that was due at now. It is the only way in which the state changes by itself.
@@ -56,6 +56,7 @@ func (s *State) moveOn(id string, endpoint *Endpoint) {
 		}
 		endpoint.InterfaceIDs = nil
 		delete(s.Tags, id)
+		s.forgetTokens(id)
 	case EndpointDeleted:
 		delete(s.Endpoints, id)
 	}

@@ -78,7 +78,7 @@ func describeConnections(c *call, in *describeConnectionsInput) (*describeConnec
 	return out, nil
 }
 
-func dnsEntriesXML(entries []DNSEntry) set[dnsEntryXML] {
+func dnsEntriesXML(entries []dnsEntry) set[dnsEntryXML] {
 	var out set[dnsEntryXML]
 	for _, entry := range entries {
 		out.Items = append(out.Items, dnsEntryXML{entry.Name, entry.HostedZoneID})

@@ -97,7 +97,7 @@ func hostedZone(hz *HostedZone) *zone {
 func cloudZones(s *State) map[string]*zone {
 	zones := map[string]*zone{}
 	put := func(origin, owner string, addrs ...netip.Addr) {
-		origin = canonicalName(origin)
+		origin, owner = canonicalName(origin), canonicalName(owner)
 		if zones[origin] == nil {
 			zones[origin] = newZone(origin)
 		}
@@ -233,12 +233,12 @@ func renamed(name string, rrs []dns.RR, alias bool) []dns.RR {
 	return out
 }
 
-// addresses returns an A set.
+// addresses returns the A set of owner, a canonical name.
 func addresses(owner string, ttl uint32, addrs []netip.Addr) rrset {
 	var set rrset
 	for _, a := range addrs {
 		set.records = append(set.records, &dns.A{
-			Hdr: dns.RR_Header{Name: canonicalName(owner), Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: ttl},
+			Hdr: dns.RR_Header{Name: owner, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: ttl},
 			A:   a.AsSlice(),
 		})
 	}

@@ -2,6 +2,7 @@ package fabric
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/miekg/dns"
 )
@@ -43,10 +44,9 @@ func newZone(origin string) *zone {
 	}
 }
 
-// add puts a set at owner, which must be the origin or below it.
+// add puts a set at owner, a canonical name. What is neither the origin nor below it is left out.
 func (z *zone) add(owner string, typ uint16, set rrset) {
-	owner = canonicalName(owner)
-	if !dns.IsSubDomain(z.origin, owner) {
+	if owner != z.origin && !strings.HasSuffix(owner, "."+z.origin) {
 		return
 	}
 	if z.sets[owner] == nil {

@@ -22,8 +22,8 @@ func endpointZone(region string) string {
 	return "ZVPCE" + strings.ToUpper(regionCode(region))
 }
 
-// DNSEntry is one name of an endpoint with the hosted zone it lives in.
-type DNSEntry struct {
+// dnsEntry is one name of an endpoint with the hosted zone it lives in.
+type dnsEntry struct {
 	Name         string // without the final dot
 	HostedZoneID string
 	Addresses    []netip.Addr
@@ -31,21 +31,21 @@ type DNSEntry struct {
 
 // dnsEntries lists the endpoint's own names: the regional one first, then one per zone. The private name of the service
 // is not among them.
-func (e *Endpoint) dnsEntries(s *State) []DNSEntry {
+func (e *Endpoint) dnsEntries(s *State) []dnsEntry {
 	suffix := fmt.Sprintf("%s.%s.vpce.amazonaws.com", e.ServiceID, e.Region)
 	zone := endpointZone(e.Region)
-	entries := []DNSEntry{{Name: fmt.Sprintf("%s-%s.%s", e.ID, e.Label, suffix), HostedZoneID: zone, Addresses: e.addresses(s)}}
+	entries := []dnsEntry{{Name: fmt.Sprintf("%s-%s.%s", e.ID, e.Label, suffix), HostedZoneID: zone, Addresses: e.addresses(s)}}
 	account := s.Accounts[e.AccountID]
-	var zonal []DNSEntry
+	var zonal []dnsEntry
 	for _, id := range e.InterfaceIDs {
 		nic := s.NetworkInterfaces[id]
 		if nic == nil {
 			continue
 		}
 		name := fmt.Sprintf("%s-%s-%s.%s", e.ID, e.Label, account.zoneName(e.Region, nic.ZoneID), suffix)
-		zonal = append(zonal, DNSEntry{Name: name, HostedZoneID: zone, Addresses: []netip.Addr{nic.Address}})
+		zonal = append(zonal, dnsEntry{Name: name, HostedZoneID: zone, Addresses: []netip.Addr{nic.Address}})
 	}
-	slices.SortFunc(zonal, func(a, b DNSEntry) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(zonal, func(a, b dnsEntry) int { return strings.Compare(a.Name, b.Name) })
 	return append(entries, zonal...)
 }
 

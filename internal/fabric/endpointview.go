@@ -40,7 +40,7 @@ type endpointXML struct {
 func (c *call) endpointXML(e *Endpoint) endpointXML {
 	entries := e.dnsEntries(c.s)
 	if service := c.s.Services[e.ServiceID]; e.PrivateDNSEnabled && service != nil && service.PrivateDNS != nil {
-		entries = append(entries, DNSEntry{Name: service.PrivateDNS.Name, HostedZoneID: privateZoneID(e)})
+		entries = append(entries, dnsEntry{Name: service.PrivateDNS.Name, HostedZoneID: privateZoneID(e)})
 	}
 	policy := e.Policy
 	if policy == "" {

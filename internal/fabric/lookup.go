@@ -122,10 +122,15 @@ func nth(address netip.Addr, n uint32) netip.Addr {
 
 // freeAddress is the lowest address of the subnet that no interface has; false when the subnet is full.
 func (s *State) freeAddress(subnet *Subnet) (netip.Addr, bool) {
+	taken := map[netip.Addr]bool{}
+	for _, nic := range s.NetworkInterfaces {
+		if nic.SubnetID == subnet.ID {
+			taken[nic.Address] = true
+		}
+	}
 	size := uint32(1) << (32 - subnet.CIDR.Bits())
 	for n := uint32(firstOffset); n+1 < size; n++ {
-		address := nth(subnet.CIDR.Masked().Addr(), n)
-		if s.interfaceAt(subnet.VPCID, address) == nil {
+		if address := nth(subnet.CIDR.Masked().Addr(), n); !taken[address] {
 			return address, true
 		}
 	}

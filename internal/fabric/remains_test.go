@@ -13,7 +13,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// What is deleted takes its tags along, those of its parts too: a fabric whose users come and go does not grow.
+// What is deleted takes its tags along, those of its parts too, and its client tokens: a fabric whose users come and go does not grow.
 func TestDeletedLeavesNothing(t *testing.T) {
 	c := startCloud(t)
 	ctx, client := t.Context(), c.ec2(customer)
@@ -27,6 +27,7 @@ func TestDeletedLeavesNothing(t *testing.T) {
 	}))(t).Subnet.SubnetId
 	endpoint := ok(client.CreateVpcEndpoint(ctx, &ec2.CreateVpcEndpointInput{
 		VpcEndpointType: ec2types.VpcEndpointTypeInterface, VpcId: &vpc, ServiceName: service.ServiceName, SubnetIds: []string{subnet},
+		ClientToken: aws.String("deterministic"),
 	}))(t).VpcEndpoint
 	own := c.snapshot().defaultGroup(vpc)
 	tagged := []string{vpc, subnet, *endpoint.VpcEndpointId, endpoint.NetworkInterfaceIds[0], own.ID, own.Rules[0].ID}
@@ -44,6 +45,9 @@ func TestDeletedLeavesNothing(t *testing.T) {
 	after := c.snapshot()
 	if got, want := slices.Sorted(maps.Keys(after.Tags)), slices.Sorted(maps.Keys(before.Tags)); !slices.Equal(got, want) {
 		t.Errorf("tags stayed: %v, want those of %v", got, want)
+	}
+	if len(after.Tokens) != len(before.Tokens) {
+		t.Errorf("%d client tokens, want %d", len(after.Tokens), len(before.Tokens))
 	}
 	if len(after.NetworkInterfaces) != len(before.NetworkInterfaces) || len(after.SecurityGroups) != len(before.SecurityGroups) {
 		t.Errorf("%d interfaces and %d security groups, want %d and %d", len(after.NetworkInterfaces), len(after.SecurityGroups), len(before.NetworkInterfaces), len(before.SecurityGroups))
@@ -67,7 +71,7 @@ func TestForgotten(t *testing.T) {
 	s.makeTables()
 	s.Endpoints["vpce-1"] = &Endpoint{ID: "vpce-1", State: EndpointDeleting, Due: start}
 	s.Changes["C1"] = &Change{ID: "C1", Due: start}
-	s.Tokens["t"] = &Token{ResourceID: "vpce-1", UsedAt: start}
+	s.Tokens["t"] = &Token{ResourceID: "vpce-2", UsedAt: start}
 	for _, step := range []struct {
 		after                      time.Duration
 		endpoints, changes, tokens int

@@ -347,6 +347,7 @@ func deleteServices(c *call, in *deleteServicesInput) (*batchOutput, error) {
 			// Endpoints that were rejected stay with their owners and lead nowhere.
 			delete(c.s.Services, id)
 			delete(c.s.Tags, id)
+			c.s.forgetTokens(id)
 		}
 	}
 	return out, nil

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // subnetXML is a subnet on the wire.
@@ -106,7 +107,7 @@ func createSubnet(c *call, in *createSubnetInput) (*createSubnetOutput, error) {
 		return nil, fail("InvalidParameterCombination", "AvailabilityZone and AvailabilityZoneId cannot be specified together.")
 	case in.ZoneName != "":
 		if zone = account.zoneID(c.region, in.ZoneName); zone == "" {
-			return nil, fail("InvalidParameterValue", "Value (%s) for parameter availabilityZone is invalid. Subnets can currently only be created in the following availability zones: %s.", in.ZoneName, joinZones(account, c.region))
+			return nil, fail("InvalidParameterValue", "Value (%s) for parameter availabilityZone is invalid. Subnets can currently only be created in the following availability zones: %s.", in.ZoneName, strings.Join(account.zoneNames(c.region, account.Zones[c.region]), ", "))
 		}
 	case in.ZoneID != "":
 		if zone = in.ZoneID; !slices.Contains(account.Zones[c.region], zone) {
@@ -115,17 +116,6 @@ func createSubnet(c *call, in *createSubnetInput) (*createSubnetOutput, error) {
 	}
 	subnet := c.s.newSubnet(vpc, zone, cidr)
 	return &createSubnetOutput{c.subnetXML(subnet)}, c.tagNew(subnet.ID, in.Tags)
-}
-
-func joinZones(account *accountRecord, region string) string {
-	var text string
-	for i, name := range account.zoneNames(region, account.Zones[region]) {
-		if i > 0 {
-			text += ", "
-		}
-		text += name
-	}
-	return text
 }
 
 // within says whether part is inside whole.

@@ -3,12 +3,13 @@ package fabric
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"strings"
 )
 
 // once makes a create call idempotent: the first call with a client token runs create, and a later one with the same
-// token and parameters returns the id that the first one made. alive says whether that still exists; a token whose
-// resource is gone is forgotten, so that a client with deterministic tokens can make it again.
+// token and parameters returns the id that the first one made. alive says whether that still exists: a client with
+// deterministic tokens can make again what is gone.
 func (c *call) once(token string, alive func(id string) bool, create func() (id string, err error)) (string, error) {
 	if token == "" {
 		return create()
@@ -31,4 +32,9 @@ func (c *call) once(token string, alive func(id string) bool, create func() (id 
 	}
 	c.s.Tokens[key] = &Token{Digest: hex.EncodeToString(digest[:]), ResourceID: id, UsedAt: c.now}
 	return id, nil
+}
+
+// forgetTokens drops the client tokens that made a resource which is gone. They mean nothing any more.
+func (s *State) forgetTokens(resourceID string) {
+	maps.DeleteFunc(s.Tokens, func(_ string, token *Token) bool { return token.ResourceID == resourceID })
 }
