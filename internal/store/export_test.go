@@ -25,3 +25,9 @@ func LooksAheadForTest(ctx context.Context, s *Store) (n int, err error) {
 	})
 	return n, err
 }
+
+// ForbidWritesForTest makes every write fail from now on, as a read-only disk does.
+func ForbidWritesForTest(ctx context.Context, s *Store) error {
+	_, err := s.write.ExecContext(ctx, `PRAGMA query_only = 1`)
+	return err
+}

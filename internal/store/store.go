@@ -46,8 +46,9 @@ type Store struct {
 	id    string
 
 	queue   *river.Client[*sql.Tx] // enqueues only; Work starts another that works
-	sources sync.Mutex             // guards news
-	news    chan struct{}          // closed when a new revision of the rules is committed
+	ready   readiness
+	sources sync.Mutex    // guards news
+	news    chan struct{} // closed when a new revision of the rules is committed
 }
 
 const databaseFile = "postern.db"
@@ -76,6 +77,9 @@ func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 		}
 	}()
 	path := filepath.Join(dir, databaseFile)
+	if err := makePrivate(path); err != nil {
+		return nil, err
+	}
 	// synchronous=FULL: see docs/decisions/0002-sqlite-full-sync.md.
 	s.write, err = openPool(path, 1, url.Values{
 		"_journal_mode": {"WAL"}, "_synchronous": {"FULL"}, "_busy_timeout": {"5000"},
@@ -100,6 +104,15 @@ func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// makePrivate makes the database's file when absent, for its owner alone. The engine gives the files beside it the same mode.
+func makePrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	return f.Close()
 }
 
 func openPool(path string, connections int, settings url.Values) (*sql.DB, error) {
@@ -168,24 +181,42 @@ func (s *Store) Write(ctx context.Context, f func(*Tx) error) error {
 	return err
 }
 
-// readyWithin bounds how long Ready waits for the writer.
-const readyWithin = 2 * time.Second
+// Bounds of Ready: how long it waits for the writer, and how long an answer counts. Whoever may ask may ask often, and
+// each answer costs a write to the disk.
+const (
+	readyWithin = 2 * time.Second
+	readyFor    = time.Second
+)
 
-// Ready tells whether the database can be read and its one writer be had; nil when both.
+// readiness is Ready's last answer.
+type readiness struct {
+	mu  sync.Mutex
+	at  time.Time // zero before the first
+	err error
+}
+
+// Ready tells whether the database can be read and written; nil when it can. The answer may be a second old.
 func (s *Store) Ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	s.ready.mu.Lock()
+	defer s.ready.mu.Unlock()
+	if !s.ready.at.IsZero() && time.Since(s.ready.at) < readyFor {
+		return s.ready.err
+	}
+	// Not the caller's time: others take the answer too.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyWithin)
 	defer cancel()
-	look := func(tx *Tx) error {
-		_, err := tx.RulesRevision()
-		return err
+	s.ready.err = s.Write(ctx, func(tx *Tx) error {
+		// The same value, and yet a page to write: a full disk and one that is read-only are noticed.
+		return tx.change(ErrNotFound, `UPDATE meta SET value = value WHERE name = 'installation_id'`)
+	})
+	if s.ready.err == nil {
+		s.ready.err = s.Read(ctx, func(tx *Tx) error {
+			_, err := tx.RulesRevision()
+			return err
+		})
 	}
-	if err := s.Read(ctx, look); err != nil {
-		return fmt.Errorf("read the database: %w", err)
-	}
-	if err := s.Write(ctx, look); err != nil { // changes nothing, so it costs no disk
-		return fmt.Errorf("have the database's writer: %w", err)
-	}
-	return nil
+	s.ready.at = time.Now()
+	return s.ready.err
 }
 
 func (s *Store) do(ctx context.Context, db *sql.DB, f func(*Tx) error) (bumped bool, err error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -282,15 +283,17 @@ func TestReady(t *testing.T) {
 	if err := st.Ready(t.Context()); err != nil {
 		t.Errorf("an open store: %v", err)
 	}
-	if err := st.Write(t.Context(), func(*store.Tx) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
-		if err := st.Ready(ctx); err == nil {
-			t.Error("ready although the writer cannot be had")
-		}
-		return nil
-	}); err != nil {
+	left, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := st.Ready(left); err != nil {
+		t.Errorf("to a caller who has left, which says nothing of the store: %v", err)
+	}
+	full := open(t, t.TempDir())
+	if err := store.ForbidWritesForTest(t.Context(), full); err != nil {
 		t.Fatal(err)
+	}
+	if err := full.Ready(t.Context()); err == nil {
+		t.Error("a store that cannot write is ready")
 	}
 	closed, err := store.Open(t.Context(), t.TempDir(), store.Options{})
 	if err != nil {
@@ -301,5 +304,26 @@ func TestReady(t *testing.T) {
 	}
 	if err := closed.Ready(t.Context()); err == nil {
 		t.Error("a closed store is ready")
+	}
+}
+
+func TestFilesAreTheOwnersAlone(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir)
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) < 2 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, f := range files {
+		info, err := f.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v", f.Name(), info.Mode())
+		}
 	}
 }
