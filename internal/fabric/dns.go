@@ -50,6 +50,7 @@ func startNameserver(ctx context.Context, host string, resolve func(name string,
 		case <-up:
 		case err := <-failed:
 			ns.close()
+			_, _ = tcp.Close(), udp.Close() // those that no server has taken over
 			return nil, fmt.Errorf("fabric: DNS server: %w", err)
 		}
 	}

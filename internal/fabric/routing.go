@@ -15,6 +15,7 @@ func (v *VPC) withSuffix(prefix string) string {
 
 // fixtureInput asks for things of one kind that VPCs come with.
 type fixtureInput struct {
+	kind    string // "networkAcl" or "routeTable"
 	ids     []string
 	filters []ec2Filter
 	paging
@@ -26,6 +27,12 @@ func (c *call) fixturesOf(in fixtureInput, id func(*VPC) string, known filters[*
 	for vpc := range inOrder(c.s.VPCs) {
 		if vpc.AccountID == c.account && vpc.Region == c.region && (len(in.ids) == 0 || slices.Contains(in.ids, id(vpc))) {
 			vpcs = append(vpcs, vpc)
+		}
+	}
+	for _, wanted := range in.ids {
+		if !slices.ContainsFunc(vpcs, func(v *VPC) bool { return id(v) == wanted }) {
+			code := "Invalid" + strings.ToUpper(in.kind[:1]) + in.kind[1:] + "ID.NotFound"
+			return nil, "", fail(code, "The %s ID '%s' does not exist", in.kind, wanted)
 		}
 	}
 	known["vpc-id"] = one((*VPC).id)
@@ -67,7 +74,7 @@ type describeACLsOutput struct {
 
 func describeNetworkACLs(c *call, in *describeACLsInput) (*describeACLsOutput, error) {
 	id := func(v *VPC) string { return v.withSuffix("acl") }
-	vpcs, next, err := c.fixturesOf(fixtureInput{in.IDs, in.Filters, in.paging}, id, filters[*VPC]{
+	vpcs, next, err := c.fixturesOf(fixtureInput{"networkAcl", in.IDs, in.Filters, in.paging}, id, filters[*VPC]{
 		"network-acl-id": one(id), "default": one(func(*VPC) string { return "true" }),
 	})
 	if err != nil {
@@ -122,7 +129,7 @@ type describeRouteTablesOutput struct {
 
 func describeRouteTables(c *call, in *describeRouteTablesInput) (*describeRouteTablesOutput, error) {
 	id := func(v *VPC) string { return v.withSuffix("rtb") }
-	vpcs, next, err := c.fixturesOf(fixtureInput{in.IDs, in.Filters, in.paging}, id, filters[*VPC]{
+	vpcs, next, err := c.fixturesOf(fixtureInput{"routeTable", in.IDs, in.Filters, in.paging}, id, filters[*VPC]{
 		"route-table-id": one(id), "association.route-table-id": one(id), "association.main": one(func(*VPC) string { return "true" }),
 	})
 	if err != nil {

@@ -54,4 +54,11 @@ func TestFixturesOfVPCs(t *testing.T) {
 	if _, err := client.DescribeNetworkAcls(ctx, &ec2.DescribeNetworkAclsInput{Filters: by("association.main", "true")}); code(err) != "InvalidParameterValue" {
 		t.Errorf("a route table's filter for ACLs: %v", err)
 	}
+	foreign := tail(c.home(vendor).VPCID)
+	if _, err := client.DescribeNetworkAcls(ctx, &ec2.DescribeNetworkAclsInput{NetworkAclIds: []string{"acl-" + foreign}}); code(err) != "InvalidNetworkAclID.NotFound" {
+		t.Errorf("the ACL of another account: %v", err)
+	}
+	if _, err := client.DescribeRouteTables(ctx, &ec2.DescribeRouteTablesInput{RouteTableIds: []string{"rtb-" + foreign}}); code(err) != "InvalidRouteTableID.NotFound" {
+		t.Errorf("the route table of another account: %v", err)
+	}
 }
