@@ -22,6 +22,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stderr)
 	stop()
 	switch {
@@ -45,7 +46,8 @@ const tokenVariable = "POSTERN_GATEWAY_TOKEN"
 const description = `postern-gateway relays the flows that the control plane's rules allow, and closes all others.
 
 The token for the control plane comes from the environment variable ` + tokenVariable + ` or from --token-file.
-SIGTERM ends it: it stops to accept, lets the open flows end until the --drain deadline, and cuts the rest.
+SIGTERM ends it: it stops to accept, lets the open flows end until the --drain deadline, and cuts the rest. A second
+SIGTERM ends it at once.
 
 Flags:
 `

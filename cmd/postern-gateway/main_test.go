@@ -8,6 +8,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+
 	"net"
 	"os"
 	"os/exec"
@@ -32,47 +33,108 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func TestSIGTERMDrainsAndExitsWithZero(t *testing.T) {
+// program is a gateway in a process of its own.
+type program struct {
+	*exec.Cmd
+	dir    string
+	stderr *bufio.Scanner
+	public string // the address of its public listener
+}
+
+// startProgram starts a gateway and waits until it listens.
+func startProgram(t *testing.T, drain string) *program {
+	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	dir := t.TempDir()
-	cmd := exec.CommandContext(ctx, exe, "--id", "gw-1", "--data", dir, "--public", "127.0.0.1:0", "--private", "127.0.0.1:0",
-		"--trusted-peer", "127.0.0.1, 10.0.0.0/8", "--drain", "200ms", "--log-level", "DEBUG")
-	cmd.Env = append(os.Environ(), asProgram+"=1")
-	stderr, err := cmd.StderrPipe()
+	t.Cleanup(cancel)
+	p := &program{dir: t.TempDir()}
+	p.Cmd = exec.CommandContext(ctx, exe, "--id", "gw-1", "--data", p.dir, "--public", "127.0.0.1:0", "--private", "127.0.0.1:0",
+		"--trusted-peer", "127.0.0.1, 10.0.0.0/8", "--drain", drain, "--log-level", "DEBUG", "--hello-timeout", "1h")
+	p.Env = append(os.Environ(), asProgram+"=1")
+	stderr, err := p.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var addr string
-	listens := regexp.MustCompile(`msg="gateway listens".* public=(\S+)`)
-	lines := bufio.NewScanner(stderr)
-	for addr == "" && lines.Scan() {
-		if m := listens.FindStringSubmatch(lines.Text()); m != nil {
-			addr = m[1]
+	p.stderr = bufio.NewScanner(stderr)
+	p.public = p.awaitLine(t, `msg="gateway listens".* public=(\S+)`)
+	return p
+}
+
+// awaitLine reads the log up to a line, and returns the expression's first group in it.
+func (p *program) awaitLine(t *testing.T, expression string) string {
+	t.Helper()
+	line := regexp.MustCompile(expression)
+	for p.stderr.Scan() {
+		if m := line.FindStringSubmatch(p.stderr.Text()); m != nil {
+			return m[1]
 		}
 	}
+	t.Fatalf("the log ended without %s", expression)
+	return ""
+}
+
+// hang opens a flow that stays in the middle of its first bytes.
+func (p *program) hang(t *testing.T) {
+	t.Helper()
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", addr) // a flow that hangs in the middle: the deadline has to end it
+	conn, err := d.DialContext(t.Context(), "tcp", p.public)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	t.Cleanup(func() { _ = conn.Close() })
+}
+
+func (p *program) signal(t *testing.T) {
+	t.Helper()
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = io.Copy(io.Discard, stderr)
-	if err := cmd.Wait(); err != nil {
+}
+
+// end reads the rest of the log and returns how the process ended.
+func (p *program) end() error {
+	for p.stderr.Scan() {
+	}
+	return p.Wait()
+}
+
+func TestSIGTERMDrainsAndExitsWithZero(t *testing.T) {
+	p := startProgram(t, "200ms")
+	p.hang(t) // the deadline has to end it
+	p.signal(t)
+	if err := p.end(); err != nil {
 		t.Errorf("after SIGTERM: %v", err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "proof-key.pem")); err != nil {
+	if _, err := os.Stat(filepath.Join(p.dir, "proof-key.pem")); err != nil {
 		t.Errorf("the proof key was not kept: %v", err)
+	}
+}
+
+// Whoever asks twice does not want to wait for the drain.
+func TestASecondSIGTERMEndsTheDrain(t *testing.T) {
+	p := startProgram(t, "1h")
+	p.hang(t)
+	p.signal(t)
+	p.awaitLine(t, `msg="gateway (drains)"`)
+	ended := make(chan error, 1)
+	go func() { ended <- p.end() }()
+	var err error
+	for over := false; !over; {
+		_ = p.Process.Signal(syscall.SIGTERM) // again when the first of them came too early to be the second; or it has ended
+		select {
+		case err = <-ended:
+			over = true
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
+		t.Errorf("after the second SIGTERM: %v, want that it ended the process", err)
 	}
 }
 
