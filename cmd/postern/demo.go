@@ -204,20 +204,14 @@ Ctrl-C stops it.`, self, d.app.dataDir)
 	return nil
 }
 
-// place is a VPC as the place to look from.
-func (d *demo) place(vpcID string) place {
-	var p place
-	p.settle(&d.stack.ready, vpcID)
-	return p
-}
-
 // connecting prepares what an account needs to connect its VPC to the sample cluster.
 func (d *demo) connecting(role string) (connectConfig, error) {
 	acc, ok := d.stack.ready.account(role)
 	if !ok {
 		return connectConfig{}, fmt.Errorf("the embedded cloud has no account %q", role)
 	}
-	at := d.place(acc.VPCID)
+	var at place // what the environment says is of another installation
+	at.inside(&d.stack.ready, acc.VPCID)
 	return connectConfig{
 		account: acc,
 		cfg: connect.Config{

@@ -36,9 +36,13 @@ func (p *place) settle(r *Ready, vpcID string) {
 			*v.field = os.Getenv(v.name)
 		}
 	}
-	if r == nil || p.proxy != "" {
-		return
+	if r != nil && p.proxy == "" {
+		p.inside(r, vpcID)
 	}
+}
+
+// inside makes p a VPC of the embedded cloud, as far as p does not say otherwise.
+func (p *place) inside(r *Ready, vpcID string) {
 	for _, acc := range r.Accounts {
 		if acc.VPCID == vpcID {
 			p.proxy = "socks5h://" + vpcID + ":x@" + r.SOCKSAddr
