@@ -177,9 +177,8 @@ func pickRegion(cl api.Cluster, name string) (api.ClusterRegion, error) {
 	return api.ClusterRegion{}, usagef("give --region with one of: "+strings.Join(names, ", "), "cluster %s is not in region %q", cl.Name, name)
 }
 
-// pickEndpoint takes the endpoint that was named, or that of the cluster's only connection. Connections that are gone do
-// not count beside others, nor do those of other accounts where the owner is known; the only one that is let in stands
-// before those that are not.
+// pickEndpoint takes the endpoint that was named, or else the one that is meant. owner is the account that the path begins
+// in, "" when it is not known. No endpoint is no error: the judge says what a path without a connection lacks.
 func pickEndpoint(ctx context.Context, c *api.Client, cl api.Cluster, id, owner string) (link.EndpointID, error) {
 	if id != "" {
 		return link.ParseEndpointID(link.Provider(cl.CloudProvider), id)
@@ -188,27 +187,39 @@ func pickEndpoint(ctx context.Context, c *api.Client, cl api.Cluster, id, owner 
 	if err != nil {
 		return "", err
 	}
-	if owner != "" {
-		cs = slices.DeleteFunc(cs, func(cn api.Connection) bool { return cn.ExternalOwnerID != "" && cn.ExternalOwnerID != owner })
-	}
-	for _, keep := range []func(api.Connection) bool{
-		func(api.Connection) bool { return true },
-		func(cn api.Connection) bool { return cn.Status != api.StatusDeleted },
-		func(cn api.Connection) bool { return cn.Status == api.StatusAvailable },
-	} {
-		kept := slices.DeleteFunc(slices.Clone(cs), func(cn api.Connection) bool { return !keep(cn) })
-		if len(kept) == 1 {
-			return link.EndpointID(kept[0].EndpointID), nil
-		}
-	}
-	if len(cs) == 0 {
-		return "", nil // the judge says what a path without a connection lacks
+	candidates := candidateConnections(cs, owner)
+	switch len(candidates) {
+	case 0:
+		return "", nil
+	case 1:
+		return link.EndpointID(candidates[0].EndpointID), nil
 	}
 	var ids []string
-	for _, cn := range cs {
+	for _, cn := range candidates {
 		ids = append(ids, fmt.Sprintf("%s (%s)", cn.EndpointID, trimStatus(cn.Status)))
 	}
-	return "", usagef("give --endpoint with one of: "+strings.Join(ids, ", "), "cluster %s has %d connections", cl.Name, len(cs))
+	return "", usagef("give --endpoint with one of: "+strings.Join(ids, ", "), "cluster %s has %d connections", cl.Name, len(candidates))
+}
+
+// candidateConnections narrows cs down to those that a person can mean who names none: of the owner's own, the only one;
+// else the only one that is not gone; else the only one that is let in; else all that are not gone.
+func candidateConnections(cs []api.Connection, owner string) []api.Connection {
+	which := func(keep func(api.Connection) bool) []api.Connection {
+		return slices.DeleteFunc(slices.Clone(cs), func(cn api.Connection) bool { return !keep(cn) })
+	}
+	if owner != "" { // an endpoint that nobody has seen yet has no owner, and may be ours
+		cs = which(func(cn api.Connection) bool { return cn.ExternalOwnerID == owner || cn.ExternalOwnerID == "" })
+	}
+	if len(cs) <= 1 {
+		return cs
+	}
+	if there := which(func(cn api.Connection) bool { return cn.Status != api.StatusDeleted }); len(there) > 0 {
+		cs = there
+	}
+	if in := which(func(cn api.Connection) bool { return cn.Status == api.StatusAvailable }); len(in) == 1 {
+		cs = in
+	}
+	return cs
 }
 
 func trimStatus(s string) string { return strings.TrimPrefix(s, "STATUS_") }
