@@ -8,7 +8,6 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
-
 	"net"
 	"os"
 	"os/exec"

@@ -72,10 +72,12 @@ func (s *server) outer(mux *http.ServeMux) http.Handler {
 				slog.String("path", brief(r.URL.Path)), slog.Int("status", sw.status), slog.Duration("took", time.Since(start)))
 		}()
 
+		conn := http.NewResponseController(w) // that of a test has no deadlines, which is no harm
 		if r.ContentLength != 0 {
 			// Also for a body that nobody is going to read: net/http reads the rest of it before it answers.
-			_ = http.NewResponseController(w).SetReadDeadline(start.Add(s.o.BodyTimeout)) // a writer of a test has none
+			_ = conn.SetReadDeadline(start.Add(s.o.BodyTimeout))
 		}
+		_ = conn.SetWriteDeadline(start.Add(2 * s.o.BodyTimeout)) // a stream sets its own with each line
 
 		r = r.WithContext(ctx)
 		handler, pattern := mux.Handler(r)

@@ -31,7 +31,8 @@ type Options struct {
 	Ready     func(context.Context) error // asked by /readyz; always ready when nil
 
 	// BodyTimeout is how long a body may take to arrive; 30 s when 0. The deadline stays on the stream while the handler
-	// works, and ends the request's context when it passes: it has to be longer than any handler takes as well.
+	// works, and ends the request's context when it passes: it has to be longer than any handler takes as well. Twice
+	// as long is what a request may take in all, until the peer has taken the answer; streams may take longer.
 	BodyTimeout time.Duration
 }
 

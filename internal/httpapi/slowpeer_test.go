@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -58,9 +59,42 @@ func TestAnnouncedBodyThatNeverComes(t *testing.T) {
 			if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 				t.Errorf("the answer breaks off: %v", err)
 			}
-			if n, err := conn.Read(make([]byte, 1)); err != io.EOF {
+			if n, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 				t.Errorf("the connection stays open for more: %d bytes, %v", n, err)
 			}
 		})
+	}
+}
+
+// TestAnswersThatNobodyReads: a peer asks for much and takes nothing. It is given up.
+func TestAnswersThatNobodyReads(t *testing.T) {
+	st, err := store.Open(t.Context(), t.TempDir(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	plane := control.New(st, control.Options{Domain: "postern.test"})
+	srv := httptest.NewUnstartedServer(httpapi.New(plane, httpapi.Options{BodyTimeout: 50 * time.Millisecond}))
+	closed := make(chan struct{}, 10)
+	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateClosed {
+			closed <- struct{}{}
+		}
+	}
+	srv.Start()
+	t.Cleanup(srv.Close)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(srv.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	go func() { // it blocks when the server reads no more, until the server gives up
+		_, _ = io.WriteString(conn, strings.Repeat("GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n", 1000))
+	}()
+	select {
+	case <-closed:
+	case <-time.After(10 * time.Second):
+		t.Error("the connection of a peer that reads nothing stays")
 	}
 }
