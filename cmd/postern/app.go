@@ -20,9 +20,8 @@ import (
 	"github.com/postern/postern/internal/link"
 )
 
-// app is one run of the program: its streams and what the global flags said.
+// app is one run of the program: where it writes and what the global flags said.
 type app struct {
-	in       io.Reader
 	out, err io.Writer
 
 	output    string // table or json

@@ -77,7 +77,7 @@ func (a *app) demo(ctx context.Context, cfg stackConfig, once, keep bool) (err e
 		tell = newTeller(a.out)
 	}
 	tell.say("Postern: a verified private path from a customer's network to a vendor's service.\n")
-	d := &demo{app: a, tell: tell, dir: cfg.Dir}
+	d := &demo{app: a, tell: tell}
 	defer func() {
 		if d.stack != nil {
 			err = errors.Join(err, d.stack.Close(context.WithoutCancel(ctx)))
@@ -118,7 +118,6 @@ func (a *app) demo(ctx context.Context, cfg stackConfig, once, keep bool) (err e
 type demo struct {
 	app   *app
 	tell  *teller
-	dir   dataDir
 	stack *stack
 	api   *api.Client
 
