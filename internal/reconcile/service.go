@@ -209,9 +209,13 @@ func (r *Reconciler) takeIn(ctx context.Context, s link.Service, listed []link.E
 				return err
 			}
 		}
-		for id, e := range before {
-			if tx.SeenSince(e, began) {
+		for id := range before {
+			e, err := tx.Endpoint(s.Provider, id)
+			if errors.Is(err, store.ErrNotFound) || err == nil && tx.SeenSince(e, began) {
 				continue // a look at this endpoint saw it later than the list did
+			}
+			if err != nil {
+				return err
 			}
 			if err := errors.Join(tx.RemoveEndpoint(s.Provider, id), tx.BumpRules()); err != nil {
 				return err
