@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postern/postern/internal/connect"
+	"github.com/postern/postern/internal/dnsplan"
+)
+
+// dnsForms are the forms in which "postern dns" prints records. The first three make private zones inside the VPC; the
+// others are for name servers and resolvers outside it.
+var dnsForms = []string{"aws", "route53", "terraform", "zonefile", "unbound", "dnsmasq", "bind", "coredns"}
+
+// dnsRequest is what a person asks "postern dns" for.
+type dnsRequest struct {
+	form      string
+	names     []string // the customer's own; empty: the cluster's private name
+	resolvers []string
+	target    dnsplan.Target
+}
+
+func (a *app) dnsCommand() *cobra.Command {
+	var (
+		c   connectFlags
+		req dnsRequest
+	)
+	cmd := &cobra.Command{
+		Use:   "dns",
+		Short: "Print the DNS records that lead to an endpoint, for Route 53 or for your own name servers",
+		Long: `Print the records that lead a cluster's private name, or a name of your own, to the endpoint in your VPC. Nothing
+is changed anywhere.
+
+  aws, route53, terraform             a private zone inside the VPC
+  zonefile                            records for the zone above the name, in a corporate name server
+  unbound, dnsmasq, bind, coredns     configuration of a resolver outside the VPC
+
+The endpoint is the one that "postern connect" made in the VPC; --target names another.`,
+		Example: `  postern dns --form zonefile
+  postern dns --form bind --resolvers 10.0.0.10,10.0.16.10
+  postern dns --form terraform --name orders.acme.example`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.dns(cmd.Context(), &c, req) },
+	}
+	f := c.add(a, cmd)
+	f.StringVar(&req.form, "form", "zonefile", "one of "+strings.Join(dnsForms, ", "))
+	f.StringSliceVar(&req.names, "name", nil, "a name of your own that shall lead to the endpoint (default the cluster's private name)")
+	f.StringSliceVar(&req.resolvers, "resolvers", nil, "addresses inside the VPC that answer for it, at least two (a Route 53 inbound endpoint)")
+	f.StringVar(&req.target.Name, "target", "", "the endpoint's regional DNS name")
+	f.StringVar(&req.target.HostedZoneID, "target-zone", "", "hosted zone id of that name, as the endpoint's DnsEntries tell it")
+	_ = cmd.RegisterFlagCompletionFunc("form", cobra.FixedCompletions(dnsForms, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func (a *app) dns(ctx context.Context, c *connectFlags, req dnsRequest) error {
+	if !slices.Contains(dnsForms, req.form) {
+		return usagef("write one of "+strings.Join(dnsForms, ", "), "unknown form %q", req.form)
+	}
+	cfg, err := c.config(ctx, a)
+	if err != nil {
+		return err
+	}
+	p, err := connect.Prepare(ctx, cfg, c.req)
+	if err != nil {
+		return err
+	}
+	in := dnsplan.Input{Case: dnsplan.ClusterZone, Names: []string{p.PrivateName}, Target: p.DNS.Target, VPCID: p.Request.VPCID, Region: p.Request.Region}
+	if len(req.names) > 0 {
+		in.Case, in.Names = dnsplan.CustomDomain, req.names
+	}
+	if req.target.Known() {
+		in.Target = req.target
+	}
+	inside := req.form == "aws" || req.form == "route53" || req.form == "terraform"
+	if !inside {
+		in.Case = dnsplan.OnPremises
+		for _, s := range req.resolvers {
+			addr, err := netip.ParseAddr(s)
+			if err != nil {
+				return usagef("write them as 10.0.0.10,10.0.16.10", "not an address: %q", s)
+			}
+			in.Resolvers = append(in.Resolvers, addr)
+		}
+	}
+	if !in.Target.Known() {
+		return usagef(`"postern connect" makes one; --target names one that is not in this VPC`, "there is no endpoint for the cluster in %s yet", p.Request.VPCID)
+	}
+	plan, err := dnsplan.Make(in)
+	if err != nil {
+		return err
+	}
+	text, err := dnsText(plan, req.form)
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return a.printJSON(map[string]any{"form": req.form, "text": text, "notes": plan.Notes, "requires": plan.Requires})
+	}
+	for _, n := range plan.Notes {
+		fmt.Fprintf(a.err, "note: %s\n", n)
+	}
+	_, err = fmt.Fprint(a.out, text)
+	return err
+}
+
+// dnsText writes a plan in one of dnsForms.
+func dnsText(p dnsplan.Plan, form string) (string, error) {
+	switch form {
+	case "aws":
+		return p.AWSLines("postern-dns"), nil
+	case "terraform":
+		return p.Terraform("aws_vpc_endpoint.postern"), nil
+	case "route53":
+		var b strings.Builder
+		for _, z := range p.Zones {
+			batch, err := p.ChangeBatch(z)
+			if err != nil {
+				return "", err
+			}
+			b.WriteString(batch + "\n")
+		}
+		return b.String(), nil
+	case "zonefile":
+		return p.ZoneFile()
+	}
+	return p.Snippet(dnsplan.Resolver(form))
+}
