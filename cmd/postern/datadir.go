@@ -48,6 +48,15 @@ func (d dataDir) secret(name string) (string, error) {
 	return s, replaceFile(d.path(name), []byte(s+"\n"))
 }
 
+// accountsName is the file of the embedded cloud's accounts, the first that an installation makes.
+const accountsName = "accounts.json"
+
+// used reports whether an embedded installation was started here before.
+func (d dataDir) used() bool {
+	_, err := os.Stat(d.path(accountsName))
+	return err == nil
+}
+
 // The accounts of the embedded cloud, in the order in which they are told.
 var roles = []struct{ role, id string }{
 	{"vendor", "111111111111"},
@@ -57,8 +66,7 @@ var roles = []struct{ role, id string }{
 
 // accounts returns the embedded cloud's accounts with their keys, made at the first call.
 func (d dataDir) accounts() ([]fabric.Account, error) {
-	const name = "accounts.json"
-	b, err := os.ReadFile(d.path(name))
+	b, err := os.ReadFile(d.path(accountsName))
 	if err == nil {
 		var accs []fabric.Account
 		err := json.Unmarshal(b, &accs)
@@ -66,7 +74,7 @@ func (d dataDir) accounts() ([]fabric.Account, error) {
 			err = fmt.Errorf("it holds %d accounts, not %d", len(accs), len(roles))
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s is damaged: %w; remove it to make new keys", d.path(name), err)
+			return nil, fmt.Errorf("%s is damaged: %w; remove it to make new keys", d.path(accountsName), err)
 		}
 		return accs, nil
 	}
@@ -84,7 +92,7 @@ func (d dataDir) accounts() ([]fabric.Account, error) {
 	if b, err = json.MarshalIndent(accs, "", "  "); err != nil {
 		return nil, err
 	}
-	return accs, replaceFile(d.path(name), b)
+	return accs, replaceFile(d.path(accountsName), b)
 }
 
 func randomText(n int) string { return base64.RawURLEncoding.EncodeToString(randomBytes(n)) }

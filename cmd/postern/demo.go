@@ -50,7 +50,8 @@ func (a *app) demoCommand() *cobra.Command {
 service, connect a customer's VPC with one command, prove the path, refuse a stranger, close the public door, disconnect.
 Every step is checked. Afterwards everything goes on running until Ctrl-C, so that you can use it from another terminal.
 
-The data stands in a temporary directory and is removed in the end, unless --data names one.`,
+The data stands in a temporary directory and is removed in the end, unless --data names one, which has to
+be new; "postern up" goes on with it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.demo(cmd.Context(), cfg, once, cmd.Flags().Changed("data"))
@@ -70,6 +71,10 @@ func (a *app) demo(ctx context.Context, cfg stackConfig, once, keep bool) (err e
 	}
 	if cfg.Dir, err = openDataDir(a.dataDir); err != nil {
 		return err
+	}
+	if cfg.Dir.used() {
+		return usagef(fmt.Sprintf("name a new directory, or go on with this one: postern up --data %s", a.dataDir),
+			"%s holds an installation already, and the story begins with none", a.dataDir)
 	}
 	cfg.Log = a.log
 	var tell *teller // as JSON the story is told once, in the end
