@@ -71,7 +71,6 @@ var fences = map[string]string{
 	"golang.org/x/term":             "cmd/postern",
 
 	"golang.org/x/crypto/cryptobyte": "internal/l4",
-	"golang.org/x/sync":              "*",
 
 	// The conformance suite is test code that other packages' tests call.
 	"github.com/google/go-cmp": "internal/cloud/cloudtest",
