@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/postern/postern/internal/cloud"
 	"github.com/postern/postern/internal/dnsplan"
 	"github.com/postern/postern/internal/link"
 )
@@ -34,7 +35,7 @@ type endpointFacts struct {
 func endpointOf(e types.VpcEndpoint) endpointFacts {
 	f := endpointFacts{
 		id:         link.EndpointID(deref(e.VpcEndpointId)),
-		state:      endpointState(e.State),
+		state:      cloud.EndpointState(string(e.State)),
 		created:    aws.ToTime(e.CreationTimestamp),
 		subnets:    e.SubnetIds,
 		interfaces: e.NetworkInterfaceIds,
@@ -62,29 +63,6 @@ func endpointOf(e types.VpcEndpoint) endpointFacts {
 
 // there reports whether the endpoint exists and is not on its way out.
 func (f endpointFacts) there() bool { return f.state != link.Deleting && f.state != link.Deleted }
-
-// endpointState reads a state without regard to case; what is not known, and an endpoint that works in some zones
-// only, is not available.
-func endpointState(s types.State) link.State {
-	switch strings.ToLower(string(s)) {
-	case "pendingacceptance":
-		return link.PendingAcceptance
-	case "pending":
-		return link.Pending
-	case "available":
-		return link.Available
-	case "deleting":
-		return link.Deleting
-	case "deleted":
-		return link.Deleted
-	case "rejected":
-		return link.Rejected
-	case "expired":
-		return link.Expired
-	default:
-		return link.Failed
-	}
-}
 
 // findEndpoint returns the endpoint in the VPC that leads to the service; nil when there is none. When people made
 // several, it is the one that is tagged for the cluster, else the oldest.

@@ -3,7 +3,6 @@ package awsprivatelink
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -28,7 +27,7 @@ func (d *Driver) Endpoints(ctx context.Context, serviceID string) ([]link.Endpoi
 			ServiceID: deref(c.ServiceId),
 			ID:        link.EndpointID(deref(c.VpcEndpointId)),
 			OwnerID:   deref(c.VpcEndpointOwner),
-			State:     endpointState(c.VpcEndpointState),
+			State:     cloud.EndpointState(string(c.VpcEndpointState)),
 			SeenAt:    seen,
 		})
 	}
@@ -76,7 +75,7 @@ func (d *Driver) unlessAlready(
 		if deref(c.VpcEndpointId) != string(id) {
 			continue
 		}
-		state := endpointState(c.VpcEndpointState)
+		state := cloud.EndpointState(string(c.VpcEndpointState))
 		for _, s := range states {
 			if state == s {
 				return nil
@@ -105,28 +104,4 @@ func (d *Driver) connections(ctx context.Context, serviceID string) ([]types.Vpc
 		out = append(out, page.VpcEndpointConnections...)
 	}
 	return out, nil
-}
-
-// endpointState reads a state without regard to case: the wire says pendingAcceptance where the SDK's constants say
-// PendingAcceptance. A partial endpoint works in some of its zones only, and what is not known is no working
-// connection either: both are Failed, never Available.
-func endpointState(s types.State) link.State {
-	switch strings.ToLower(string(s)) {
-	case "pendingacceptance":
-		return link.PendingAcceptance
-	case "pending":
-		return link.Pending
-	case "available":
-		return link.Available
-	case "deleting":
-		return link.Deleting
-	case "deleted":
-		return link.Deleted
-	case "rejected":
-		return link.Rejected
-	case "expired":
-		return link.Expired
-	default:
-		return link.Failed
-	}
 }

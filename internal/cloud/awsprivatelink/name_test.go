@@ -55,19 +55,6 @@ func TestPrincipals(t *testing.T) {
 	}
 }
 
-func TestEndpointState(t *testing.T) {
-	for wire, want := range map[string]link.State{
-		"pendingAcceptance": link.PendingAcceptance, "PendingAcceptance": link.PendingAcceptance,
-		"pending": link.Pending, "available": link.Available, "Available": link.Available,
-		"rejected": link.Rejected, "deleting": link.Deleting, "deleted": link.Deleted,
-		"failed": link.Failed, "expired": link.Expired, "partial": link.Failed, "somethingNew": link.Failed, "": link.Failed,
-	} {
-		if got := endpointState(types.State(wire)); got != want {
-			t.Errorf("%q is %s, want %s", wire, got, want)
-		}
-	}
-}
-
 func TestServiceState(t *testing.T) {
 	for wire, want := range map[string]link.ServiceState{
 		"Available": link.ServiceAvailable, "available": link.ServiceAvailable, "Pending": link.ServiceCreating,
