@@ -15,7 +15,13 @@ import (
 
 // dnsForms are the forms in which "postern dns" prints records. The first three make private zones inside the VPC; the
 // others are for name servers and resolvers outside it.
-var dnsForms = []string{"aws", "route53", "terraform", "zonefile", "unbound", "dnsmasq", "bind", "coredns"}
+var dnsForms = func() []string {
+	forms := []string{"aws", "route53", "terraform", "zonefile"}
+	for _, r := range dnsplan.Resolvers() {
+		forms = append(forms, string(r))
+	}
+	return forms
+}()
 
 // dnsRequest is what a person asks "postern dns" for.
 type dnsRequest struct {
