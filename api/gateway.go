@@ -3,8 +3,9 @@ package api
 import "time"
 
 // The gateway's part of the API. A gateway holds `GET /api/v1/gateway/rules` open: the answer is a stream of JSON
-// documents, one per line (application/x-ndjson), the first with the full rules as they are, then one per new revision;
-// empty lines keep it alive. It acknowledges with `POST /api/v1/gateway/ack` and reports with
+// documents, one per line (application/x-ndjson): first the full rules as they are, in one or several parts, or the
+// changes since the revision of the hello when the control plane still knows them; then a change per new revision.
+// Empty lines keep it alive. It acknowledges with `POST /api/v1/gateway/ack` and reports with
 // `POST /api/v1/gateway/reports`.
 
 // GatewayHello is sent in the query of the rules stream: `?gateway_id=…&proof_key=…&revision=…`. Revision is the last
@@ -15,21 +16,89 @@ type GatewayHello struct {
 	Revision  int64
 }
 
-// GatewayRules is one document of the rules stream: everything a gateway needs to decide, at one revision.
+// GatewayRules is one document of the rules stream. With From zero it is everything a gateway needs to decide, or one
+// part of it: the parts of a long set come one after the other, all with the same revision, and hold once the one with
+// More false is there. With From set it is a change: it turns the rules of revision From into those of Revision.
 type GatewayRules struct {
-	Revision int64                 `json:"revision"`
-	Clusters []GatewayClusterRules `json:"clusters"`
+	From     int64 `json:"from,omitempty"`
+	Revision int64 `json:"revision"`
+	More     bool  `json:"more,omitempty"` // another part of the same full set follows
+
+	Ports    *[]GatewayPort        `json:"ports,omitempty"` // in a change: absent when they stay
+	Clusters []GatewayClusterRules `json:"clusters,omitempty"`
+	Projects []GatewayProjectRules `json:"projects,omitempty"`
+	Claims   []GatewayClaimRule    `json:"claims,omitempty"`
+
+	// Of a change only.
+	RemovedClusters []string `json:"removed_clusters,omitempty"`
+	RemovedProjects []string `json:"removed_projects,omitempty"`
+	RemovedClaims   []string `json:"removed_claims,omitempty"`
 }
 
 // GatewayClusterRules is one cluster's part of the rules.
 type GatewayClusterRules struct {
-	ClusterID    string      `json:"cluster_id"`
-	PrivateNames []string    `json:"private_names"`
-	PublicNames  []string    `json:"public_names"`
-	Backends     []string    `json:"backends"`
-	EndpointIDs  []string    `json:"endpoint_ids"`
-	PublicAccess string      `json:"public_access"` // ENABLED, REPORT_ONLY, DISABLED
-	AllowList    []AllowRule `json:"allowlist"`
+	ClusterID     string              `json:"cluster_id"`
+	ProjectID     string              `json:"project_id,omitempty"`
+	PrivateNames  []string            `json:"private_names"`
+	PublicNames   []string            `json:"public_names"`
+	Backends      []GatewayTarget     `json:"backends"`
+	Health        *GatewayHealthCheck `json:"health,omitempty"` // absent: no active checks
+	ProxyProtocol bool                `json:"proxy_protocol,omitempty"`
+	EndpointIDs   []string            `json:"endpoint_ids"`
+	PublicAccess  string              `json:"public_access"` // ENABLED, REPORT_ONLY, DISABLED
+	AllowList     []AllowRule         `json:"allowlist"`
+	DeniedPorts   []uint16            `json:"denied_ports,omitempty"`
+	Limits        *GatewayLimits      `json:"limits,omitempty"` // absent: none
+}
+
+// GatewayProjectRules lets endpoints reach every cluster of a project.
+type GatewayProjectRules struct {
+	ProjectID   string   `json:"project_id"`
+	EndpointIDs []string `json:"endpoint_ids"`
+}
+
+// GatewayTarget is a backend as gateways get it.
+type GatewayTarget struct {
+	Address  string `json:"address"`          // host:port
+	Weight   int    `json:"weight,omitempty"` // 1 to 256; absent: 1
+	Draining bool   `json:"draining,omitempty"`
+}
+
+// GatewayHealthCheck says how backends are checked; absent fields mean the gateway's defaults.
+type GatewayHealthCheck struct {
+	Check           string `json:"check"` // TCP, TLS, HTTP, HTTPS, POSTGRES
+	Path            string `json:"path,omitempty"`
+	Statuses        []int  `json:"statuses,omitempty"`
+	IntervalSeconds int    `json:"interval_seconds,omitempty"`
+	TimeoutSeconds  int    `json:"timeout_seconds,omitempty"`
+	Rise            int    `json:"rise,omitempty"`
+	Fall            int    `json:"fall,omitempty"`
+}
+
+// GatewayLimits bound what may be open at one gateway; 0 or absent is no limit.
+type GatewayLimits struct {
+	Flows                    int `json:"flows,omitempty"`
+	FlowsPerSecond           int `json:"flows_per_second,omitempty"`
+	FlowsPerEndpoint         int `json:"flows_per_endpoint,omitempty"`
+	FlowsPerSecondByEndpoint int `json:"flows_per_second_by_endpoint,omitempty"`
+}
+
+// GatewayPort says what a port of the service carries.
+type GatewayPort struct {
+	Port        uint16 `json:"port"`
+	Protocol    string `json:"protocol,omitempty"` // TLS, POSTGRES, TCP; absent: TLS or PostgreSQL
+	Traffic     string `json:"traffic,omitempty"`  // UI, SQL; absent: neither
+	Denied      bool   `json:"denied,omitempty"`
+	BackendPort uint16 `json:"backend_port,omitempty"`
+}
+
+// GatewayClaimRule lets whoever knows a code bind an endpoint to a cluster.
+type GatewayClaimRule struct {
+	ID        string    `json:"id"`
+	ClusterID string    `json:"cluster_id"`
+	Domain    string    `json:"domain"`
+	Hash      []byte    `json:"hash"` // SHA-256 of the code
+	ExpiresAt time.Time `json:"expires_at"`
 }
 
 // AllowRule is an allow-list entry as gateways get it.
@@ -53,6 +122,15 @@ type GatewayReport struct {
 	Flows     []GatewayFlow    `json:"flows,omitempty"`
 	Refused   []GatewayRefusal `json:"refused,omitempty"`
 	Backends  []GatewayBackend `json:"backends,omitempty"`
+	Claims    []GatewayClaim   `json:"claims,omitempty"`
+}
+
+// GatewayClaim says that somebody who knows a claim's code spoke through an endpoint.
+type GatewayClaim struct {
+	ClaimID    string    `json:"claim_id"`
+	EndpointID string    `json:"endpoint_id"`
+	Source     string    `json:"source"`
+	At         time.Time `json:"at"`
 }
 
 // GatewayFlow is the record of one flow, sent when it starts and again when it ends; EndedAt is absent while it lives.
@@ -63,6 +141,8 @@ type GatewayFlow struct {
 	EndpointID  string     `json:"endpoint_id,omitempty"`
 	Source      string     `json:"source"`
 	Name        string     `json:"name"`
+	Port        int        `json:"port,omitempty"`    // as the client dialled it
+	Backend     string     `json:"backend,omitempty"` // that took the flow
 	StartedAt   time.Time  `json:"started_at"`
 	EndedAt     *time.Time `json:"ended_at,omitempty"`
 	BytesIn     int64      `json:"bytes_in"`

@@ -229,9 +229,13 @@ func TestClusterAndItsRules(t *testing.T) {
 	})
 
 	got := ok[link.RuleSet](d.t)(d.Rules(d.ctx, gateway, 0)).Clusters
+	var targets []link.Backend
+	for _, b := range backends {
+		targets = append(targets, link.Backend{Address: b})
+	}
 	wantRules := []link.ClusterRules{{
-		ClusterID: c.ID, PrivateNames: []string{"acme.us-east-1.pe.postern.test"}, PublicNames: []string{"acme.us-east-1.postern.test"},
-		Backends: backends, PublicAccess: link.PublicDisabled,
+		ClusterID: c.ID, ProjectID: c.ProjectID, PrivateNames: []string{"acme.us-east-1.pe.postern.test"}, PublicNames: []string{"acme.us-east-1.postern.test"},
+		Backends: targets, PublicAccess: link.PublicDisabled,
 		AllowList: []link.AllowEntry{{Prefix: netip.MustParsePrefix("::/0"), UI: true, SQL: true, Name: "everyone"}, office},
 	}}
 	if diff := cmp.Diff(wantRules, got, cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty()); diff != "" {

@@ -44,13 +44,13 @@ func (b *backends) init(g *Gateway) {
 
 // dial connects to one of addresses: each is tried once, in their order from one that moves on with every flow. When
 // none takes the flow the stream is nil and the reason says why the flow ends.
-func (b *backends) dial(ctx context.Context, cluster link.ID, addresses []string) (l4.Stream, string) {
+func (b *backends) dial(ctx context.Context, cluster link.ID, addresses []link.Backend) (l4.Stream, string) {
 	if len(addresses) == 0 {
 		return nil, reasonNoBackend
 	}
 	start := b.turn.Add(1)
 	for i := range addresses {
-		address := addresses[(start+uint64(i))%uint64(len(addresses))]
+		address := addresses[(start+uint64(i))%uint64(len(addresses))].Address
 		conn, err := b.dialer.DialContext(ctx, "tcp", address)
 		if ctx.Err() != nil {
 			if conn != nil {
@@ -97,7 +97,7 @@ func (b *backends) keep(set link.RuleSet) {
 	stay := make(map[backendKey]bool)
 	for _, c := range set.Clusters {
 		for _, a := range c.Backends {
-			stay[backendKey{c.ClusterID, a}] = true
+			stay[backendKey{c.ClusterID, a.Address}] = true
 		}
 	}
 	b.mu.Lock()

@@ -104,7 +104,7 @@ func TestARevisionThatGoesBackIsApplied(t *testing.T) {
 
 func TestBrokenRulesChangeNothing(t *testing.T) {
 	good, err := json.Marshal(api.GatewayRules{Revision: 2, Clusters: []api.GatewayClusterRules{{
-		ClusterID: acmeID, PrivateNames: []string{acmePrivate}, Backends: []string{"127.0.0.1:1"},
+		ClusterID: acmeID, PrivateNames: []string{acmePrivate}, Backends: []api.GatewayTarget{{Address: "127.0.0.1:1"}},
 		EndpointIDs: []string{endpointA}, PublicAccess: "ENABLED", AllowList: []api.AllowRule{{Prefix: "10.0.0.0/8"}},
 	}}})
 	if err != nil {

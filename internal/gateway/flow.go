@@ -169,7 +169,7 @@ func (f *flow) forward(d policy.Decision, release func()) (in, out int64, reason
 	if cut != "" {
 		return 0, 0, cut
 	}
-	server, reason := f.g.back.dial(ctx, d.ClusterID, d.Backends)
+	server, reason := f.g.back.dial(ctx, d.ClusterID, d.Target.Backends)
 	if server == nil {
 		return 0, 0, reason
 	}

@@ -306,8 +306,8 @@ func TestBackendsAreTriedInTurn(t *testing.T) {
 	gone := dead.Addr().String()
 	_ = dead.Close()
 	rules := w.rules(1)
-	rules.Clusters[0].Backends = []string{gone, w.acme.addr}
-	rules.Clusters[1].Backends = []string{gone}
+	rules.Clusters[0].Backends = []api.GatewayTarget{{Address: gone}, {Address: w.acme.addr}}
+	rules.Clusters[1].Backends = []api.GatewayTarget{{Address: gone}}
 	w.apply(rules)
 	for range 4 {
 		echo(t, w.open(endpointA, acmePrivate), "one of them lives")

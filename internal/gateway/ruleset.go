@@ -53,7 +53,7 @@ func clusterRules(w api.GatewayClusterRules) (link.ClusterRules, error) {
 		return link.ClusterRules{}, err
 	}
 	c := link.ClusterRules{
-		ClusterID: id, PrivateNames: w.PrivateNames, PublicNames: w.PublicNames, Backends: w.Backends,
+		ClusterID: id, PrivateNames: w.PrivateNames, PublicNames: w.PublicNames,
 		PublicAccess: link.PublicAccess(w.PublicAccess), Endpoints: make([]link.EndpointID, len(w.EndpointIDs)),
 		AllowList: make([]link.AllowEntry, len(w.AllowList)),
 	}
@@ -69,11 +69,13 @@ func clusterRules(w api.GatewayClusterRules) (link.ClusterRules, error) {
 			}
 		}
 	}
-	for _, b := range w.Backends {
+	for _, t := range w.Backends {
+		b := t.Address
 		host, port, err := net.SplitHostPort(b)
 		if n, perr := strconv.ParseUint(port, 10, 16); err != nil || host == "" || perr != nil || n == 0 {
 			return c, fmt.Errorf("not a backend (host:port): %s", link.Quote(b))
 		}
+		c.Backends = append(c.Backends, link.Backend{Address: b, Weight: t.Weight, Draining: t.Draining})
 	}
 	for i, e := range w.EndpointIDs {
 		if e == "" || len(e) > 1024 {

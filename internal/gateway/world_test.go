@@ -267,11 +267,11 @@ func (w *world) rules(revision int64) api.GatewayRules {
 	return api.GatewayRules{Revision: revision, Clusters: []api.GatewayClusterRules{
 		{
 			ClusterID: acmeID, PrivateNames: []string{acmePrivate}, PublicNames: []string{acmePublic},
-			Backends: []string{w.acme.addr}, EndpointIDs: []string{endpointA}, PublicAccess: "ENABLED", AllowList: everyone,
+			Backends: []api.GatewayTarget{{Address: w.acme.addr}}, EndpointIDs: []string{endpointA}, PublicAccess: "ENABLED", AllowList: everyone,
 		},
 		{
 			ClusterID: globexID, PrivateNames: []string{globexName}, PublicNames: []string{},
-			Backends: []string{w.globex.addr}, EndpointIDs: []string{endpointB}, PublicAccess: "DISABLED", AllowList: []api.AllowRule{},
+			Backends: []api.GatewayTarget{{Address: w.globex.addr}}, EndpointIDs: []string{endpointB}, PublicAccess: "DISABLED", AllowList: []api.AllowRule{},
 		},
 	}}
 }

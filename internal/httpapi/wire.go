@@ -136,8 +136,11 @@ func wireGateway(g link.Gateway) api.Gateway {
 func wireRules(r link.RuleSet) api.GatewayRules {
 	return api.GatewayRules{Revision: r.Revision, Clusters: each(r.Clusters, func(c link.ClusterRules) api.GatewayClusterRules {
 		return api.GatewayClusterRules{
-			ClusterID: string(c.ClusterID), PrivateNames: text(c.PrivateNames), PublicNames: text(c.PublicNames),
-			Backends: text(c.Backends), EndpointIDs: text(c.Endpoints), PublicAccess: string(c.PublicAccess),
+			ClusterID: string(c.ClusterID), ProjectID: string(c.ProjectID), PrivateNames: text(c.PrivateNames), PublicNames: text(c.PublicNames),
+			Backends: each(c.Backends, func(b link.Backend) api.GatewayTarget {
+				return api.GatewayTarget{Address: b.Address, Weight: b.Weight, Draining: b.Draining}
+			}),
+			EndpointIDs: text(c.Endpoints), PublicAccess: string(c.PublicAccess),
 			AllowList: each(c.AllowList, func(e link.AllowEntry) api.AllowRule {
 				return api.AllowRule{Prefix: e.Prefix.String(), UI: e.UI, SQL: e.SQL}
 			}),

@@ -171,23 +171,6 @@ type Connection struct {
 	Version     int64 // grows with every write; results are written by compare-and-swap on it
 }
 
-// RuleSet is everything a gateway needs to decide, at one revision. A RuleSet of revision 0 is none.
-type RuleSet struct {
-	Revision int64
-	Clusters []ClusterRules
-}
-
-// ClusterRules is one cluster's part of a RuleSet.
-type ClusterRules struct {
-	ClusterID    ID
-	PrivateNames []string
-	PublicNames  []string
-	Backends     []string
-	Endpoints    []EndpointID // authorised to reach the private names
-	PublicAccess PublicAccess
-	AllowList    []AllowEntry
-}
-
 // Listener is the side of the gateway on which a flow arrived.
 type Listener string
 
@@ -221,6 +204,8 @@ type Flow struct {
 	EndpointID  EndpointID
 	Source      string // address:port
 	Name        string
+	Port        uint16 // as the client dialled it; 0 when not known
+	Backend     string // host:port that took it; empty when none did
 	StartedAt   time.Time
 	EndedAt     time.Time
 	BytesIn     int64 // from the customer

@@ -10,6 +10,7 @@ type GatewayReport struct {
 	Flows     []Flow
 	Refused   []RefusedAttempt
 	Backends  []BackendHealth
+	Claims    []Claimed
 	SentAt    time.Time
 }
 
@@ -20,4 +21,12 @@ type BackendHealth struct {
 	Healthy   bool
 	Reason    string // why not: stable, upper snake case; empty when healthy
 	At        time.Time
+}
+
+// Claimed says that somebody who knows a claim's code spoke through an endpoint.
+type Claimed struct {
+	ClaimID    ID
+	EndpointID EndpointID
+	Source     string // IP address
+	At         time.Time
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/postern/postern/internal/link"
 )
@@ -35,17 +36,30 @@ type FlowFacts struct {
 	EndpointID link.EndpointID // empty: not through a private endpoint
 	Source     netip.Addr      // invalid when not known, which no allow list admits
 	Name       string          // the server name in lower case without a final dot; empty when the client sent none
+	Port       uint16          // as the client dialled it; 0 when not known, to which no rule of a port applies
+	At         time.Time       // now, which claims expire by
 }
 
 // Decision is what becomes of a flow, and why. The zero value refuses without saying why; Decide never returns it.
 type Decision struct {
 	Allow       bool
-	ClusterID   link.ID  // also of a refusal when the name led to a cluster
-	Backends    []string // host:port; shared, not to be changed; empty when Proof is set
-	Proof       bool     // the gateway itself answers, with a proof of path
-	Rule        string   // what decided: one of the Rule… constants, with the range for an allow-list entry
-	Reason      string   // why not; also set, on an allowed flow, when WouldRefuse is
-	WouldRefuse bool     // report-only: the flow passes, and would not were public access disabled
+	ClusterID   link.ID // also of a refusal when the name led to a cluster
+	Target      *Target // where it goes; nil when it is refused, and when Proof or Claim is set
+	Proof       bool    // the gateway itself answers, with a proof of path
+	Claim       link.ID // the gateway itself answers: the endpoint was claimed by this claim's code
+	Rule        string  // what decided: one of the Rule… constants, with the range for an allow-list entry
+	Reason      string  // why not; also set, on an allowed flow, when WouldRefuse is
+	WouldRefuse bool    // report-only: the flow passes, and would not were public access disabled
+}
+
+// Target is where the flows of a cluster go on one port. It is shared and never changes: two Targets of one cluster and
+// port that are not the same pointer may still say the same.
+type Target struct {
+	ClusterID     link.ID
+	Backends      []link.Backend // with the port's own BackendPort put in already
+	Health        link.HealthCheck
+	ProxyProtocol bool
+	Limits        link.Limits
 }
 
 // Decide says whether a flow may pass. It reads nothing but its input, takes no lock and allocates nothing. A nil
@@ -90,7 +104,7 @@ func (c *cluster) decidePrivate(f FlowFacts, proof bool) Decision {
 	default:
 		d.Allow, d.Rule, d.Proof = true, RuleEndpoint, proof
 		if !proof {
-			d.Backends = c.backends
+			d.Target = c.target
 		}
 	}
 	return d
@@ -116,7 +130,7 @@ func (c *cluster) decidePublic(f FlowFacts) Decision {
 		d.Reason = AddressNotAllowed
 		return d
 	}
-	d.Allow, d.Backends = true, c.backends
+	d.Allow, d.Target = true, c.target
 	if c.public == link.PublicReportOnly {
 		d.WouldRefuse, d.Rule, d.Reason = true, RulePublicAccess, PublicAccessDisabled
 	}

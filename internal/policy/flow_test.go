@@ -28,7 +28,7 @@ func installation() link.RuleSet {
 	return link.RuleSet{Revision: 3, Clusters: []link.ClusterRules{
 		{
 			ClusterID: acme, PrivateNames: []string{"acme.pe.test", "Split.Test.", "both.pe.test"}, PublicNames: []string{"acme.test", "split.test"},
-			Backends: []string{"10.0.0.1:443", "10.0.0.2:443"}, Endpoints: []link.EndpointID{vpceA, ""}, PublicAccess: link.PublicEnabled,
+			Backends: []link.Backend{{Address: "10.0.0.1:443"}, {Address: "10.0.0.2:443"}}, Endpoints: []link.EndpointID{vpceA, ""}, PublicAccess: link.PublicEnabled,
 			AllowList: []link.AllowEntry{
 				{Prefix: prefix("203.0.113.0/24"), UI: true},
 				{Prefix: prefix("203.0.113.128/25")},
@@ -38,7 +38,7 @@ func installation() link.RuleSet {
 		},
 		{
 			ClusterID: globex, PrivateNames: []string{"globex.pe.test", "both.pe.test"}, PublicNames: []string{"globex.test"},
-			Backends: []string{"10.0.1.1:443"}, Endpoints: []link.EndpointID{vpceB}, PublicAccess: link.PublicReportOnly,
+			Backends: []link.Backend{{Address: "10.0.1.1:443"}}, Endpoints: []link.EndpointID{vpceB}, PublicAccess: link.PublicReportOnly,
 			AllowList: []link.AllowEntry{{Prefix: prefix("0.0.0.0/0"), UI: true, SQL: true}},
 		},
 		{ClusterID: initech, PrivateNames: []string{"initech.pe.test"}, PublicNames: []string{"initech.test", "door.test"}, PublicAccess: link.PublicDisabled},
@@ -56,19 +56,19 @@ func TestDecide(t *testing.T) {
 		}
 		return f
 	}
-	acmeBackends := []string{"10.0.0.1:443", "10.0.0.2:443"}
+	acmeTarget := &Target{ClusterID: acme, Backends: []link.Backend{{Address: "10.0.0.1:443"}, {Address: "10.0.0.2:443"}}}
 	refused := func(id link.ID, rule, reason string) Decision {
 		return Decision{ClusterID: id, Rule: rule, Reason: reason}
 	}
 	byList := func(p string) Decision {
-		return Decision{Allow: true, ClusterID: acme, Backends: acmeBackends, Rule: "allowlist " + p}
+		return Decision{Allow: true, ClusterID: acme, Target: acmeTarget, Rule: "allowlist " + p}
 	}
 	tests := []struct {
 		name string
 		flow FlowFacts
 		want Decision
 	}{
-		{"an authorised endpoint", private(vpceA, "acme.pe.test"), Decision{Allow: true, ClusterID: acme, Backends: acmeBackends, Rule: RuleEndpoint}},
+		{"an authorised endpoint", private(vpceA, "acme.pe.test"), Decision{Allow: true, ClusterID: acme, Target: acmeTarget, Rule: RuleEndpoint}},
 		{"the proof of path", private(vpceA, "proof.acme.pe.test"), Decision{Allow: true, ClusterID: acme, Proof: true, Rule: RuleEndpoint}},
 		{"the proof of another's path", private(vpceB, "proof.acme.pe.test"), refused(acme, RuleDefault, EndpointNotAuthorised)},
 		{"a proof without an endpoint", private("", "proof.acme.pe.test"), refused(acme, RuleDefault, NoEndpointID)},
@@ -86,7 +86,7 @@ func TestDecide(t *testing.T) {
 		{"no listener", FlowFacts{Name: "acme.test", EndpointID: vpceA}, refused(acme, RuleDefault, WrongListener)},
 		{"a name that two clusters claim", private(vpceA, "both.pe.test"), refused("", RuleDefault, AmbiguousName)},
 		{"the proof of such a name", private(vpceA, "proof.both.pe.test"), refused("", RuleDefault, AmbiguousName)},
-		{"a split name, privately", private(vpceA, "split.test"), Decision{Allow: true, ClusterID: acme, Backends: acmeBackends, Rule: RuleEndpoint}},
+		{"a split name, privately", private(vpceA, "split.test"), Decision{Allow: true, ClusterID: acme, Target: acmeTarget, Rule: RuleEndpoint}},
 		{"a split name, publicly", public("203.0.113.1", "split.test"), byList("203.0.113.0/24")},
 
 		{"an allowed address", public("203.0.113.1", "acme.test"), byList("203.0.113.0/24")},
@@ -98,7 +98,7 @@ func TestDecide(t *testing.T) {
 		{"an IPv6 address on no list", public("2001:db9::1", "acme.test"), refused(acme, RuleDefault, AddressNotAllowed)},
 		{"no address", public("", "acme.test"), refused(acme, RuleDefault, AddressNotAllowed)},
 		{"report-only", public("198.51.100.1", "globex.test"), Decision{
-			Allow: true, ClusterID: globex, Backends: []string{"10.0.1.1:443"}, Rule: RulePublicAccess, Reason: PublicAccessDisabled, WouldRefuse: true,
+			Allow: true, ClusterID: globex, Target: &Target{ClusterID: globex, Backends: []link.Backend{{Address: "10.0.1.1:443"}}}, Rule: RulePublicAccess, Reason: PublicAccessDisabled, WouldRefuse: true,
 		}},
 		{"report-only opens no further than the list", public("2001:db8::1", "globex.test"), refused(globex, RuleDefault, AddressNotAllowed)},
 		{"a closed door", public("203.0.113.1", "initech.test"), refused(initech, RulePublicAccess, PublicAccessDisabled)},
@@ -127,8 +127,8 @@ func TestCompile(t *testing.T) {
 	}
 	flow := FlowFacts{Listener: link.PrivateListener, EndpointID: vpceA, Name: "acme.pe.test"}
 	before := r.Decide(flow)
-	set.Clusters[0].Backends[0], set.Clusters[0].Endpoints[0] = "evil:1", vpceB
-	if got := r.Decide(flow); !cmp.Equal(got, before) || got.Backends[0] != "10.0.0.1:443" {
+	set.Clusters[0].Backends[0].Address, set.Clusters[0].Endpoints[0] = "evil:1", vpceB
+	if got := r.Decide(flow); !cmp.Equal(got, before) || got.Target.Backends[0].Address != "10.0.0.1:443" {
 		t.Errorf("a change of the rule set reached the compiled rules: %+v", got)
 	}
 	unknown := link.RuleSet{Revision: 1, Clusters: []link.ClusterRules{{
@@ -263,7 +263,7 @@ func TestDecideAgreesWithTheNaiveModel(t *testing.T) {
 			ClusterID:    link.ID(fmt.Sprint("cluster-", n)),
 			PrivateNames: rapid.SliceOfN(rapid.SampledFrom(names), 0, 2).Draw(t, "private"),
 			PublicNames:  rapid.SliceOfN(rapid.SampledFrom(names), 0, 2).Draw(t, "public"),
-			Backends:     []string{"10.0.0.1:1"},
+			Backends:     []link.Backend{{Address: "10.0.0.1:1"}},
 			Endpoints:    rapid.SliceOfN(rapid.SampledFrom(ids), 0, 3).Draw(t, "endpoints"),
 			PublicAccess: rapid.SampledFrom([]link.PublicAccess{"", link.PublicEnabled, link.PublicReportOnly, link.PublicDisabled}).Draw(t, "access"),
 			AllowList:    rapid.SliceOfN(entry, 0, 4).Draw(t, "allow"),
@@ -281,7 +281,7 @@ func TestDecideAgreesWithTheNaiveModel(t *testing.T) {
 			got := rules.Decide(f)
 			allow, id, proof, reason := naive(set, f)
 			if got.Allow != allow || got.ClusterID != id || got.Proof != proof || got.Reason != reason ||
-				got.WouldRefuse != (allow && reason != "") || (len(got.Backends) > 0) != (allow && !proof) || got.Rule == "" {
+				got.WouldRefuse != (allow && reason != "") || (got.Target != nil) != (allow && !proof) || got.Rule == "" {
 				t.Fatalf("%+v\ngot  %+v\nwant allow %v, cluster %q, proof %v, reason %q", f, got, allow, id, proof, reason)
 			}
 			if got.Allow && f.Listener == link.PrivateListener && f.EndpointID == "" {
@@ -297,7 +297,7 @@ func large(clusters, endpoints int) link.RuleSet {
 	for i := range clusters {
 		c := link.ClusterRules{
 			ClusterID: link.ID(fmt.Sprintf("c%d", i)), PrivateNames: []string{fmt.Sprintf("c%d.pe.test", i)}, PublicNames: []string{fmt.Sprintf("c%d.test", i)},
-			Backends: []string{"10.0.0.1:443"}, PublicAccess: link.PublicEnabled,
+			Backends: []link.Backend{{Address: "10.0.0.1:443"}}, PublicAccess: link.PublicEnabled,
 		}
 		for j := range endpoints {
 			c.Endpoints = append(c.Endpoints, link.EndpointID(fmt.Sprintf("vpce-%017x", i*endpoints+j)))

@@ -32,7 +32,7 @@ func (e nameEntry) either() *cluster {
 // cluster is one cluster's rules. An ambiguous one stands for a name that several clusters claim.
 type cluster struct {
 	id        link.ID
-	backends  []string
+	target    *Target
 	endpoints map[link.EndpointID]struct{}
 	public    link.PublicAccess
 	allow     prefixList
@@ -58,7 +58,10 @@ func Compile(set link.RuleSet) *Rules {
 	clusters := make([]*cluster, len(set.Clusters))
 	for i, in := range set.Clusters {
 		c := &cluster{
-			id: in.ClusterID, backends: slices.Clone(in.Backends), public: in.PublicAccess,
+			id: in.ClusterID, public: in.PublicAccess, target: &Target{
+				ClusterID: in.ClusterID, Backends: slices.Clone(in.Backends), Health: in.Health,
+				ProxyProtocol: in.ProxyProtocol, Limits: in.Limits,
+			},
 			endpoints: make(map[link.EndpointID]struct{}, len(in.Endpoints)), allow: compilePrefixes(in.AllowList),
 		}
 		for _, id := range in.Endpoints {

@@ -41,7 +41,10 @@ func (tx *Tx) Rules() (link.RuleSet, error) {
 	place := make(map[link.ID]*link.ClusterRules, len(clusters))
 	rules.Clusters = make([]link.ClusterRules, len(clusters))
 	for i, c := range clusters {
-		r := link.ClusterRules{ClusterID: c.v.ID, Backends: c.v.Backends, PublicAccess: c.v.PublicAccess}
+		r := link.ClusterRules{ClusterID: c.v.ID, ProjectID: c.v.ProjectID, PublicAccess: c.v.PublicAccess}
+		for _, b := range c.v.Backends {
+			r.Backends = append(r.Backends, link.Backend{Address: b})
+		}
 		for _, region := range c.v.Regions {
 			r.PrivateNames = append(r.PrivateNames, region.PrivateName)
 			r.PublicNames = append(r.PublicNames, region.PublicName)
