@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/postern/postern/internal/gateway"
+	"github.com/postern/postern/internal/link"
 )
 
 func main() {
@@ -95,6 +96,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	var o options
 	host, _ := os.Hostname() // without one the id has to be given
 	c := &o.config
+	var trusted []netip.Prefix
 	flags := flag.NewFlagSet("postern-gateway", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
@@ -103,15 +105,15 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	}
 	flags.StringVar(&c.ID, "id", host, "this gateway's `name`, unique in the installation")
 	flags.StringVar(&o.data, "data", "", "`directory` for the proof key and the last rules (required)")
-	flags.StringVar(&c.PrivateAddr, "private", "", "`address` (host:port) for the load balancer's flows, which carry PROXY protocol v2")
-	flags.StringVar(&c.PublicAddr, "public", "", "`address` (host:port) for flows from the internet")
+	private := flags.String("private", "", "`address` (host:port) for the load balancer's flows, which carry PROXY protocol v2")
+	public := flags.String("public", "", "`address` (host:port) for flows from the internet")
 	flags.Func("trusted-peer", "`range` (CIDR) or address of the load balancer, whose PROXY headers count; repeat it or separate with commas", func(s string) error {
 		for part := range strings.SplitSeq(s, ",") {
 			p, err := parsePeer(strings.TrimSpace(part))
 			if err != nil {
 				return err
 			}
-			c.TrustedPeers = append(c.TrustedPeers, p)
+			trusted = append(trusted, p)
 		}
 		return nil
 	})
@@ -135,11 +137,17 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 		return o, fmt.Errorf("unexpected argument %q: %w", flags.Arg(0), errUsage)
 	case o.data == "":
 		return o, fmt.Errorf("--data is missing: give a directory for the proof key and the last rules; %w", errUsage)
-	case c.PrivateAddr == "" && c.PublicAddr == "":
+	case *private == "" && *public == "":
 		return o, fmt.Errorf("nothing to listen on: give --private, --public or both; %w", errUsage)
-	case c.PrivateAddr != "" && len(c.TrustedPeers) == 0:
+	case *private != "" && len(trusted) == 0:
 		return o, fmt.Errorf("--private without --trusted-peer would refuse every flow: give the load balancer's addresses, "+
 			"for example --trusted-peer 10.0.0.0/16; %w", errUsage)
+	}
+	if *private != "" {
+		c.Listeners = append(c.Listeners, gateway.ListenerConfig{Side: link.PrivateListener, Addr: *private, TrustedPeers: trusted})
+	}
+	if *public != "" {
+		c.Listeners = append(c.Listeners, gateway.ListenerConfig{Side: link.PublicListener, Addr: *public})
 	}
 	c.RulesFile = filepath.Join(o.data, "rules")
 	if c.ControlURL == "" {

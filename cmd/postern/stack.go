@@ -117,10 +117,12 @@ func (s *stack) startGateway(ctx context.Context, cfg stackConfig, base, token s
 	}
 	s.gateway, err = gateway.Start(ctx, gateway.Config{
 		ID: "gateway-1", Key: key,
-		PrivateAddr: orLoopback(cfg.PrivateAddr), PublicAddr: orLoopback(cfg.PublicAddr),
-		TrustedPeers: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
-		RulesFile:    cfg.Dir.path("gateway-rules.json"),
-		ControlURL:   base, Token: token, Log: cfg.Log.With("part", "gateway"),
+		Listeners: []gateway.ListenerConfig{
+			{Side: link.PrivateListener, Addr: orLoopback(cfg.PrivateAddr), TrustedPeers: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+			{Side: link.PublicListener, Addr: orLoopback(cfg.PublicAddr), Port: 443},
+		},
+		RulesFile:  cfg.Dir.path("gateway-rules.json"),
+		ControlURL: base, Token: token, Log: cfg.Log.With("part", "gateway"),
 	})
 	return err
 }

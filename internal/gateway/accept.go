@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/postern/postern/internal/l4"
-	"github.com/postern/postern/internal/link"
 )
 
 // Pauses after a failed accept. Most of the time no file descriptor is left, which only the end of other flows heals:
@@ -17,10 +16,11 @@ const (
 )
 
 // accept takes flows from a listener until the gateway stops to accept.
-func (g *Gateway) accept(l net.Listener, side link.Listener) {
+func (g *Gateway) accept(l *listener) {
+	side := l.Side
 	pause := time.Duration(0)
 	for {
-		conn, err := l.Accept()
+		conn, err := l.Listener.Accept()
 		if err != nil {
 			select {
 			case <-g.ending:
@@ -50,7 +50,7 @@ func (g *Gateway) accept(l net.Listener, side link.Listener) {
 			_ = conn.Close()
 			continue
 		}
-		f := &flow{g: g, conn: stream, peer: addrPort(conn.RemoteAddr())}
+		f := &flow{g: g, listener: l, conn: stream, peer: addrPort(conn.RemoteAddr())}
 		f.facts.Listener = side
 		g.flows.add(f)
 		g.working.Go(f.serve)
@@ -68,8 +68,8 @@ func addrPort(a net.Addr) netip.AddrPort {
 }
 
 // trusts reports whether PROXY headers of this peer count.
-func (g *Gateway) trusts(peer netip.Addr) bool {
-	for _, p := range g.cfg.TrustedPeers {
+func (l *listener) trusts(peer netip.Addr) bool {
+	for _, p := range l.TrustedPeers {
 		if p.Contains(peer.WithZone("")) {
 			return true
 		}

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -277,47 +276,13 @@ func TestConfigIsChecked(t *testing.T) {
 		"id with a space":  {ID: "gw 1", Key: key},
 		"no key":           {ID: "gw"},
 		"URL without host": {ID: "gw", Key: key, ControlURL: "127.0.0.1:80"},
-		"mapped range":     {ID: "gw", Key: key, TrustedPeers: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}},
-		"no address":       {ID: "gw", Key: key, PrivateAddr: "127.0.0.1:0", PublicAddr: "256.0.0.1:1"},
+		"mapped range":     {ID: "gw", Key: key, Listeners: []ListenerConfig{{Side: link.PrivateListener, Addr: "127.0.0.1:0", TrustedPeers: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}}}},
+		"no address":       {ID: "gw", Key: key, Listeners: []ListenerConfig{{Side: link.PrivateListener, Addr: "127.0.0.1:0"}, {Side: link.PublicListener, Addr: "256.0.0.1:1"}}},
 	} {
 		if g, err := Start(t.Context(), cfg); err == nil {
 			_ = g.Close()
 			t.Errorf("%s: started", name)
 		}
-	}
-}
-
-// exhausted is a listener that has run out of file descriptors for a while.
-type exhausted struct {
-	net.Listener
-	left, tries atomic.Int64
-}
-
-func (e *exhausted) Accept() (net.Conn, error) {
-	e.tries.Add(1)
-	if e.left.Add(-1) >= 0 {
-		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
-	}
-	return e.Listener.Accept()
-}
-
-func TestAcceptBacksOffWhenDescriptorsRunOut(t *testing.T) {
-	ln := listen(t)
-	e := &exhausted{Listener: ln}
-	e.left.Store(5)
-	start := time.Now()
-	w := newWorld(t, func(c *Config) { c.PublicListener = e })
-	w.apply(w.rules(1))
-	c, err := w.tls(w.dial(ln.Addr()), acmePublic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	echo(t, c, "descriptors again")
-	if took, least := time.Since(start), 5*(1+2+4+8+16)*time.Millisecond; took < least {
-		t.Errorf("five failed accepts took %v: without pauses of at least %v together the processor would spin", took, least)
-	}
-	if n := e.tries.Load(); n > 7 {
-		t.Errorf("%d accepts", n)
 	}
 }
 
@@ -392,7 +357,7 @@ func FuzzRules(f *testing.F) {
 func TestStartFailsOnAnAddressInUse(t *testing.T) {
 	w := newWorld(t, nil)
 	cfg := w.cfg
-	cfg.PublicAddr = w.g.PublicAddr().String()
+	cfg.Listeners = []ListenerConfig{{Side: link.PublicListener, Addr: w.g.PublicAddr().String()}}
 	if g, err := Start(t.Context(), cfg); !errors.Is(err, syscall.EADDRINUSE) {
 		if err == nil {
 			_ = g.Close()

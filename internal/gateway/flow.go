@@ -41,11 +41,12 @@ const (
 
 // flow is one stream from accept to close. One goroutine owns it; cut may be called from others.
 type flow struct {
-	g      *Gateway
-	conn   l4.Stream
-	peer   netip.AddrPort // who opened the connection: the load balancer, on the private listener
-	source netip.AddrPort // the client: as the load balancer told, or the peer
-	facts  policy.FlowFacts
+	g        *Gateway
+	listener *listener
+	conn     l4.Stream
+	peer     netip.AddrPort // who opened the connection: the load balancer, on the private listener
+	source   netip.AddrPort // the client: as the load balancer told, or the peer
+	facts    policy.FlowFacts
 
 	read   []byte // what was read so far
 	parsed int    // the length of the PROXY header in it, which is not part of the client's stream
@@ -203,7 +204,7 @@ func (f *flow) readHeader() (ok bool, reason string) {
 		f.facts.Source = f.peer.Addr()
 		return true, ""
 	}
-	if !f.g.trusts(f.peer.Addr()) {
+	if !f.listener.trusts(f.peer.Addr()) {
 		return false, reasonUntrustedPeer
 	}
 	_ = f.conn.SetReadDeadline(time.Now().Add(f.g.cfg.Timeouts.Header))

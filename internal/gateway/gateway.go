@@ -6,65 +6,15 @@ package gateway
 
 import (
 	"context"
-	"crypto/ed25519"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
-	"net/netip"
-	"net/url"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 )
-
-// Config is what a gateway is started with.
-type Config struct {
-	// ID names this gateway in reports and proofs, unique in the installation: 1 to 100 letters, digits, '.', '_', '-'.
-	ID string
-	// Key signs proofs of path; LoadOrCreateKey gives one that lasts.
-	Key ed25519.PrivateKey
-
-	// PrivateAddr and PublicAddr are the addresses to listen on, host:port. An empty one means that the gateway has no
-	// such listener. A listener that the caller brings takes the place of the address; the gateway closes it.
-	PrivateAddr, PublicAddr         string
-	PrivateListener, PublicListener net.Listener
-
-	// TrustedPeers are the load balancer's addresses: only from them are flows taken on the private listener, since only
-	// their PROXY headers can be believed. None means that the private listener refuses everybody.
-	TrustedPeers []netip.Prefix
-
-	// RulesFile is where the last rules are kept for the next start. Empty keeps them in memory alone.
-	RulesFile string
-
-	// ControlURL is the control plane's base URL, to which /api/v1/gateway/… is appended; Token the bearer token of a
-	// gateway. An empty ControlURL means that there is no control plane: the rules are those of the file.
-	ControlURL, Token string
-	// HTTPClient talks to the control plane; nil means one of the gateway's own. It must have no overall time-out, which
-	// would end the rules stream.
-	HTTPClient *http.Client
-
-	Timeouts Timeouts
-	// ReportEvery is how often reports are sent when there is something to report. 0 means 250 ms.
-	ReportEvery time.Duration
-	// KeepAlive is how long the rules stream may stay silent before it is taken for dead. 0 means 30 s.
-	KeepAlive time.Duration
-
-	Now func() time.Time // the clock of records and proofs; nil means time.Now
-	Log *slog.Logger     // nil means no log
-}
-
-// Timeouts bound what a silent peer can hold. A zero field means its default; the defaults are in parentheses.
-type Timeouts struct {
-	Header time.Duration // from accept to the end of the PROXY header (5 s)
-	Hello  time.Duration // from there to the end of the ClientHello (10 s)
-	Dial   time.Duration // one try to reach a backend (5 s)
-	Idle   time.Duration // a relayed flow on which nothing moves (1 h, far beyond the 350 s of an AWS load balancer)
-}
 
 // reasonShutdown is the close reason of flows that the gateway's own end cut.
 const reasonShutdown = "GATEWAY_SHUTDOWN"
@@ -80,7 +30,7 @@ type Gateway struct {
 	proof *proofServer
 	ctl   *controlPlane // nil without a control plane
 
-	private, public net.Listener // nil when there is none
+	listeners []listener
 
 	accepting sync.WaitGroup     // the accept loops
 	working   sync.WaitGroup     // one per flow
@@ -118,21 +68,8 @@ func Start(ctx context.Context, cfg Config) (*Gateway, error) {
 	if g.proof, err = newProofServer(cfg); err != nil {
 		return nil, err
 	}
-	listen := func(given net.Listener, addr string) (net.Listener, error) {
-		if given != nil || addr == "" {
-			return given, nil
-		}
-		var lc net.ListenConfig
-		return lc.Listen(ctx, "tcp", addr)
-	}
-	if g.private, err = listen(cfg.PrivateListener, cfg.PrivateAddr); err != nil {
-		return nil, fmt.Errorf("private listener: %w", err)
-	}
-	if g.public, err = listen(cfg.PublicListener, cfg.PublicAddr); err != nil {
-		if g.private != nil {
-			_ = g.private.Close()
-		}
-		return nil, fmt.Errorf("public listener: %w", err)
+	if err := g.listen(ctx); err != nil {
+		return nil, err
 	}
 	running, quit := context.WithCancel(context.WithoutCancel(ctx))
 	g.quit = quit
@@ -145,83 +82,58 @@ func Start(ctx context.Context, cfg Config) (*Gateway, error) {
 	} else {
 		g.out.stop()
 	}
-	for _, l := range []struct {
-		net.Listener
-		side link.Listener
-	}{{g.private, link.PrivateListener}, {g.public, link.PublicListener}} {
-		if l.Listener != nil {
-			g.accepting.Go(func() { g.accept(l.Listener, l.side) })
-		}
+	for i := range g.listeners {
+		g.accepting.Go(func() { g.accept(&g.listeners[i]) })
 	}
 	return g, nil
 }
 
-func (c *Config) complete() error {
-	if !validGatewayID(c.ID) {
-		return fmt.Errorf("gateway id %s: give 1 to 100 letters, digits, '.', '_' or '-'", link.Quote(c.ID))
-	}
-	if len(c.Key) != ed25519.PrivateKeySize {
-		return errors.New("no proof key: load one with LoadOrCreateKey")
-	}
-	if c.ControlURL != "" {
-		u, err := url.Parse(c.ControlURL)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return fmt.Errorf("control plane URL %s: give http(s)://host[:port]", link.Quote(c.ControlURL))
+// listener is where flows of one side arrive.
+type listener struct {
+	ListenerConfig
+	port uint16 // that clients dial
+}
+
+// listen opens the listeners, all or none.
+func (g *Gateway) listen(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			for _, l := range g.listeners {
+				_ = l.Listener.Close()
+			}
 		}
-	}
-	for _, p := range c.TrustedPeers {
-		if !p.IsValid() || p.Addr().Is4In6() {
-			return fmt.Errorf("trusted peers %s: give a range of IPv4 or IPv6, and IPv4 as such", p)
+	}()
+	for _, c := range g.cfg.Listeners {
+		if c.Listener == nil {
+			var lc net.ListenConfig
+			opened, err := lc.Listen(ctx, "tcp", c.Addr)
+			if err != nil {
+				return fmt.Errorf("%s listener: %w", c.Side, err)
+			}
+			c.Listener = opened.(*net.TCPListener)
 		}
-	}
-	for _, d := range []struct {
-		at   *time.Duration
-		most time.Duration
-	}{
-		{&c.Timeouts.Header, 5 * time.Second},
-		{&c.Timeouts.Hello, 10 * time.Second},
-		{&c.Timeouts.Dial, 5 * time.Second},
-		{&c.Timeouts.Idle, time.Hour},
-		{&c.ReportEvery, 250 * time.Millisecond},
-		{&c.KeepAlive, 30 * time.Second},
-	} {
-		if *d.at <= 0 {
-			*d.at = d.most
+		l := listener{ListenerConfig: c, port: c.Port}
+		if l.port == 0 {
+			l.port = addrPort(c.Listener.Addr()).Port()
 		}
-	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
+		g.listeners = append(g.listeners, l)
 	}
 	return nil
 }
 
-func alphanumeric(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-}
+// PrivateAddr returns where the first private listener listens, nil when there is none.
+func (g *Gateway) PrivateAddr() net.Addr { return g.addrOf(link.PrivateListener) }
 
-func validGatewayID(s string) bool {
-	for _, c := range []byte(s) {
-		if !alphanumeric(c) && c != '.' && c != '_' && c != '-' {
-			return false
+// PublicAddr returns where the first public listener listens, nil when there is none.
+func (g *Gateway) PublicAddr() net.Addr { return g.addrOf(link.PublicListener) }
+
+func (g *Gateway) addrOf(side link.Listener) net.Addr {
+	for _, l := range g.listeners {
+		if l.Side == side {
+			return l.Listener.Addr()
 		}
 	}
-	return len(s) > 0 && len(s) <= 100
-}
-
-// PrivateAddr returns where the private listener listens, nil when there is none.
-func (g *Gateway) PrivateAddr() net.Addr { return addrOf(g.private) }
-
-// PublicAddr returns where the public listener listens, nil when there is none.
-func (g *Gateway) PublicAddr() net.Addr { return addrOf(g.public) }
-
-func addrOf(l net.Listener) net.Addr {
-	if l == nil {
-		return nil
-	}
-	return l.Addr()
+	return nil
 }
 
 // Revision returns the revision of the rules that the gateway decides by, 0 when it has none and refuses everything.
@@ -264,10 +176,8 @@ func (g *Gateway) Close() error {
 func (g *Gateway) stopAccepting() {
 	g.endOnce.Do(func() {
 		close(g.ending)
-		for _, l := range []net.Listener{g.private, g.public} {
-			if l != nil {
-				_ = l.Close()
-			}
+		for _, l := range g.listeners {
+			_ = l.Listener.Close()
 		}
 	})
 	g.accepting.Wait()

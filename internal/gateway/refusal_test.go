@@ -291,7 +291,7 @@ func TestHealthChecksLeaveNoTrace(t *testing.T) {
 
 func TestOnlyTrustedPeersAreBelieved(t *testing.T) {
 	for _, trusted := range [][]netip.Prefix{nil, {netip.MustParsePrefix("10.0.0.0/8")}} {
-		w := newWorld(t, func(c *Config) { c.TrustedPeers = trusted })
+		w := newWorld(t, func(c *Config) { c.Listeners[0].TrustedPeers = trusted })
 		w.apply(w.rules(1))
 		r := w.knock(w.balancer(endpointA), acmePrivate, reasonUntrustedPeer)
 		if r.Source != "127.0.0.1" || r.EndpointID != "" || r.ClusterID != "" {

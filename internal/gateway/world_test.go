@@ -29,6 +29,7 @@ import (
 
 	"github.com/postern/postern/api"
 	"github.com/postern/postern/internal/l4"
+	"github.com/postern/postern/internal/link"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -239,9 +240,12 @@ func newWorld(t testing.TB, change func(*Config)) *world {
 		t.Fatal(err)
 	}
 	w.cfg = Config{
-		ID: "gw-1", Key: key, PrivateAddr: "127.0.0.1:0", PublicAddr: "127.0.0.1:0",
-		TrustedPeers: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
-		RulesFile:    t.TempDir() + "/rules", ControlURL: w.control.srv.URL, Token: testToken,
+		ID: "gw-1", Key: key,
+		Listeners: []ListenerConfig{
+			{Side: link.PrivateListener, Addr: "127.0.0.1:0", TrustedPeers: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
+			{Side: link.PublicListener, Addr: "127.0.0.1:0"},
+		},
+		RulesFile: t.TempDir() + "/rules", ControlURL: w.control.srv.URL, Token: testToken,
 		ReportEvery: 5 * time.Millisecond, Log: testLog(t),
 	}
 	if change != nil {
