@@ -26,7 +26,8 @@ type Handler interface {
 	// after a Dial.
 	Received(f *Flow, read []byte, eof bool) Action
 
-	// TimedOut is called when the time limit of a Read passed. What the flow is waiting for is for the Handler to know.
+	// TimedOut is called when the time limit of a Read, an Await or a Wait passed, with the client's bytes. What the flow
+	// is waiting for is for the Handler to know.
 	TimedOut(f *Flow, read []byte) Action
 
 	// Connected is called when a Dial has come to its end: err is nil, or says why not (a syscall.Errno,
@@ -53,15 +54,17 @@ const (
 	Await              // read from the backend until Need bytes are there; what the client sent waits
 	Relay              // pass on what was read, then both ways until the end
 	Detach             // hand the client's stream over to Take
+	Wait               // do nothing; TimedOut is called when Within has passed
 )
 
 // Action is what a Handler wants done next. Which fields count depends on Do.
 type Action struct {
 	Do Verb
 
-	// Read and Await: call again when this many bytes are there, at least one more than there are now.
+	// Read and Await: call again when this many bytes are there, those to discard not counted, at least one more than
+	// there are now.
 	Need int
-	// Read, Dial and Await: the time limit, from now on. 0 leaves the running one in force (for Dial: none).
+	// Read, Dial, Await and Wait: the time limit, from now on. 0 leaves the running one in force (for Dial: none).
 	Within time.Duration
 	// How many bytes to drop from the front of what the call got: they are not passed on.
 	Discard int
@@ -164,4 +167,5 @@ type Stats struct {
 	Open         int    // flows accepted and not ended
 	Relaying     int
 	Pipes        int // pipes that are open for splicing
+	MaxFlows     int // the bound in force
 }
