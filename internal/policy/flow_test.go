@@ -1,13 +1,13 @@
 package policy
 
 import (
-	"fmt"
+	"crypto/sha256"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 
 	"github.com/postern/postern/internal/link"
 )
@@ -116,237 +116,142 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-func TestCompile(t *testing.T) {
-	if r := Compile(link.RuleSet{Clusters: installation().Clusters}); r != nil || r.Revision() != 0 {
-		t.Error("rules of revision 0 are rules")
-	}
+// profile is an installation whose service has a profile of its ports. Acme and globex are of one project, which has an
+// endpoint of its own; acme closes PostgreSQL's port.
+func profile() link.RuleSet {
 	set := installation()
-	r := Compile(set)
-	if r.Revision() != 3 {
-		t.Errorf("revision %d", r.Revision())
+	set.Ports = []link.PortRule{
+		{Port: 22, Protocol: link.ProtocolTCP, BackendPort: 2222},
+		{Port: 443, Traffic: link.TrafficUI},
+		{Port: 5432, Traffic: link.TrafficSQL, BackendPort: 5433},
+		{Port: 3306, Traffic: link.TrafficSQL},
+		{Port: 9000, Denied: true, Protocol: link.ProtocolTCP},
 	}
-	flow := FlowFacts{Listener: link.PrivateListener, EndpointID: vpceA, Name: "acme.pe.test"}
-	before := r.Decide(flow)
-	set.Clusters[0].Backends[0].Address, set.Clusters[0].Endpoints[0] = "evil:1", vpceB
-	if got := r.Decide(flow); !cmp.Equal(got, before) || got.Target.Backends[0].Address != "10.0.0.1:443" {
-		t.Errorf("a change of the rule set reached the compiled rules: %+v", got)
-	}
-	unknown := link.RuleSet{Revision: 1, Clusters: []link.ClusterRules{{
-		ClusterID: acme, PublicNames: []string{"a.test"},
-		AllowList: []link.AllowEntry{{Prefix: prefix("0.0.0.0/0"), UI: true}},
-	}}}
-	f := FlowFacts{Listener: link.PublicListener, Source: netip.MustParseAddr("10.0.0.1"), Name: "a.test"}
-	if got := Compile(unknown).Decide(f); got.Allow || got.Reason != PublicAccessDisabled {
-		t.Errorf("without a state the public door is open: %+v", got)
-	}
-	own := link.RuleSet{Revision: 1, Clusters: []link.ClusterRules{
-		{ClusterID: acme, PrivateNames: []string{"a.test"}, Endpoints: []link.EndpointID{vpceA}},
-		{ClusterID: globex, PrivateNames: []string{"proof.a.test"}, Endpoints: []link.EndpointID{vpceB}},
-	}}
-	got := Compile(own).Decide(FlowFacts{Listener: link.PrivateListener, EndpointID: vpceB, Name: "proof.a.test"})
-	if !got.Allow || got.Proof || got.ClusterID != globex {
-		t.Errorf("a cluster's own name has to come before another's proof name: %+v", got)
-	}
-}
-
-// naive decides as the words of the design do, by walking everything.
-func naive(set link.RuleSet, f FlowFacts) (allow bool, cluster link.ID, proof bool, reason string) {
-	if set.Revision == 0 {
-		return false, "", false, NoRules
-	}
-	if f.Name == "" {
-		return false, "", false, NoServerName
-	}
-	owners := func(names func(link.ClusterRules) []string, want string) (out []link.ClusterRules) {
-		for _, c := range set.Clusters {
-			for _, n := range names(c) {
-				if strings.EqualFold(strings.TrimSuffix(n, "."), want) {
-					out = append(out, c)
-					break
-				}
-			}
-		}
-		return out
-	}
-	privateNames := func(c link.ClusterRules) []string { return c.PrivateNames }
-	publicNames := func(c link.ClusterRules) []string { return c.PublicNames }
-	private, public := owners(privateNames, f.Name), owners(publicNames, f.Name)
-	if len(private) == 0 {
-		if below, ok := strings.CutPrefix(f.Name, "proof."); ok && below != "" {
-			private = owners(privateNames, below)
-			proof = len(private) > 0
-		}
-	}
-	here := private
-	if f.Listener == link.PublicListener {
-		here, proof = public, false
-	}
-	if len(private)+len(public) == 0 {
-		return false, "", false, UnknownName
-	}
-	if len(here) == 0 || f.Listener != link.PrivateListener && f.Listener != link.PublicListener {
-		other := private
-		if len(other) == 0 {
-			other = public
-		}
-		if len(other) == 1 {
-			cluster = other[0].ClusterID
-		}
-		return false, cluster, false, WrongListener
-	}
-	if len(here) > 1 {
-		return false, "", false, AmbiguousName
-	}
-	c := here[0]
-	if f.Listener == link.PrivateListener {
-		if f.EndpointID == "" {
-			return false, c.ClusterID, false, NoEndpointID
-		}
-		for _, e := range c.Endpoints {
-			if e == f.EndpointID {
-				return true, c.ClusterID, proof, ""
-			}
-		}
-		return false, c.ClusterID, false, EndpointNotAuthorised
-	}
-	if c.PublicAccess != link.PublicEnabled && c.PublicAccess != link.PublicReportOnly {
-		return false, c.ClusterID, false, PublicAccessDisabled
-	}
-	longest, admit := -1, false
-	for _, e := range c.AllowList {
-		if !e.Prefix.Contains(f.Source.Unmap()) {
-			continue
-		}
-		if e.Prefix.Bits() > longest {
-			longest, admit = e.Prefix.Bits(), e.UI || e.SQL
-		} else if e.Prefix.Bits() == longest {
-			admit = admit || e.UI || e.SQL
-		}
-	}
-	if !admit {
-		return false, c.ClusterID, false, AddressNotAllowed
-	}
-	if c.PublicAccess == link.PublicReportOnly {
-		reason = PublicAccessDisabled
-	}
-	return true, c.ClusterID, false, reason
-}
-
-func TestDecideAgreesWithTheNaiveModel(t *testing.T) {
-	names := []string{"a.test", "b.test", "proof.a.test", "A.Test.", "proof.proof.a.test", "c.test"}
-	asked := []string{"", "a.test", "b.test", "proof.a.test", "proof.b.test", "proof.proof.a.test", "c.test", "proof.c.test", "d.test", "proof."}
-	ids := []link.EndpointID{"", vpceA, vpceB}
-	addr := rapid.Custom(func(t *rapid.T) netip.Addr {
-		last := rapid.Byte().Draw(t, "last")
-		switch rapid.IntRange(0, 3).Draw(t, "family") {
-		case 0:
-			return netip.AddrFrom4([4]byte{10, 0, rapid.SampledFrom([]byte{0, 1, 128}).Draw(t, "third"), last})
-		case 1:
-			return netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: last})
-		case 2:
-			return netip.AddrFrom16(netip.AddrFrom4([4]byte{10, 0, 0, last}).As16())
-		}
-		return netip.Addr{}
-	})
-	entry := rapid.Custom(func(t *rapid.T) link.AllowEntry {
-		a := rapid.Custom(func(t *rapid.T) netip.Addr { return addr.Filter(netip.Addr.IsValid).Draw(t, "a").Unmap() }).Draw(t, "addr")
-		p, err := a.Prefix(rapid.IntRange(0, a.BitLen()).Draw(t, "bits"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return link.AllowEntry{Prefix: p, UI: rapid.Bool().Draw(t, "ui"), SQL: rapid.Bool().Draw(t, "sql")}
-	})
-	var n int
-	cluster := rapid.Custom(func(t *rapid.T) link.ClusterRules {
-		n++
-		return link.ClusterRules{
-			ClusterID:    link.ID(fmt.Sprint("cluster-", n)),
-			PrivateNames: rapid.SliceOfN(rapid.SampledFrom(names), 0, 2).Draw(t, "private"),
-			PublicNames:  rapid.SliceOfN(rapid.SampledFrom(names), 0, 2).Draw(t, "public"),
-			Backends:     []link.Backend{{Address: "10.0.0.1:1"}},
-			Endpoints:    rapid.SliceOfN(rapid.SampledFrom(ids), 0, 3).Draw(t, "endpoints"),
-			PublicAccess: rapid.SampledFrom([]link.PublicAccess{"", link.PublicEnabled, link.PublicReportOnly, link.PublicDisabled}).Draw(t, "access"),
-			AllowList:    rapid.SliceOfN(entry, 0, 4).Draw(t, "allow"),
-		}
-	})
-	rapid.Check(t, func(t *rapid.T) {
-		set := link.RuleSet{Revision: rapid.Int64Range(0, 3).Draw(t, "revision"), Clusters: rapid.SliceOfN(cluster, 0, 4).Draw(t, "clusters")}
-		rules := Compile(set)
-		for range 8 {
-			f := FlowFacts{
-				Listener:   rapid.SampledFrom([]link.Listener{link.PrivateListener, link.PublicListener, ""}).Draw(t, "listener"),
-				EndpointID: rapid.SampledFrom(ids).Draw(t, "endpoint"), Source: addr.Draw(t, "source"),
-				Name: rapid.SampledFrom(asked).Draw(t, "name"),
-			}
-			got := rules.Decide(f)
-			allow, id, proof, reason := naive(set, f)
-			if got.Allow != allow || got.ClusterID != id || got.Proof != proof || got.Reason != reason ||
-				got.WouldRefuse != (allow && reason != "") || (got.Target != nil) != (allow && !proof) || got.Rule == "" {
-				t.Fatalf("%+v\ngot  %+v\nwant allow %v, cluster %q, proof %v, reason %q", f, got, allow, id, proof, reason)
-			}
-			if got.Allow && f.Listener == link.PrivateListener && f.EndpointID == "" {
-				t.Fatal("a flow without an endpoint id came through the private listener")
-			}
-		}
-	})
-}
-
-// large is an installation of many clusters with many endpoints each.
-func large(clusters, endpoints int) link.RuleSet {
-	set := link.RuleSet{Revision: 1}
-	for i := range clusters {
-		c := link.ClusterRules{
-			ClusterID: link.ID(fmt.Sprintf("c%d", i)), PrivateNames: []string{fmt.Sprintf("c%d.pe.test", i)}, PublicNames: []string{fmt.Sprintf("c%d.test", i)},
-			Backends: []link.Backend{{Address: "10.0.0.1:443"}}, PublicAccess: link.PublicEnabled,
-		}
-		for j := range endpoints {
-			c.Endpoints = append(c.Endpoints, link.EndpointID(fmt.Sprintf("vpce-%017x", i*endpoints+j)))
-		}
-		for bits := 8; bits <= 32; bits += 4 {
-			p, _ := netip.AddrFrom4([4]byte{10, 200, 30, 4}).Prefix(bits)
-			c.AllowList = append(c.AllowList, link.AllowEntry{Prefix: p, UI: true})
-		}
-		set.Clusters = append(set.Clusters, c)
-	}
+	set.Clusters[0].ProjectID, set.Clusters[1].ProjectID = "p", "p"
+	set.Clusters[0].DeniedPorts = []uint16{9001, 5432}
+	set.Clusters[2].DeniedPorts = []uint16{3306}
+	set.Clusters[2].Endpoints = []link.EndpointID{vpceC}
+	set.Clusters[2].Backends = []link.Backend{{Address: "[fd00::1]:443", Weight: 2}}
+	set.Projects = []link.ProjectRules{{ProjectID: "p", Endpoints: []link.EndpointID{vpceP}}, {ProjectID: "", Endpoints: []link.EndpointID{vpceX}}}
 	return set
 }
 
-func TestDecideAllocatesNothing(t *testing.T) {
-	rules := Compile(large(10, 10))
-	for name, f := range benchmarkFlows() {
-		if n := testing.AllocsPerRun(100, func() { rules.Decide(f) }); n != 0 {
-			t.Errorf("%s: %v allocations", name, n)
-		}
-	}
-}
+const (
+	vpceC = link.EndpointID("vpce-0c0c0c0c0c0c0c0c0") // of initech alone
+	vpceP = link.EndpointID("vpce-0d0d0d0d0d0d0d0d0") // of the project
+	vpceX = link.EndpointID("vpce-0e0e0e0e0e0e0e0e0") // of nobody
+)
 
-func benchmarkFlows() map[string]FlowFacts {
-	return map[string]FlowFacts{
-		"private":  {Listener: link.PrivateListener, EndpointID: "vpce-0000000000000002b", Name: "c4.pe.test"},
-		"public":   {Listener: link.PublicListener, Source: netip.MustParseAddr("10.1.1.1"), Name: "c4.test"},
-		"refused":  {Listener: link.PrivateListener, EndpointID: "vpce-fffffffffffffffff", Name: "c4.pe.test"},
-		"mapped":   {Listener: link.PublicListener, Source: netip.MustParseAddr("::ffff:10.1.1.1"), Name: "c4.test"},
-		"unknown":  {Listener: link.PrivateListener, EndpointID: "vpce-fffffffffffffffff", Name: "d.pe.test"},
-		"no rules": {},
+func TestDecideByPort(t *testing.T) {
+	private := func(id link.EndpointID, name string, port uint16) FlowFacts {
+		return FlowFacts{Listener: link.PrivateListener, EndpointID: id, Source: netip.MustParseAddr("10.9.9.9"), Name: name, Port: port}
 	}
-}
+	public := func(source, name string, port uint16) FlowFacts {
+		return FlowFacts{Listener: link.PublicListener, Source: netip.MustParseAddr(source), Name: name, Port: port}
+	}
+	passes := func(id link.ID, rule string, backends ...link.Backend) Decision {
+		return Decision{Allow: true, ClusterID: id, Target: &Target{ClusterID: id, Backends: backends}, Rule: rule}
+	}
+	refused := func(id link.ID, rule, reason string) Decision {
+		return Decision{ClusterID: id, Rule: rule, Reason: reason}
+	}
+	acme443 := []link.Backend{{Address: "10.0.0.1:443"}, {Address: "10.0.0.2:443"}}
+	tests := []struct {
+		name string
+		flow FlowFacts
+		want Decision
+	}{
+		{"a project's endpoint reaches one cluster of it", private(vpceP, "acme.pe.test", 443), passes(acme, RuleEndpoint, acme443...)},
+		{"and the other", private(vpceP, "globex.pe.test", 443), passes(globex, RuleEndpoint, link.Backend{Address: "10.0.1.1:443"})},
+		{"and no cluster beside it", private(vpceP, "initech.pe.test", 443), refused(initech, RuleDefault, EndpointNotAuthorised)},
+		{"clusters of no project are not a project's", private(vpceX, "initech.pe.test", 443), refused(initech, RuleDefault, EndpointNotAuthorised)},
 
-func BenchmarkDecide(b *testing.B) {
-	rules := Compile(large(10_000, 10))
-	for name, f := range benchmarkFlows() {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				rules.Decide(f)
+		{"a port with its own at the backends", private(vpceB, "globex.pe.test", 5432), passes(globex, RuleEndpoint, link.Backend{Address: "10.0.1.1:5433"})},
+		{"a port that the cluster closes", private(vpceA, "acme.pe.test", 5432), refused(acme, RulePort, PortDenied)},
+		{"the same, publicly", public("203.0.113.1", "acme.test", 9001), refused(acme, RulePort, PortDenied)},
+		{"the same, for a proof", private(vpceA, "proof.acme.pe.test", 9001), refused(acme, RulePort, PortDenied)},
+		{"a name that two claim, on a port that one closes", private(vpceA, "both.pe.test", 9001), refused("", RuleDefault, AmbiguousName)},
+		{"a port that the service closes", private(vpceA, "acme.pe.test", 9000), refused("", RulePort, PortDenied)},
+		{"whatever the name", private(vpceA, "", 9000), refused("", RulePort, PortDenied)},
+		{"a port without a rule", private(vpceA, "acme.pe.test", 8443), passes(acme, RuleEndpoint, acme443...)},
+		{"no known port", private(vpceA, "acme.pe.test", 0), passes(acme, RuleEndpoint, acme443...)},
+
+		{"plain TCP through an endpoint of one cluster", private(vpceC, "", 22), passes(initech, RuleEndpoint, link.Backend{Address: "[fd00::1]:2222", Weight: 2})},
+		{"there a name tells nothing", private(vpceC, "acme.pe.test", 22), passes(initech, RuleEndpoint, link.Backend{Address: "[fd00::1]:2222", Weight: 2})},
+		{"through an endpoint of two clusters", private(vpceP, "", 22), refused("", RuleDefault, AmbiguousEndpoint)},
+		{"even with the name of one", private(vpceP, "acme.pe.test", 22), refused("", RuleDefault, AmbiguousEndpoint)},
+		{"through an endpoint of nobody's", private(vpceX, "", 22), refused("", RuleDefault, EndpointNotAuthorised)},
+		{"through no endpoint", private("", "", 22), refused("", RuleDefault, NoEndpointID)},
+		{"at the public door nothing names a cluster", public("203.0.113.1", "acme.test", 22), refused("", RuleDefault, NoServerName)},
+
+		{"a range for pages, on a port of pages", public("203.0.113.1", "acme.test", 443), passes(acme, "allowlist 203.0.113.0/24", acme443...)},
+		{"on a port for queries", public("203.0.113.1", "acme.test", 3306), refused(acme, "allowlist 203.0.113.0/24", AddressNotAllowed)},
+		{"a longer range for queries, on a port of pages", public("203.0.113.200", "acme.test", 443), refused(acme, "allowlist 203.0.113.200/32", AddressNotAllowed)},
+		{"on a port for queries", public("203.0.113.200", "acme.test", 3306), passes(acme, "allowlist 203.0.113.200/32", acme443...)},
+		{"on a port of no class", public("203.0.113.200", "acme.test", 8443), passes(acme, "allowlist 203.0.113.200/32", acme443...)},
+	}
+	rules := Compile(profile())
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, rules.Decide(tt.flow)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
 	}
 }
 
-func BenchmarkCompile(b *testing.B) {
-	set := large(10_000, 10)
-	b.ReportAllocs()
-	for b.Loop() {
-		Compile(set)
+func TestDecideClaim(t *testing.T) {
+	const code = "k7f3q9x2m4c8v6b1"
+	set := profile()
+	set.Clusters[1].PrivateNames = append(set.Clusters[1].PrivateNames, "taken.claim.pe.test", "claim.pe.test")
+	claim := func(id link.ID, cluster link.ID, code string, expires time.Time) link.ClaimRule {
+		return link.ClaimRule{ID: id, ClusterID: cluster, Domain: "pe.test", Hash: sha256.Sum256([]byte(code)), ExpiresAt: expires}
+	}
+	later := epoch.Add(time.Hour)
+	set.Claims = []link.ClaimRule{
+		claim("k1", acme, code, later), claim("k2", globex, "taken", later), claim("k3", "gone", "lost", later),
+		claim("k4", acme, "twice", later), claim("k5", globex, "twice", later), claim("k6", acme, "proof", later),
+	}
+	knock := func(id link.EndpointID, name string, at time.Time) FlowFacts {
+		return FlowFacts{Listener: link.PrivateListener, EndpointID: id, Source: netip.MustParseAddr("10.9.9.9"), Name: name, Port: 443, At: at}
+	}
+	onPort := func(f FlowFacts, port uint16) FlowFacts { f.Port = port; return f }
+	publicly := func(f FlowFacts) FlowFacts { f.Listener = link.PublicListener; return f }
+	name := code + ".claim.pe.test"
+	unknown := Decision{Rule: RuleDefault, Reason: UnknownClaim}
+	claimed := Decision{Allow: true, ClusterID: acme, Claim: "k1", Rule: RuleClaim}
+	tests := []struct {
+		name string
+		flow FlowFacts
+		want Decision
+	}{
+		{"the code, through an endpoint that nobody knows yet", knock(vpceX, name, epoch), claimed},
+		{"through one that another cluster admits", knock(vpceC, name, epoch), claimed},
+		{"through no endpoint", knock("", name, epoch), Decision{Rule: RuleDefault, Reason: NoEndpointID}},
+		{"just in time", knock(vpceX, name, later.Add(-1)), claimed},
+		{"too late", knock(vpceX, name, later), Decision{ClusterID: acme, Rule: RuleClaim, Reason: ClaimExpired}},
+		{"nobody knows how late", knock(vpceX, name, time.Time{}), Decision{ClusterID: acme, Rule: RuleClaim, Reason: ClaimExpired}},
+		{"another code", knock(vpceX, "k7f3q9x2m4c8v6b2.claim.pe.test", epoch), unknown},
+		{"a part of the code", knock(vpceX, code[:15]+".claim.pe.test", epoch), unknown},
+		{"in another domain", knock(vpceX, code+".claim.test", epoch), unknown},
+		{"longer than a label", knock(vpceX, strings.Repeat("k", 64)+".claim.pe.test", epoch), unknown},
+		{"below the claim's name", knock(vpceX, "x."+name, epoch), Decision{Rule: RuleDefault, Reason: UnknownName}},
+		{"no code", knock(vpceX, ".claim.pe.test", epoch), Decision{Rule: RuleDefault, Reason: UnknownName}},
+		{"of a cluster that is no more", knock(vpceX, "lost.claim.pe.test", epoch), unknown},
+		{"a code that two claims have", knock(vpceX, "twice.claim.pe.test", epoch), unknown},
+		{"a cluster's own name", knock(vpceX, "taken.claim.pe.test", epoch), Decision{ClusterID: globex, Rule: RuleDefault, Reason: EndpointNotAuthorised}},
+		{"a cluster's proof name", knock(vpceX, "proof.claim.pe.test", epoch), Decision{ClusterID: globex, Rule: RuleDefault, Reason: EndpointNotAuthorised}},
+		{"on a port that the cluster closes", onPort(knock(vpceX, name, epoch), 9001), Decision{ClusterID: acme, Rule: RulePort, Reason: PortDenied}},
+		{"on a port that the service closes", onPort(knock(vpceX, name, epoch), 9000), Decision{Rule: RulePort, Reason: PortDenied}},
+		{"on a port without names", onPort(knock(vpceX, name, epoch), 22), Decision{Rule: RuleDefault, Reason: EndpointNotAuthorised}},
+		{"at the public door it is no name", publicly(knock(vpceX, name, epoch)), Decision{Rule: RuleDefault, Reason: UnknownName}},
+	}
+	rules := Compile(set)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, rules.Decide(tt.flow)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
 	}
 }
