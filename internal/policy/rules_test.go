@@ -108,7 +108,8 @@ func TestApply(t *testing.T) {
 		{"no word on ports: it stays closed", clusters(acmeAlone), private(vpceA, "acme.pe.test"), PortDenied},
 		{"no port has a rule", link.RuleDelta{Ports: &[]link.PortRule{}}, private(vpceA, "acme.pe.test"), "endpoint " + string(acme)},
 		{
-			"put and removed at once is removed", link.RuleDelta{Clusters: []link.ClusterRules{acmeAlone}, RemovedClusters: []link.ID{acme}},
+			"put and removed at once is removed",
+			link.RuleDelta{Clusters: []link.ClusterRules{acmeAlone}, RemovedClusters: []link.ID{acme}},
 			private(vpceA, "acme.pe.test"), UnknownName,
 		},
 		{"what is not there is removed", link.RuleDelta{RemovedClusters: []link.ID{"x"}, RemovedProjects: []link.ID{"x"}, RemovedClaims: []link.ID{"x"}}, tcp, NoServerName},

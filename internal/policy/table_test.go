@@ -46,59 +46,53 @@ func TestTable(t *testing.T) {
 					t.Fatalf("age %d of %d: get(%d) = %d, %t; want %d, %t", i, len(ages), k, got, ok, want, known)
 				}
 			}
-			checkForm(t, a.table.root, true)
+			checkForm(t, &a.table.root, true)
 		}
 	})
 }
 
 // checkForm: below the root there is no node with nothing in it, and none that its parent could hold itself.
 func checkForm(t *rapid.T, n *node[int, int], root bool) {
-	if n == nil {
-		return
-	}
 	if !root && len(n.children) == 0 && len(n.entries) < 2 {
 		t.Fatalf("a node below the root with %d entries and no children", len(n.entries))
 	}
-	for _, c := range n.children {
-		checkForm(t, c, false)
+	for i := range n.children {
+		checkForm(t, &n.children[i], false)
 	}
 }
 
 // TestTableOfKeysWithOneHash: no hash function promises that two keys differ in it.
 func TestTableOfKeysWithOneHash(t *testing.T) {
-	e := new(edit)
-	root := &node[string, int]{made: e}
+	var deep node[string, int]
 	for shift := uint(hashBits - hashBits%branchBits); ; shift -= branchBits {
-		root = &node[string, int]{made: e, parted: slot(0, shift), children: []*node[string, int]{root}}
+		deep = node[string, int]{parted: slot(0, shift), children: []node[string, int]{deep}}
 		if shift == 0 {
 			break
 		}
 	}
+	e := new(edit)
 	for i, k := range []string{"a", "b", "c", "b"} {
-		var added bool
-		root, added = root.put(e, 0, 0, k, i)
-		if added != (i < 3) {
+		if added := deep.put(e, 0, 0, k, i); added != (i < 3) {
 			t.Errorf("put(%s): added %t", k, added)
 		}
 	}
-	before := root
-	root, removed := root.remove(new(edit), 0, 0, "a")
-	if _, again := root.remove(new(edit), 0, 0, "a"); !removed || again {
-		t.Errorf("removed %t, again %t", removed, again)
+	before, e := deep, new(edit)
+	if !deep.remove(e, 0, 0, "a") || deep.remove(e, 0, 0, "a") {
+		t.Error("what is there is removed once")
 	}
 	for k, want := range map[string]int{"a": 0, "b": 3, "c": 2} {
 		if got, ok := before.get(0, k); got != want || !ok {
 			t.Errorf("get(%s) = %d, %t; want %d", k, got, ok, want)
 		}
-		if got, ok := root.get(0, k); ok != (k != "a") || ok && got != want {
+		if got, ok := deep.get(0, k); ok != (k != "a") || ok && got != want {
 			t.Errorf("after the removal get(%s) = %d, %t", k, got, ok)
 		}
 	}
-	root, _ = root.remove(new(edit), 0, 0, "b")
-	if len(root.entries) != 1 || len(root.children) != 0 {
-		t.Errorf("the last entry did not come up: %+v", root)
+	deep.remove(e, 0, 0, "b")
+	if len(deep.entries) != 1 || len(deep.children) != 0 {
+		t.Errorf("the last entry did not come up: %+v", deep)
 	}
-	if got, ok := root.get(0, "c"); got != 2 || !ok {
+	if got, ok := deep.get(0, "c"); got != 2 || !ok {
 		t.Errorf("get(c) = %d, %t; want 2", got, ok)
 	}
 }
