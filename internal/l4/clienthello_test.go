@@ -248,19 +248,60 @@ func TestClientHellosThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestAHelloMayBeNearly64KiB(t *testing.T) {
-	var pad []byte
-	for len(pad) < 60_000 {
-		pad = append(pad, extension(0x1a1a, make([]byte, 10_000))...)
-	}
+// bigHello builds a hello of the given size on the wire, in as few records as may be, whose server name comes last.
+func bigHello(t testing.TB, size int) []byte {
+	t.Helper()
+	records := (size + recordHead + maxRecord - 1) / (recordHead + maxRecord)
+	name := sni("late.test")
 	body := append(append([]byte{3, 3}, make([]byte, 32)...), 0, 0, 2, 0x13, 0x01, 1, 0)
-	ext := slices.Concat(pad, sni("late.test"))
-	body = append(binary.BigEndian.AppendUint16(body, uint16(len(ext))), ext...)
+	pad := size - records*recordHead - handshakeHead - len(body) - 2 - len(name)
+	var extensions []byte
+	for typ := uint16(0x1a1a); pad > 0; typ++ {
+		n := min(pad, 10_000)
+		if pad-n < 4 && pad > n {
+			n -= 4 // room for another extension's head
+		}
+		extensions = append(extensions, extension(typ, make([]byte, n-4))...)
+		pad -= n
+	}
+	extensions = append(extensions, name...)
+	body = append(binary.BigEndian.AppendUint16(body, uint16(len(extensions))), extensions...)
 	message := append([]byte{handshakeHello, byte(len(body) >> 16), byte(len(body) >> 8), byte(len(body))}, body...)
-	in := recut(append(make([]byte, recordHead), message...), maxRecord)
-	h, n, err := ParseClientHello(in)
-	if err != nil || h.ServerName != "late.test" || n != len(in) {
-		t.Errorf("%+v, %d of %d, %v", h, n, len(in), err)
+	out := recut(append(make([]byte, recordHead), message...), maxRecord)
+	if len(out) != size {
+		t.Fatalf("built a hello of %d bytes, not %d", len(out), size)
+	}
+	return out
+}
+
+func TestAHelloMayBe64KiB(t *testing.T) {
+	for _, size := range []int{2 << 10, maxRecord + recordHead, 20_000, 40_000, MaxClientHello - 1, MaxClientHello} {
+		in := bigHello(t, size)
+		h, n, err := ParseClientHello(append(bytes.Clone(in), "early data"...))
+		if err != nil || h.ServerName != "late.test" || n != len(in) {
+			t.Errorf("of %d bytes: %+v, %d, %v", size, h, n, err)
+		}
+		// In segments as the network cuts them, it never asks for more than there is to come.
+		for end := 0; end < len(in); end = min(end+1448, len(in)) {
+			if _, need, err := ParseClientHello(in[:end]); !errors.Is(err, ErrIncomplete) || need <= end || need > len(in) {
+				t.Fatalf("of %d bytes, with %d there: needs %d, %v", size, end, need, err)
+			}
+		}
+	}
+	in := bigHello(t, MaxClientHello+1)
+	if _, _, err := ParseClientHello(in); !errors.Is(err, ErrHelloTooLong) {
+		t.Errorf("one byte more: %v", err)
+	}
+}
+
+// Once its record's header is there, a hello of one record is asked for whole: it is parsed once more, in however many
+// segments it comes.
+func TestAHelloOfOneRecordIsAskedForAtOnce(t *testing.T) {
+	for name, conf := range configurations() {
+		whole := clientHello(t, conf)
+		if _, need, err := ParseClientHello(whole[:recordHead]); !errors.Is(err, ErrIncomplete) || need != len(whole) {
+			t.Errorf("%s: needs %d of %d, %v", name, need, len(whole), err)
+		}
 	}
 }
 
@@ -310,10 +351,26 @@ func FuzzClientHello(f *testing.F) {
 	})
 }
 
-func TestClientHelloCostsOneAllocation(t *testing.T) {
-	in := clientHello(t, &tls.Config{ServerName: "acme.us-east-1.pe.postern.test"})
-	if n := testing.AllocsPerRun(100, func() { _, _, _ = ParseClientHello(in) }); n > 1 {
-		t.Errorf("%v allocations, want the server name's alone", n)
+func TestWhatAClientHelloAllocates(t *testing.T) {
+	name := &tls.Config{ServerName: "acme.us-east-1.pe.postern.test", NextProtos: []string{"h2", PostgresALPN}}
+	for _, tt := range []struct {
+		name string
+		in   []byte
+		want float64
+	}{
+		{"one record: the server name", clientHello(t, name), 1},
+		{"no server name: nothing", clientHello(t, &tls.Config{InsecureSkipVerify: true}), 0},
+		{"several records: one copy and the server name", recut(clientHello(t, name), 100), 2},
+		{"64 KiB: the same", bigHello(t, MaxClientHello), 2},
+		{"not all there yet: nothing", clientHello(t, name)[:100], 0},
+	} {
+		n := testing.AllocsPerRun(100, func() {
+			h, _, _ := ParseClientHello(tt.in)
+			_ = h.OffersProtocol(PostgresALPN)
+		})
+		if n > tt.want {
+			t.Errorf("%s: %v allocations, want %v", tt.name, n, tt.want)
+		}
 	}
 }
 

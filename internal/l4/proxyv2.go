@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"net/netip"
+	"slices"
 )
 
 // MaxProxyHeader is the longest PROXY v2 header, fixed part included, that ParseProxyHeader takes. Load balancers send
@@ -15,9 +16,9 @@ const MaxProxyHeader = 4096
 // parser of this package returns with it the length, in bytes, that the buffer needs at the least.
 var ErrIncomplete = errors.New("l4: more bytes are needed")
 
-// What ParseProxyHeader refuses. None of these heals by reading on.
+// What the parsers of PROXY headers refuse. None of these heals by reading on.
 var (
-	ErrNotProxy        = errors.New("l4: no PROXY protocol v2 signature")
+	ErrNotProxy        = errors.New("l4: no PROXY protocol header")
 	ErrProxyVersion    = errors.New("l4: PROXY header of another version than 2")
 	ErrProxyCommand    = errors.New("l4: PROXY header with an unknown command")
 	ErrProxyFamily     = errors.New("l4: PROXY header of an address family or transport other than TCP over IPv4 or IPv6")
@@ -59,13 +60,14 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// ProxyHeader is a PROXY v2 header. Its slices are part of the buffer that was parsed: they hold as long as it does.
+// ProxyHeader is a PROXY header; one of version 1 has nothing but addresses. Its slices are part of the buffer that was
+// parsed: they hold as long as it does.
 type ProxyHeader struct {
 	// Local says that the balancer itself opened the connection (a health check). Everything else is zero then, as the
 	// protocol tells receivers to ignore it.
 	Local bool
 	// Source and Destination are the addresses of the connection that reached the balancer. They are zero when the
-	// balancer did not know them (family UNSPEC).
+	// balancer did not know them (family UNSPEC; UNKNOWN in version 1).
 	Source, Destination netip.AddrPort
 	// AWSEndpoint is the value of the AWS endpoint TLV, nil when there is none. It is what the balancer sent: printable
 	// ASCII is checked, the shape of an endpoint id is not.
@@ -238,14 +240,20 @@ func printable(b []byte) bool {
 }
 
 // ProxyWriter says what AppendProxyHeader writes. The zero value writes a LOCAL header, a balancer's own health check.
+// The identity is written as its cloud's balancers do; giving more than one makes a header that no parser takes.
 type ProxyWriter struct {
 	Source, Destination netip.AddrPort // of one family; both zero for LOCAL
 	AWSEndpoint         string         // empty for none
-	PadTo               int            // the header is filled with one NOOP to this length when it is shorter
+	AzureLink           uint32         // written when HasAzureLink is true
+	HasAzureLink        bool
+	GCPConnection       uint64 // written when HasGCPConnection is true
+	HasGCPConnection    bool
+	PadTo               int // the header is filled with one NOOP to this length when it is shorter
 }
 
 // AppendProxyHeader appends to dst a PROXY v2 header with a CRC32C, laid out as AWS network load balancers do:
-// checksum, endpoint id, padding. Addresses of two families are written as IPv6.
+// checksum, endpoint identity, padding. Addresses of two families are written as IPv6. It allocates nothing when dst
+// has room.
 func AppendProxyHeader(dst []byte, w ProxyWriter) []byte {
 	start := len(dst)
 	dst = append(dst, proxySignature...)
@@ -272,10 +280,19 @@ func AppendProxyHeader(dst []byte, w ProxyWriter) []byte {
 		dst = binary.BigEndian.AppendUint16(dst, uint16(1+len(w.AWSEndpoint)))
 		dst = append(append(dst, subtypeAWS), w.AWSEndpoint...)
 	}
+	if w.HasAzureLink {
+		dst = append(dst, TLVAzure, 0, azureValueLen, subtypeAzure)
+		dst = binary.LittleEndian.AppendUint32(dst, w.AzureLink)
+	}
+	if w.HasGCPConnection {
+		dst = append(dst, TLVGCP, 0, gcpValueLen)
+		dst = binary.BigEndian.AppendUint64(dst, w.GCPConnection)
+	}
 	if pad := w.PadTo - (len(dst) - start) - tlvHead; pad >= 0 {
 		dst = append(dst, TLVNoop)
 		dst = binary.BigEndian.AppendUint16(dst, uint16(pad))
-		dst = append(dst, make([]byte, pad)...)
+		dst = slices.Grow(dst, pad)[:len(dst)+pad]
+		clear(dst[len(dst)-pad:])
 	}
 	binary.BigEndian.PutUint16(dst[start+14:], uint16(len(dst)-start-proxyFixed))
 	binary.BigEndian.PutUint32(dst[sumAt:], crc32.Checksum(dst[start:], castagnoli))
