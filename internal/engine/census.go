@@ -47,7 +47,7 @@ func (c *census) wait(ctx context.Context) error {
 		select {
 		case <-c.empty:
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 	c.tell() // there may be another one who waits

@@ -105,7 +105,7 @@ func (g *Gateway) readRules(ctx context.Context) (got bool, err error) {
 		return false, because(ctx, err)
 	}
 	defer stream.Close() //nolint:errcheck // only read from
-	g.back.tellAnew()
+	g.pool.TellAnew()
 	for {
 		doc, err := stream.NextDocument(func() { watch.Reset(g.cfg.KeepAlive) })
 		if errors.Is(err, io.EOF) {
@@ -169,9 +169,7 @@ func (g *Gateway) keep() error {
 func (g *Gateway) enforce(set link.RuleSet) (cut int) {
 	rules := policy.Compile(set)
 	g.rules.Store(rules)
-	cut = g.flows.recheck(rules, reasonRevoked)
-	g.back.keep(set)
-	return cut
+	return g.recheck(rules)
 }
 
 // acknowledge keeps the rules in force on disk and then tells the control plane their revision, after each change and

@@ -286,48 +286,6 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 }
 
-func TestReporterIsBounded(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	r := newReporter("gw", func() time.Time { return now }, testLog(t))
-	const more = 10
-	for i := range mostRefusedWaiting + more {
-		r.refused(refusal{reason: "R", source: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})})
-	}
-	for i := range mostFlowsWaiting + more {
-		r.flow(api.GatewayFlow{ID: string(rune(i + 1000)), StartedAt: now})
-	}
-	end := now
-	r.flow(api.GatewayFlow{ID: string(rune(mostFlowsWaiting + more - 1 + 1000)), EndedAt: &end}) // in place of its start
-	r.flow(api.GatewayFlow{ID: "the oldest, whose start is long gone", EndedAt: &end})
-	if r.dropped != 2*more+1 {
-		t.Errorf("dropped %d, want %d", r.dropped, 2*more+1)
-	}
-	var flows, refused, ends int
-	for {
-		b, some := r.batch()
-		if !some {
-			break
-		}
-		if len(b.Flows) > mostPerBatch || len(b.Refused) > mostPerBatch {
-			t.Fatalf("a batch of %d flows and %d refusals", len(b.Flows), len(b.Refused))
-		}
-		body, err := json.Marshal(b)
-		if err != nil || len(body) > 1<<20 {
-			t.Fatalf("a batch of %d bytes, %v", len(body), err)
-		}
-		flows += len(b.Flows)
-		refused += len(b.Refused)
-		for _, f := range b.Flows {
-			if f.EndedAt != nil {
-				ends++
-			}
-		}
-	}
-	if flows != mostFlowsWaiting || refused != mostRefusedWaiting || ends != 2 || len(r.started) != 0 || len(r.refusals) != 0 {
-		t.Errorf("flows %d, refused %d, ends %d, left over %d and %d", flows, refused, ends, len(r.started), len(r.refusals))
-	}
-}
-
 func FuzzRules(f *testing.F) {
 	for _, doc := range []string{
 		`{"revision":1,"clusters":[]}`, `{"revision":0}`, `null`, `[]`, `{"revision":9223372036854775807,"clusters":[null]}`,

@@ -1,319 +1,187 @@
 package gateway
 
 import (
-	"context"
-	"errors"
 	"net/netip"
-	"os"
-	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/postern/postern/api"
-	"github.com/postern/postern/internal/l4"
+	"github.com/postern/postern/internal/backend"
+	"github.com/postern/postern/internal/engine"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 )
 
-// Why a flow was refused before policy could be asked; policy has the other reasons. The words are stable.
+// Why an admitted flow ended, beside the engine's own reasons. The words are stable.
 const (
-	reasonUntrustedPeer   = "UNTRUSTED_PEER"         // not from the load balancer's addresses
-	reasonNoProxyHeader   = "NO_PROXY_HEADER"        // the balancer's PROXY protocol is off
-	reasonBadProxyHeader  = "MALFORMED_PROXY_HEADER" // cut short, or not what the protocol says
-	reasonHeaderTimeout   = "PROXY_HEADER_TIMEOUT"   // no PROXY header in time
-	reasonBadEndpointID   = "MALFORMED_ENDPOINT_ID"  // the balancer's endpoint TLV holds no endpoint id
-	reasonNotTLS          = "NOT_TLS"                // the first bytes are no TLS handshake
-	reasonBadHello        = "MALFORMED_CLIENT_HELLO" // cut short, or not what TLS says
-	reasonHelloTooLong    = "CLIENT_HELLO_TOO_LONG"  // beyond what is read for anybody
-	reasonHelloTimeout    = "CLIENT_HELLO_TIMEOUT"   // no ClientHello in time
-	reasonBadServerName   = "MALFORMED_SERVER_NAME"  // not a host name
-	reasonServerNameIsIP  = "SERVER_NAME_IS_ADDRESS" // an IP address in place of a name
-	reasonRevoked         = "REVOKED"                // close reason: new rules no longer allow the flow
-	reasonNoBackend       = "NO_BACKEND"             // close reason: the cluster has no backend
-	reasonUnreachable     = "BACKEND_UNREACHABLE"    // close reason: no backend took the flow
-	reasonReplayFailed    = "BACKEND_CLOSED"         // close reason: the backend broke off before it had the ClientHello
-	reasonProofDone       = "PROOF_DONE"             // close reason: the gateway itself answered
-	azureEndpointIDPrefix = "azure-link-"            // before the link id, which is a bare number on the wire
-	gcpEndpointIDPrefix   = "gcp-psc-"               // before the connection id
-	firstRead             = 4 << 10                  // holds a PROXY header and nearly every ClientHello
-	mostRead              = l4.MaxProxyHeader + l4.MaxClientHello
+	reasonRevoked     = "REVOKED"             // new rules no longer allow the flow
+	reasonShutdown    = "GATEWAY_SHUTDOWN"    // the gateway's own end cut it
+	reasonNoBackend   = "NO_BACKEND"          // the cluster has no backend
+	reasonUnreachable = "BACKEND_UNREACHABLE" // no backend took the flow
+	reasonBackendTLS  = "BACKEND_WITHOUT_TLS" // the backend did not answer SSLRequest with yes
+	reasonExhausted   = "GATEWAY_EXHAUSTED"   // the gateway had no descriptor or port left to reach a backend
+	reasonProofDone   = "PROOF_DONE"          // the gateway itself answered
+	reasonClaimDone   = "CLAIM_DONE"          // the gateway itself answered
 )
 
-// flow is one stream from accept to close. One goroutine owns it; cut may be called from others.
+// mostDials is how many backends a flow tries.
+const mostDials = 2
+
+// flow is one stream from accept to end: the State of an engine's Flow. The engine calls for one flow come one after
+// the other; what an answering goroutine may read is written before it starts.
 type flow struct {
 	g        *Gateway
 	listener *listener
-	conn     l4.Stream
-	peer     netip.AddrPort // who opened the connection: the load balancer, on the private listener
+	loop     int
 	source   netip.AddrPort // the client: as the load balancer told, or the peer
 	facts    policy.FlowFacts
+	port     link.PortRule
 
-	read   []byte // what was read so far
-	parsed int    // the length of the PROXY header in it, which is not part of the client's stream
+	phase      phase
+	timed      bool // the time for the ClientHello runs
+	refusedGSS bool
+	postgres   bool // the client asked for TLS as PostgreSQL's clients do, and so must we
+	entered    bool // counted as its party's
+	party      party
 
-	mu     sync.Mutex
-	reason string // why the flow was cut; empty while it was not
-	relay  *l4.Relay
-	cancel context.CancelFunc // ends dialing
+	admitted bool
+	cluster  link.ID
+	proof    bool
+	claim    link.ID
+	target   *policy.Target
+	backend  *backend.Backend
+	dials    int
+	waited   time.Duration  // for a backend's address
+	to       netip.AddrPort // the backend's address
+	id       [16]byte       // of the flow's record
+	begun    time.Time
+	ticket   ticket
+
+	answering bool                   // a goroutine has taken over
+	cut       atomic.Pointer[string] // why it was cut, once it was
 }
 
-var firstReads = sync.Pool{New: func() any { b := make([]byte, 0, firstRead); return &b }}
+// flows recycles the values of flows that have ended.
+var flows = sync.Pool{New: func() any { return new(flow) }}
 
-// cut ends the flow, whatever it is doing.
-func (f *flow) cut(reason string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.reason != "" {
-		return
+// dataPath is the gateway as its engine calls it.
+type dataPath Gateway
+
+// Accepted implements engine.Handler.
+func (d *dataPath) Accepted(ef *engine.Flow) engine.Action {
+	g := (*Gateway)(d)
+	f := flows.Get().(*flow)
+	f.reset(g, ef)
+	ef.State = f
+	g.seen.counts.accepted(f.loop, f.listener.Side)
+	peer := f.source.Addr()
+	trusted := f.listener.trusts(peer)
+	if f.listener.Side == link.PrivateListener && !trusted {
+		return f.refuse("", reasonUntrustedPeer)
 	}
-	f.reason = reason
-	switch {
-	case f.relay != nil:
-		f.relay.Cut(reason)
-	default:
-		if f.cancel != nil {
-			f.cancel()
-		}
-		_ = f.conn.Close()
+	if trusted {
+		return engine.Action{Do: engine.Read, Need: 1, Within: g.cfg.Timeouts.Header}
 	}
+	f.facts.Source = peer
+	if a := f.identified(); a.Do != goOn {
+		return a
+	}
+	return f.more(nil, false, 1, reasonNotTLS)
 }
 
-// cutReason returns why the flow was cut, empty when it was not.
-func (f *flow) cutReason() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.reason
+func (f *flow) reset(g *Gateway, ef *engine.Flow) {
+	l := ef.Tag().(*listener)
+	*f = flow{g: g, listener: l, loop: ef.Loop(), source: ef.Peer()}
+	f.facts.Listener, f.facts.Port = l.Side, l.port
 }
 
-// serve is the life of a flow.
-func (f *flow) serve() {
-	defer f.g.flows.remove(f)
-	defer f.conn.Close()
-	buf := firstReads.Get().(*[]byte)
-	f.read = (*buf)[:0]
-	release := func() {
-		if buf != nil {
-			firstReads.Put(buf)
-			f.read, buf = nil, nil
-		}
-	}
-	defer release()
+// Received implements engine.Handler.
+func (d *dataPath) Received(ef *engine.Flow, read []byte, eof bool) engine.Action {
+	return ef.State.(*flow).open(read, eof)
+}
 
-	f.source = f.peer
-	ok, reason := f.readHeader()
-	if ok {
-		ok, reason = f.readHello()
+// TimedOut implements engine.Handler.
+func (d *dataPath) TimedOut(ef *engine.Flow, read []byte) engine.Action {
+	f := ef.State.(*flow)
+	switch f.phase {
+	case inHeader:
+		return f.refuse("", reasonHeaderTimeout)
+	case inDial:
+		return f.dial(nil)
+	case inGreeting:
+		return f.notGreeted()
 	}
-	if !ok {
-		if reason != "" && f.cutReason() == "" {
-			f.g.refuse(f, "", reason, false)
-		}
-		return
+	return f.refuse("", reasonHelloTimeout)
+}
+
+// refuse closes a flow that may not pass. The peer is told nothing.
+func (f *flow) refuse(cluster link.ID, reason string) engine.Action {
+	f.g.seen.refused(f, cluster, reason, false)
+	return engine.Action{Do: engine.Close, Reason: reason}
+}
+
+// decide asks policy, and sends an admitted flow on its way.
+func (f *flow) decide() engine.Action {
+	g := f.g
+	f.facts.At = g.cfg.Now()
+	now := g.monotonic()
+	_, _, isClaim := link.CutClaim(f.facts.Name)
+	if isClaim && !g.meters.mayClaim(f.party, now) {
+		return f.refuse("", reasonClaimRate) // before it is known whether the code is right
 	}
-	rules := f.g.rules.Load()
-	d := rules.Decide(f.facts)
+	d := g.rules.Load().Decide(f.facts)
+	if d.Claim != "" && !g.claims.open(d.Claim, f.facts.EndpointID) {
+		return f.refuse(d.ClusterID, reasonClaimUsed)
+	}
 	if !d.Allow {
-		f.g.refuse(f, d.ClusterID, d.Reason, false)
-		return
+		return f.refuse(d.ClusterID, d.Reason)
 	}
-	f.g.flows.admit(f, &admission{facts: f.facts, cluster: d.ClusterID, proof: d.Proof})
-	if now := f.g.rules.Load(); now != rules {
-		// The rules changed between the decision and the table: whoever changed them may have looked at the table too
-		// early to find this flow there.
-		if a := (admission{facts: f.facts, cluster: d.ClusterID, proof: d.Proof}); !a.holds(now) {
-			f.g.refuse(f, d.ClusterID, now.Decide(f.facts).Reason, false)
-			return
-		}
+	var limits link.Limits
+	if d.Target != nil {
+		limits = d.Target.Limits
+	}
+	if reason := g.meters.admit(f.party, d.ClusterID, limits, now); reason != "" {
+		return f.refuse(d.ClusterID, reason)
 	}
 	if d.WouldRefuse {
-		f.g.refuse(f, d.ClusterID, d.Reason, true)
+		g.seen.refused(f, d.ClusterID, d.Reason, true)
 	}
-	f.carry(d, release)
-}
-
-// carry takes an admitted flow to where it goes, and records its start and its end.
-func (f *flow) carry(d policy.Decision, release func()) {
-	g := f.g
-	record := api.GatewayFlow{
-		ID: string(link.NewID()), ClusterID: string(d.ClusterID), Listener: string(f.facts.Listener),
-		EndpointID: string(f.facts.EndpointID), Source: f.source.String(), Name: f.facts.Name, StartedAt: g.cfg.Now().UTC(),
-	}
-	g.out.flow(record)
-	var in, out int64
-	var reason string
-	if d.Proof {
-		in, out = g.proof.answer(f, d.ClusterID)
-		reason = reasonProofDone
-	} else {
-		in, out, reason = f.forward(d, release)
-	}
-	if r := f.cutReason(); r != "" {
-		reason = r
-	}
-	end := g.cfg.Now().UTC()
-	record.EndedAt, record.BytesIn, record.BytesOut, record.CloseReason = &end, in, out, reason
-	g.out.flow(record)
-	if reason == reasonRevoked {
-		g.log.Info("flow cut: the rules no longer allow it", "flow", record.ID, "cluster", record.ClusterID,
-			"endpoint", record.EndpointID, "source", record.Source, "name", record.Name)
-	}
-}
-
-// forward relays the flow to a backend, from the first byte of the ClientHello on.
-func (f *flow) forward(d policy.Decision, release func()) (in, out int64, reason string) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	f.mu.Lock()
-	f.cancel = cancel
-	cut := f.reason
-	f.mu.Unlock()
-	if cut != "" {
-		return 0, 0, cut
-	}
-	server, reason := f.g.back.dial(ctx, d.ClusterID, d.Target.Backends)
-	if server == nil {
-		return 0, 0, reason
-	}
-	hello := f.read[f.parsed:]
-	_ = server.SetWriteDeadline(time.Now().Add(f.g.cfg.Timeouts.Dial))
-	n, err := server.Write(hello)
-	if err != nil {
-		_ = server.Close()
-		return int64(n), 0, reasonReplayFailed
-	}
-	release()
-	_ = server.SetWriteDeadline(time.Time{})
-	_ = f.conn.SetReadDeadline(time.Time{})
-	relay := l4.NewRelay(f.conn, server, f.g.cfg.Timeouts.Idle)
-	f.mu.Lock()
-	f.relay = relay
-	cut = f.reason
-	f.mu.Unlock()
-	if cut != "" {
-		relay.Cut(cut)
-	}
-	reason = relay.Run()
-	in, out = relay.Bytes()
-	return in + int64(n), out, reason
-}
-
-// readHeader reads and believes the PROXY header of a private flow; on the public listener there is none. When it is
-// not ok the reason says why the flow is refused; an empty one is a health check, which nobody needs to hear of.
-func (f *flow) readHeader() (ok bool, reason string) {
-	if f.facts.Listener != link.PrivateListener {
-		f.facts.Source = f.peer.Addr()
-		return true, ""
-	}
-	if !f.listener.trusts(f.peer.Addr()) {
-		return false, reasonUntrustedPeer
-	}
-	_ = f.conn.SetReadDeadline(time.Now().Add(f.g.cfg.Timeouts.Header))
-	for {
-		header, n, err := l4.ParseProxyHeader(f.read)
-		switch {
-		case err == nil:
-			f.parsed = n
-			if header.Local {
-				return false, ""
-			}
-			return f.believe(header)
-		case errors.Is(err, l4.ErrNotProxy):
-			return false, reasonNoProxyHeader
-		case !errors.Is(err, l4.ErrIncomplete):
-			return false, reasonBadProxyHeader
-		}
-		if err := f.readTo(n); err != nil {
-			switch {
-			case errors.Is(err, os.ErrDeadlineExceeded):
-				return false, reasonHeaderTimeout
-			case len(f.read) == 0:
-				return false, "" // connected and left
-			}
-			return false, reasonBadProxyHeader
-		}
-	}
-}
-
-// believe takes over what a trusted peer's PROXY header says.
-func (f *flow) believe(h l4.ProxyHeader) (ok bool, reason string) {
-	if h.Source.IsValid() {
-		f.source = netip.AddrPortFrom(h.Source.Addr().Unmap(), h.Source.Port())
-		f.facts.Source = f.source.Addr()
-	}
+	f.admitted, f.cluster, f.proof, f.claim, f.target = true, d.ClusterID, d.Proof, d.Claim, d.Target
+	g.live.Add(1)
+	g.seen.started(f)
 	switch {
-	case h.AWSEndpoint != nil:
-		id, err := link.ParseEndpointID(link.AWS, string(h.AWSEndpoint))
-		if err != nil {
-			return false, reasonBadEndpointID
-		}
-		f.facts.EndpointID = id
-	case h.HasAzureLink:
-		f.facts.EndpointID = link.EndpointID(azureEndpointIDPrefix + strconv.FormatUint(uint64(h.AzureLink), 10))
-	case h.HasGCPConnection:
-		f.facts.EndpointID = link.EndpointID(gcpEndpointIDPrefix + strconv.FormatUint(h.GCPConnection, 10))
+	case d.Claim != "":
+		return f.answer(reasonClaimDone)
+	case d.Proof:
+		return f.answer(reasonProofDone)
 	}
-	return true, ""
+	return f.dial(nil)
 }
 
-// readHello reads the ClientHello, with the same results as readHeader. Who leaves before the first byte of it only
-// looked whether somebody listens, as a TCP check does.
-func (f *flow) readHello() (ok bool, reason string) {
-	_ = f.conn.SetReadDeadline(time.Now().Add(f.g.cfg.Timeouts.Hello))
-	for {
-		hello, n, err := l4.ParseClientHello(f.read[f.parsed:])
-		switch {
-		case err == nil:
-			f.facts.Name = hello.ServerName
-			return true, ""
-		case errors.Is(err, l4.ErrNotTLS):
-			return false, reasonNotTLS
-		case errors.Is(err, l4.ErrHelloTooLong):
-			return false, reasonHelloTooLong
-		case errors.Is(err, l4.ErrServerNameIP):
-			return false, reasonServerNameIsIP
-		case errors.Is(err, l4.ErrServerName):
-			return false, reasonBadServerName
-		case !errors.Is(err, l4.ErrIncomplete):
-			return false, reasonBadHello
-		}
-		if err := f.readTo(f.parsed + n); err != nil {
-			switch {
-			case errors.Is(err, os.ErrDeadlineExceeded):
-				return false, reasonHelloTimeout
-			case len(f.read) == f.parsed:
-				return false, ""
-			}
-			return false, reasonBadHello
-		}
+// holds reports whether rules still let a flow pass that was admitted: to the same cluster and in the same way. That its
+// backends changed does not end a flow, and an answer to a claim is not cut short by the claim's own success.
+func (f *flow) holds(rules *policy.Rules) bool {
+	if f.claim != "" {
+		return true
 	}
+	d := rules.Decide(f.facts)
+	return d.Allow && d.ClusterID == f.cluster && d.Proof == f.proof
 }
 
-// readTo reads until at least n bytes are there, and takes along what else has arrived.
-func (f *flow) readTo(n int) error {
-	if n > mostRead {
-		return errors.New("gateway: a parser asked for more than it may") // cannot be: the parsers have their own limits
-	}
-	if n > cap(f.read) {
-		grown := make([]byte, len(f.read), max(n, min(2*cap(f.read), mostRead)))
-		copy(grown, f.read)
-		f.read = grown
-	}
-	for len(f.read) < n {
-		c, err := f.conn.Read(f.read[len(f.read):cap(f.read)])
-		f.read = f.read[:len(f.read)+c]
-		if err != nil && len(f.read) < n {
-			return err
+// recheck cuts the admitted flows that rules no longer allow, and returns how many. The rules must be in force already:
+// a flow that is decided from now on looks at them itself.
+func (g *Gateway) recheck(rules *policy.Rules) int {
+	var cut atomic.Int64
+	reason := reasonRevoked
+	g.engine.Each(func(ef *engine.Flow) (string, bool) {
+		f, _ := ef.State.(*flow)
+		if f == nil || !f.admitted || f.holds(rules) {
+			return "", false
 		}
-	}
-	return nil
-}
-
-// refuse records a refused flow, or with would one that passed and would have been refused. The peer is told nothing.
-func (g *Gateway) refuse(f *flow, cluster link.ID, reason string, would bool) {
-	g.out.refused(refusal{
-		cluster: cluster, listener: f.facts.Listener, endpoint: f.facts.EndpointID, name: f.facts.Name,
-		source: f.source.Addr(), reason: reason, would: would,
+		if f.cut.CompareAndSwap(nil, &reason) {
+			cut.Add(1)
+		}
+		return reason, true
 	})
-	g.log.Debug("flow refused", "reason", reason, "would", would, "cluster", cluster, "listener", f.facts.Listener,
-		"endpoint", f.facts.EndpointID, "name", f.facts.Name, "source", f.source)
+	return int(cut.Load())
 }

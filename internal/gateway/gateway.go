@@ -8,36 +8,35 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
-	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/backend"
+	"github.com/postern/postern/internal/engine"
 	"github.com/postern/postern/internal/policy"
 )
 
-// reasonShutdown is the close reason of flows that the gateway's own end cut.
-const reasonShutdown = "GATEWAY_SHUTDOWN"
-
 // Gateway is a running data path.
 type Gateway struct {
-	cfg   Config
-	log   *slog.Logger
-	rules atomic.Pointer[policy.Rules]
-	flows flowTable
-	out   *reporter
-	back  backends
-	proof *proofServer
-	ctl   *controlPlane // nil without a control plane
+	cfg       Config
+	log       *slog.Logger
+	begun     time.Time
+	rules     atomic.Pointer[policy.Rules]
+	engine    engine.Engine
+	listeners []*listener
+	pool      *backend.Pool
+	meters    *meters
+	claims    claims
+	live      atomic.Int64 // admitted flows that are open
+	seen      *observer
+	proof     *proofServer
+	ctl       *controlPlane // nil without a control plane
 
-	listeners []listener
-
-	accepting sync.WaitGroup     // the accept loops
-	working   sync.WaitGroup     // one per flow
-	serving   sync.WaitGroup     // what talks to the control plane, and the proof server
+	serving   sync.WaitGroup     // what is not a flow
 	quit      context.CancelFunc // ends serving
-	ending    chan struct{}      // closed when the listeners are
-	endOnce   sync.Once
 	closeOnce sync.Once
 	closed    chan struct{} // closed when everything has ended
 }
@@ -49,117 +48,105 @@ func Start(ctx context.Context, cfg Config) (*Gateway, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	g := &Gateway{cfg: cfg, log: cfg.Log, ending: make(chan struct{}), closed: make(chan struct{})}
-	g.flows.init()
-	g.back.init(g)
-	g.out = newReporter(g.cfg.ID, g.cfg.Now, g.log)
-	if cfg.RulesFile != "" {
-		set, err := loadRules(cfg.RulesFile)
-		switch {
-		case err != nil:
-			g.log.Error("the rules file cannot be used: every flow is refused until the control plane sends the rules",
-				"file", cfg.RulesFile, "error", err)
-		case set.Revision != 0:
-			g.rules.Store(policy.Compile(set))
-			g.log.Info("decides by the rules of the file", "revision", set.Revision, "clusters", len(set.Clusters))
-		}
-	}
+	g := &Gateway{cfg: cfg, log: cfg.Log, begun: time.Now(), closed: make(chan struct{})}
+	g.loadRules()
 	var err error
 	if g.proof, err = newProofServer(cfg); err != nil {
 		return nil, err
 	}
+	loops := cfg.Loops
+	if loops <= 0 {
+		loops = runtime.GOMAXPROCS(0)
+	}
+	var send func(context.Context, api.GatewayReport) error
+	if cfg.ControlURL != "" {
+		g.ctl = newControlPlane(cfg)
+		send = g.ctl.report
+	}
+	g.seen = newObserver(cfg, loops, send)
+	g.pool = backend.NewPool(backend.Config{Changed: g.seen.records.backend, Now: cfg.Now, Log: g.log})
 	if err := g.listen(ctx); err != nil {
+		g.pool.Close()
 		return nil, err
 	}
+	start := engine.Start
+	if cfg.Net {
+		start = engine.StartNet
+	}
+	g.engine, err = start(engine.Config{
+		Handler: (*dataPath)(g), Loops: loops, MaxFlows: cfg.MaxFlows, HoldProcessors: cfg.HoldProcessors,
+		Idle: cfg.Timeouts.Idle, HalfClose: cfg.Timeouts.HalfClose, Trouble: g.trouble,
+	})
+	if err != nil {
+		g.pool.Close()
+		return nil, err
+	}
+	g.meters = newMeters(g.engine.Stats().MaxFlows)
+
 	running, quit := context.WithCancel(context.WithoutCancel(ctx))
 	g.quit = quit
 	g.serving.Go(g.proof.serve)
+	g.serving.Go(func() { g.sweep(running) })
 	if cfg.ControlURL != "" {
-		g.ctl = newControlPlane(cfg)
 		g.serving.Go(func() { g.followRules(running) })
 		g.serving.Go(func() { g.acknowledge(running) })
-		g.serving.Go(func() { g.report(running) })
-	} else {
-		g.out.stop()
 	}
-	for i := range g.listeners {
-		g.accepting.Go(func() { g.accept(&g.listeners[i]) })
+	g.serving.Go(func() { g.seen.run(running) })
+	for _, l := range g.listeners {
+		if err := g.engine.Listen(l.Listener, l); err != nil {
+			_ = g.Close()
+			return nil, fmt.Errorf("%s listener: %w", l.Side, err)
+		}
 	}
 	return g, nil
 }
 
-// listener is where flows of one side arrive.
-type listener struct {
-	ListenerConfig
-	port uint16 // that clients dial
+// loadRules puts the rules of the file into force, when there are any.
+func (g *Gateway) loadRules() {
+	if g.cfg.RulesFile == "" {
+		return
+	}
+	set, err := loadRules(g.cfg.RulesFile)
+	switch {
+	case err != nil:
+		g.log.Error("the rules file cannot be used: every flow is refused until the control plane sends the rules",
+			"file", g.cfg.RulesFile, "error", err)
+	case set.Revision != 0:
+		g.rules.Store(policy.Compile(set))
+		g.log.Info("decides by the rules of the file", "revision", set.Revision, "clusters", len(set.Clusters))
+	}
 }
 
-// listen opens the listeners, all or none.
-func (g *Gateway) listen(ctx context.Context) (err error) {
-	defer func() {
-		if err != nil {
-			for _, l := range g.listeners {
-				_ = l.Listener.Close()
-			}
-		}
-	}()
-	for _, c := range g.cfg.Listeners {
-		if c.Listener == nil {
-			var lc net.ListenConfig
-			opened, err := lc.Listen(ctx, "tcp", c.Addr)
-			if err != nil {
-				return fmt.Errorf("%s listener: %w", c.Side, err)
-			}
-			c.Listener = opened.(*net.TCPListener)
-		}
-		l := listener{ListenerConfig: c, port: c.Port}
-		if l.port == 0 {
-			l.port = addrPort(c.Listener.Addr()).Port()
-		}
-		g.listeners = append(g.listeners, l)
+// sweepEvery is how often what nobody uses any more is forgotten.
+const sweepEvery = 10 * time.Second
+
+func (g *Gateway) sweep(ctx context.Context) {
+	for sleep(ctx, sweepEvery) {
+		g.meters.sweep(g.monotonic())
+		g.claims.sweep(g.monotonic())
 	}
-	return nil
 }
 
-// PrivateAddr returns where the first private listener listens, nil when there is none.
-func (g *Gateway) PrivateAddr() net.Addr { return g.addrOf(link.PrivateListener) }
+// monotonic is the time since the start, whatever happens to the wall clock.
+func (g *Gateway) monotonic() time.Duration { return time.Since(g.begun) }
 
-// PublicAddr returns where the first public listener listens, nil when there is none.
-func (g *Gateway) PublicAddr() net.Addr { return g.addrOf(link.PublicListener) }
-
-func (g *Gateway) addrOf(side link.Listener) net.Addr {
-	for _, l := range g.listeners {
-		if l.Side == side {
-			return l.Listener.Addr()
-		}
-	}
-	return nil
+// trouble is what the engine cannot help.
+func (g *Gateway) trouble(err error) {
+	g.log.Error("flows cannot be accepted: will go on trying", "error", err)
 }
 
 // Revision returns the revision of the rules that the gateway decides by, 0 when it has none and refuses everything.
 func (g *Gateway) Revision() int64 { return g.rules.Load().Revision() }
 
 // LiveFlows returns how many admitted flows are open.
-func (g *Gateway) LiveFlows() int { return g.flows.len() }
+func (g *Gateway) LiveFlows() int { return int(g.live.Load()) }
 
 // Shutdown stops to accept, waits until the open flows have ended or ctx is done, cuts those that are left, sends the
 // last reports and returns when nothing of the gateway runs any more. The error is ctx's when flows had to be cut.
 func (g *Gateway) Shutdown(ctx context.Context) error {
-	g.stopAccepting()
-	drained := make(chan struct{})
-	go func() {
-		g.working.Wait()
-		close(drained)
-	}()
-	var err error
-	select {
-	case <-drained:
-	case <-ctx.Done():
-		if n := g.flows.len(); n > 0 {
-			err = fmt.Errorf("%d flows were cut: %w", n, context.Cause(ctx))
-		}
-		g.flows.closeAll(reasonShutdown)
-		<-drained
+	err := g.engine.Drain(ctx, reasonShutdown)
+	if err != nil {
+		err = fmt.Errorf("flows were cut: %w", err)
 	}
 	g.finish()
 	return err
@@ -173,20 +160,11 @@ func (g *Gateway) Close() error {
 	return nil
 }
 
-func (g *Gateway) stopAccepting() {
-	g.endOnce.Do(func() {
-		close(g.ending)
-		for _, l := range g.listeners {
-			_ = l.Listener.Close()
-		}
-	})
-	g.accepting.Wait()
-}
-
 // finish ends what is not a flow. Only the first call does; others wait for it.
 func (g *Gateway) finish() {
 	g.closeOnce.Do(func() {
 		g.proof.close()
+		g.pool.Close()
 		g.quit()
 		g.serving.Wait()
 		if g.ctl != nil {

@@ -98,15 +98,32 @@ func (p *proofServer) close() {
 	_ = p.http.Close()
 }
 
-// answer serves a flow until it is closed, and returns its bytes on the wire.
-func (p *proofServer) answer(f *flow, cluster link.ID) (in, out int64) {
-	_ = f.conn.SetReadDeadline(time.Time{})
-	c := &proofConn{Stream: f.conn, flow: f, cluster: cluster, unread: f.read[f.parsed:], closed: make(chan struct{})}
+// answer serves a flow until it is closed or cut, and returns its bytes on the wire.
+func (p *proofServer) answer(f *flow, stream l4.Stream, cut <-chan struct{}) (in, out int64) {
+	c := &proofConn{Stream: stream, flow: f, closed: make(chan struct{})}
+	server := tls.Server(c, p.tls)
+	ctx, cancel := context.WithTimeout(context.Background(), proofTimeout)
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	err := server.HandshakeContext(ctx)
+	stop()
+	cancel()
+	if err != nil {
+		_ = c.Close()
+		return c.in.Load(), c.out.Load()
+	}
+	if f.claim != "" {
+		f.g.claimed(f)
+	}
 	select {
-	case p.conns <- tls.Server(c, p.tls):
-		<-c.closed
+	case p.conns <- server:
+		select {
+		case <-c.closed:
+		case <-cut:
+		}
+	case <-cut:
 	case <-p.done:
 	}
+	_ = c.Close()
 	return c.in.Load(), c.out.Load()
 }
 
@@ -123,22 +140,26 @@ func (p *proofServer) handle(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "only GET", http.StatusMethodNotAllowed)
 		return
 	}
+	c, ok := r.Context().Value(proofFlow{}).(*proofConn)
+	if !ok {
+		http.Error(w, "no flow", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if c.flow.claim != "" {
+		_ = json.NewEncoder(w).Encode(claimAnswer{c.flow.claim, c.flow.cluster, c.flow.facts.EndpointID, p.cfg.ID})
+		return
+	}
 	nonce := r.URL.Query()["nonce"]
 	if len(nonce) != 1 || !validNonce(nonce[0]) {
 		http.Error(w, fmt.Sprintf("give one nonce of %d to %d characters of URL-safe base64", link.MinNonce, link.MaxNonce),
 			http.StatusBadRequest)
 		return
 	}
-	c, ok := r.Context().Value(proofFlow{}).(*proofConn)
-	if !ok {
-		http.Error(w, "no flow", http.StatusInternalServerError)
-		return
-	}
 	proof := link.PathProof{
-		Nonce: nonce[0], ClusterID: c.cluster, Name: c.flow.facts.Name, Listener: c.flow.facts.Listener,
+		Nonce: nonce[0], ClusterID: c.flow.cluster, Name: c.flow.facts.Name, Listener: c.flow.facts.Listener,
 		EndpointID: c.flow.facts.EndpointID, Source: c.flow.source.String(), GatewayID: p.cfg.ID, IssuedAt: p.cfg.Now().UTC(),
 	}
-	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(proof.Sign(p.cfg.Key)) // an error here is a client that has left
 }
 
@@ -151,24 +172,16 @@ func validNonce(s string) bool {
 	return len(s) >= link.MinNonce && len(s) <= link.MaxNonce
 }
 
-// proofConn is a flow as the proof server sees it: first the bytes that were read already, then the rest.
+// proofConn is a flow as the proof server sees it.
 type proofConn struct {
 	l4.Stream
 	flow    *flow
-	cluster link.ID
-	unread  []byte
 	in, out atomic.Int64
 	closing sync.Once
 	closed  chan struct{}
 }
 
 func (c *proofConn) Read(b []byte) (int, error) {
-	if len(c.unread) > 0 {
-		n := copy(b, c.unread)
-		c.unread = c.unread[n:]
-		c.in.Add(int64(n))
-		return n, nil
-	}
 	n, err := c.Stream.Read(b)
 	c.in.Add(int64(n))
 	return n, err

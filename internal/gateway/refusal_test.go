@@ -6,13 +6,12 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/backend"
 	"github.com/postern/postern/internal/l4"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
@@ -317,7 +316,7 @@ func TestBackendsAreTriedInTurn(t *testing.T) {
 	}
 	w.control.await("the dead backend's health and the flow's record", func() bool {
 		told := slices.ContainsFunc(w.control.health, func(h api.GatewayBackend) bool {
-			return h.Backend == gone && !h.Healthy && h.Reason == dialRefused && h.ClusterID == globexID
+			return h.Backend == gone && !h.Healthy && h.Reason == backend.ConnectionRefused && h.ClusterID == globexID
 		})
 		for _, f := range w.control.flows {
 			if told && f.ClusterID == globexID && f.CloseReason == reasonUnreachable && f.EndedAt != nil {
@@ -334,23 +333,6 @@ func TestBackendsAreTriedInTurn(t *testing.T) {
 	}
 	if n > 1 {
 		t.Errorf("an unchanged backend was reported %d times", n)
-	}
-}
-
-func TestWhyABackendWasNotReached(t *testing.T) {
-	dial := func(err error) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
-	for want, errs := range map[string][]error{
-		dialRefused: {dial(os.NewSyscallError("connect", syscall.ECONNREFUSED))},
-		dialTimeout: {dial(os.NewSyscallError("connect", syscall.ETIMEDOUT)), dial(os.ErrDeadlineExceeded), dial(&net.DNSError{IsTimeout: true})},
-		dialNoHost:  {dial(&net.DNSError{IsNotFound: true})},
-		dialFailed:  {dial(os.NewSyscallError("connect", syscall.EHOSTUNREACH)), errors.New("anything else")},
-		"":          {dial(os.NewSyscallError("socket", syscall.EMFILE)), dial(os.NewSyscallError("connect", syscall.EADDRNOTAVAIL))},
-	} {
-		for _, err := range errs {
-			if got := dialReason(err); got != want {
-				t.Errorf("%v: %q, want %q", err, got, want)
-			}
-		}
 	}
 }
 

@@ -64,6 +64,7 @@ type fakeControl struct {
 	flows   map[string]api.GatewayFlow
 	refused []api.GatewayRefusal
 	health  []api.GatewayBackend
+	claims  []api.GatewayClaim
 	drop    context.CancelFunc
 }
 
@@ -90,6 +91,7 @@ func newFakeControl(t testing.TB) *fakeControl {
 				}
 				c.refused = append(c.refused, rep.Refused...)
 				c.health = append(c.health, rep.Backends...)
+				c.claims = append(c.claims, rep.Claims...)
 			}
 			if c.failing > 0 { // stored, but the answer is lost: what makes a gateway send a batch twice
 				c.failing--
@@ -224,17 +226,24 @@ type world struct {
 	g       *Gateway
 	cfg     Config
 	control *fakeControl
-	acme    *backend
-	globex  *backend
+	acme    *lineServer
+	globex  *lineServer
 	roots   *x509.CertPool
+	cert    tls.Certificate
+}
+
+// bothEngines runs a test on event loops and on package net.
+func bothEngines(t *testing.T, test func(*testing.T, func(*Config))) {
+	t.Run("event loops", func(t *testing.T) { test(t, nil) })
+	t.Run("package net", func(t *testing.T) { test(t, func(c *Config) { c.Net = true }) })
 }
 
 // newWorld starts a gateway with a control plane and two clusters with TLS backends. change may alter the configuration.
 func newWorld(t testing.TB, change func(*Config)) *world {
 	t.Helper()
 	w := &world{t: t, control: newFakeControl(t), roots: x509.NewCertPool()}
-	cert := selfSigned(t, w.roots, acmePrivate, acmePublic, globexName)
-	w.acme, w.globex = newBackend(t, "acme", cert), newBackend(t, "globex", cert)
+	w.cert = selfSigned(t, w.roots, acmePrivate, acmePublic, globexName)
+	w.acme, w.globex = newLineServer(t, "acme", w.cert), newLineServer(t, "globex", w.cert)
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -294,9 +303,15 @@ func (w *world) apply(rules api.GatewayRules) {
 // balancer opens a connection to the private listener as a network load balancer does.
 func (w *world) balancer(endpoint string) net.Conn {
 	w.t.Helper()
+	return w.balancerTo(endpoint, 443)
+}
+
+// balancerTo is balancer for a client that dialled another port.
+func (w *world) balancerTo(endpoint string, port uint16) net.Conn {
+	w.t.Helper()
 	conn := w.dial(w.g.PrivateAddr())
 	header := l4.AppendProxyHeader(nil, l4.ProxyWriter{
-		Source: netip.MustParseAddrPort("10.1.2.3:40000"), Destination: netip.MustParseAddrPort("10.1.0.9:443"),
+		Source: netip.MustParseAddrPort("10.1.2.3:40000"), Destination: netip.AddrPortFrom(netip.MustParseAddr("10.1.0.9"), port),
 		AWSEndpoint: endpoint, PadTo: 100,
 	})
 	if _, err := conn.Write(header); err != nil {
@@ -343,17 +358,17 @@ func listen(t testing.TB) net.Listener {
 	return ln
 }
 
-// backend is a TLS server that answers each line with its name and the line.
-type backend struct {
+// lineServer is a TLS server that answers each line with its name and the line.
+type lineServer struct {
 	addr string
 	ln   net.Listener
 }
 
-func newBackend(t testing.TB, name string, cert tls.Certificate) *backend {
+func newLineServer(t testing.TB, name string, cert tls.Certificate) *lineServer {
 	t.Helper()
 	ln := listen(t)
 	var wg sync.WaitGroup
-	b := &backend{addr: ln.Addr().String(), ln: ln}
+	b := &lineServer{addr: ln.Addr().String(), ln: ln}
 	conf := &tls.Config{Certificates: []tls.Certificate{cert}}
 	wg.Go(func() {
 		for {

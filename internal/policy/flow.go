@@ -43,6 +43,7 @@ type FlowFacts struct {
 	EndpointID link.EndpointID // empty: not through a private endpoint
 	Source     netip.Addr      // invalid when not known, which no allow list admits
 	Name       string          // the server name in lower case without a final dot; empty when the client sent none
+	Nameless   bool            // the client had no way to send a name: the endpoint alone tells the cluster
 	Port       uint16          // as the client dialled it; 0 when not known, to which no rule of a port applies
 	At         time.Time       // now, which claims expire by
 }
@@ -83,7 +84,7 @@ func (r *Rules) Decide(f FlowFacts) Decision {
 	switch {
 	case port.Denied:
 		return Decision{Rule: RulePort, Reason: PortDenied}
-	case port.Protocol == link.ProtocolTCP:
+	case port.Protocol == link.ProtocolTCP || f.Nameless:
 		return r.decideNameless(f, port)
 	case f.Name == "":
 		return Decision{Rule: RuleDefault, Reason: NoServerName}

@@ -1,0 +1,218 @@
+package gateway
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/postern/postern/internal/link"
+)
+
+// Why a flow was refused though the rules would let it in. The words are stable.
+const (
+	reasonClusterFull  = "CLUSTER_FLOW_LIMIT"  // the cluster has as many flows open as it may
+	reasonClusterRate  = "CLUSTER_RATE_LIMIT"  // too many new flows of the cluster within a second
+	reasonEndpointFull = "ENDPOINT_FLOW_LIMIT" // the endpoint has as many flows open as it may
+	reasonEndpointRate = "ENDPOINT_RATE_LIMIT" // too many new flows of the endpoint within a second
+	reasonFairShare    = "GATEWAY_FULL"        // the gateway is nearly full, and this party has its share already
+	reasonClaimRate    = "CLAIM_RATE_LIMIT"    // too many claims were tried through this endpoint
+)
+
+// Claims that may be tried through one endpoint: so many at once, then one more per claimPause. A code has 128 bits; the
+// limit keeps guessing from being a way to make the gateway work.
+const (
+	claimBurst = 10
+	claimPause = 6 * time.Second
+)
+
+// party is who shares the gateway with others: a private endpoint, or on the public side a source, IPv6 by its /64.
+type party struct {
+	endpoint link.EndpointID
+	source   netip.Prefix
+}
+
+func partyOf(endpoint link.EndpointID, source netip.Addr) party {
+	if endpoint != "" {
+		return party{endpoint: endpoint}
+	}
+	bits := 32
+	if source.Is6() {
+		bits = 64
+	}
+	p, err := source.Prefix(bits)
+	if err != nil {
+		return party{} // the source is not known: all such flows are one party
+	}
+	return party{source: p}
+}
+
+// meters count the flows of parties and of clusters. A flow is counted from when it is known whose it is.
+type meters struct {
+	most    int // flows that the gateway may have open
+	seed    maphash.Seed
+	open    atomic.Int64 // flows counted
+	parties atomic.Int64 // parties that have one open
+	shards  [64]meterShard
+}
+
+type meterShard struct {
+	mu       sync.Mutex
+	parties  map[party]*meter
+	clusters map[link.ID]*meter
+}
+
+// meter is what one of them has. Guarded by its shard's mutex.
+type meter struct {
+	open   int
+	flows  bucket
+	claims bucket
+}
+
+func newMeters(most int) *meters {
+	m := &meters{most: most, seed: maphash.MakeSeed()}
+	for i := range m.shards {
+		m.shards[i].parties, m.shards[i].clusters = map[party]*meter{}, map[link.ID]*meter{}
+	}
+	return m
+}
+
+func shardOf[K comparable](m *meters, k K) *meterShard {
+	return &m.shards[maphash.Comparable(m.seed, k)%uint64(len(m.shards))]
+}
+
+// enter counts a flow of p in, and reports whether it may stay: a gateway that is nearly full keeps what is left for
+// parties that have less than an equal share.
+func (m *meters) enter(p party) (ok bool) {
+	s := shardOf(m, p)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.parties[p]
+	if c == nil {
+		c = &meter{}
+		s.parties[p] = c
+	}
+	parties := m.parties.Load()
+	if c.open == 0 {
+		parties++
+	}
+	if overShare(int(m.open.Load()), m.most, c.open, int(parties)) {
+		return false
+	}
+	if c.open == 0 {
+		m.parties.Add(1)
+	}
+	c.open++
+	m.open.Add(1)
+	return true
+}
+
+// overShare reports whether a party with mine flows gets no further one: of most flows that may be open there are open
+// ones, and parties share them. Below seven eighths everybody gets what he asks for.
+func overShare(open, most, mine, parties int) bool {
+	return open >= most-most/8 && mine >= max(most/max(parties, 1), 1)
+}
+
+// leave undoes enter.
+func (m *meters) leave(p party) {
+	s := shardOf(m, p)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m.open.Add(-1)
+	c := s.parties[p]
+	if c.open--; c.open == 0 {
+		m.parties.Add(-1)
+	}
+}
+
+// admit counts a flow of p, which has entered, in for a cluster within its limits. now is monotonic. The reason is empty
+// when it was counted.
+func (m *meters) admit(p party, cluster link.ID, l link.Limits, now time.Duration) (reason string) {
+	if l.FlowsPerEndpoint > 0 || l.FlowsPerSecondByEndpoint > 0 {
+		s := shardOf(m, p)
+		s.mu.Lock()
+		c := s.parties[p]
+		if l.FlowsPerEndpoint > 0 && c.open > l.FlowsPerEndpoint {
+			reason = reasonEndpointFull
+		} else if n := l.FlowsPerSecondByEndpoint; n > 0 && !c.flows.take(now, n, time.Second/time.Duration(n)) {
+			reason = reasonEndpointRate
+		}
+		s.mu.Unlock()
+		if reason != "" {
+			return reason
+		}
+	}
+	s := shardOf(m, cluster)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.clusters[cluster]
+	if c == nil {
+		c = &meter{}
+		s.clusters[cluster] = c
+	}
+	if l.Flows > 0 && c.open >= l.Flows {
+		return reasonClusterFull
+	}
+	if n := l.FlowsPerSecond; n > 0 && !c.flows.take(now, n, time.Second/time.Duration(n)) {
+		return reasonClusterRate
+	}
+	c.open++
+	return ""
+}
+
+// release undoes admit.
+func (m *meters) release(cluster link.ID) {
+	s := shardOf(m, cluster)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clusters[cluster].open--
+}
+
+// mayClaim reports whether p, which has entered, may try a claim.
+func (m *meters) mayClaim(p party, now time.Duration) bool {
+	s := shardOf(m, p)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.parties[p].claims.take(now, claimBurst, claimPause)
+}
+
+// sweep forgets who has nothing open and whose buckets are full again.
+func (m *meters) sweep(now time.Duration) {
+	idle := func(c *meter) bool {
+		return c.open == 0 && now-c.flows.at > time.Second && (c.claims.at == 0 || now-c.claims.at > claimBurst*claimPause)
+	}
+	for i := range m.shards {
+		s := &m.shards[i]
+		s.mu.Lock()
+		for k, c := range s.parties {
+			if idle(c) {
+				delete(s.parties, k)
+			}
+		}
+		for k, c := range s.clusters {
+			if idle(c) {
+				delete(s.clusters, k)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// bucket is a token bucket: burst tokens at first, and one more per pause up to burst. The zero value is full.
+type bucket struct {
+	used float64
+	at   time.Duration
+}
+
+// take takes a token at now, a monotonic time, if there is one.
+func (b *bucket) take(now time.Duration, burst int, pause time.Duration) bool {
+	used := max(b.used-float64(now-b.at)/float64(pause), 0)
+	b.at = now
+	b.used = used
+	if used+1 > float64(burst) {
+		return false
+	}
+	b.used++
+	return true
+}
