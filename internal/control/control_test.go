@@ -228,7 +228,8 @@ func TestClusterAndItsRules(t *testing.T) {
 		return err
 	})
 
-	got := d.rules().Clusters
+	_, set := d.rules()
+	got := set.Clusters
 	var targets []link.Backend
 	for _, b := range backends {
 		targets = append(targets, link.Backend{Address: b})

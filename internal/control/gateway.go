@@ -46,17 +46,13 @@ func (p *Plane) WaitRules(ctx context.Context, c policy.Caller, after int64) (re
 	return p.st.WaitRules(ctx, after)
 }
 
-// Rules gives the rules as they are to take, in parts of at most most clusters, and returns their version. take must not
-// be slow: it holds up one of the database's readers.
-func (p *Plane) Rules(ctx context.Context, c policy.Caller, most int, take func(link.RuleSet) error) (v link.RulesVersion, err error) {
+// Rules gives the rules as they are, with their version, to take in parts of at most most clusters. take must not be
+// slow: it holds up one of the database's readers.
+func (p *Plane) Rules(ctx context.Context, c policy.Caller, most int, take func(link.RulesVersion, link.RuleSet) error) error {
 	if err := allowed(c, policy.ReceiveRules, allGateways); err != nil {
-		return v, err
-	}
-	err = p.st.Read(ctx, func(tx *store.Tx) error {
-		v, err = tx.Rules(most, take)
 		return err
-	})
-	return v, err
+	}
+	return p.st.Read(ctx, func(tx *store.Tx) error { return tx.Rules(most, take) })
 }
 
 // RulesSince returns what leads from a version of the rules to the current one. It is false when that is not known any

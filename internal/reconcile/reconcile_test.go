@@ -168,12 +168,15 @@ func (h *house) becomes(c link.ID, id link.EndpointID, state link.State, reason 
 func (h *house) listed(c link.ID, id link.EndpointID) bool {
 	h.t.Helper()
 	in := false
-	must[link.RulesVersion](h.t)(h.plane.Rules(h.t.Context(), gateway, 100, func(part link.RuleSet) error {
+	err := h.plane.Rules(h.t.Context(), gateway, 100, func(_ link.RulesVersion, part link.RuleSet) error {
 		for _, r := range part.Clusters {
 			in = in || r.ClusterID == c && slices.Contains(r.Endpoints, id)
 		}
 		return nil
-	}))
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
 	return in
 }
 

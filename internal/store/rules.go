@@ -92,24 +92,24 @@ func (tx *Tx) RulesVersion() (v link.RulesVersion, err error) {
 }
 
 // Rules gives the rules as of this transaction to take, in parts of at most most clusters. There is always a first part,
-// and it holds all that is not of one cluster. An endpoint stands in the rules while its connection is wanted, somebody
+// and it holds all that is not of one cluster. The parts are of one version. An endpoint stands in the rules while its connection is wanted, somebody
 // let it in (its owner is trusted by this cluster now, or an admin approved it), and the cloud shows it let in.
-func (tx *Tx) Rules(most int, take func(link.RuleSet) error) (link.RulesVersion, error) {
+func (tx *Tx) Rules(most int, take func(link.RulesVersion, link.RuleSet) error) error {
 	version, err := tx.RulesVersion()
 	if err != nil {
-		return version, err
+		return err
 	}
 	for cut := (Cut{Limit: most}); ; {
 		clusters, next, err := tx.Clusters(cut)
 		if err != nil {
-			return version, err
+			return err
 		}
 		part := link.RuleSet{Revision: version.Revision}
 		if part.Clusters, err = tx.clusterRules(clusters); err != nil {
-			return version, err
+			return err
 		}
-		if err := take(part); err != nil || next == 0 {
-			return version, err
+		if err := take(version, part); err != nil || next == 0 {
+			return err
 		}
 		cut.After = next
 	}
