@@ -1,6 +1,9 @@
 package link
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // RuleSet is everything a gateway needs to decide, at one revision. A RuleSet of revision 0 is none.
 type RuleSet struct {
@@ -11,8 +14,9 @@ type RuleSet struct {
 	Claims   []ClaimRule
 }
 
-// RuleDelta turns the RuleSet of revision From into that of revision Revision. What it names takes the place of what
-// has the same id, or is new; Removed… take away. Removing what is not there is no error.
+// RuleDelta turns the RuleSet of revision From into that of revision Revision, which is higher. What it names takes the
+// place of what has the same id, or is new; Removed… take away, also what the same delta names. Removing what is not
+// there is no error.
 type RuleDelta struct {
 	From, Revision  int64
 	Ports           *[]PortRule // nil: as they were
@@ -117,6 +121,17 @@ type PortRule struct {
 
 // ClaimLabel is the second label of a claim's name: <code>.claim.<private domain>.
 const ClaimLabel = "claim"
+
+// CutClaim takes a claim's name apart: <code>.claim.<domain>, in lower case without a final dot. Who records a name that
+// is ok masks the code: it is a secret until it is used or expires.
+func CutClaim(name string) (code, domain string, ok bool) {
+	code, below, _ := strings.Cut(name, ".")
+	domain, ok = strings.CutPrefix(below, ClaimLabel+".")
+	if !ok || code == "" || domain == "" {
+		return "", "", false
+	}
+	return code, domain, true
+}
 
 // ClaimRule lets whoever knows a code bind its endpoint to a cluster, by one TLS connection through the endpoint to
 // <code>.claim.<Domain>.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/postern/postern/internal/link"
@@ -17,7 +18,11 @@ const (
 	NoEndpointID          = "NO_ENDPOINT_ID"          // the flow did not come through a private endpoint
 	EndpointNotAuthorised = "ENDPOINT_NOT_AUTHORISED" // it came through one that this cluster does not admit
 	PublicAccessDisabled  = "PUBLIC_ACCESS_DISABLED"  // the cluster's public door is closed
-	AddressNotAllowed     = "ADDRESS_NOT_ALLOWED"     // the cluster's allow list does not admit the source address
+	AddressNotAllowed     = "ADDRESS_NOT_ALLOWED"     // the cluster's allow list does not admit the source address to this port
+	PortDenied            = "PORT_DENIED"             // the service's profile, or the cluster's own, closes this port
+	AmbiguousEndpoint     = "AMBIGUOUS_ENDPOINT"      // on a port without names: the endpoint is authorised for several clusters
+	UnknownClaim          = "UNKNOWN_CLAIM"           // the name is a claim's, and its code is none
+	ClaimExpired          = "CLAIM_EXPIRED"           // the code was right once
 )
 
 // What let a flow pass, or would refuse it, as Decision.Rule says it. A rule of the allow list reads
@@ -26,6 +31,8 @@ const (
 	RuleEndpoint     = "endpoint"
 	RulePublicAccess = "public-access"
 	RuleAllowList    = "allowlist"
+	RulePort         = "port"
+	RuleClaim        = "claim"
 	RuleDefault      = "default" // nothing admits the flow
 )
 
@@ -64,65 +71,159 @@ type Target struct {
 
 // Decide says whether a flow may pass. It reads nothing but its input, takes no lock and allocates nothing. A nil
 // *Rules refuses everything.
+//
+// The name leads to the cluster. A name that several clusters claim at a listener leads nowhere: which of them it is
+// can't be told, and a guess could hand one customer's traffic to another. Below each private name P, proof.P leads to
+// the gateway's proof of path and a name of link.CutClaim's form to a claim, unless a cluster has that very name.
 func (r *Rules) Decide(f FlowFacts) Decision {
 	if r == nil {
 		return Decision{Rule: RuleDefault, Reason: NoRules}
 	}
-	if f.Name == "" {
+	port := r.Port(f.Port)
+	switch {
+	case port.Denied:
+		return Decision{Rule: RulePort, Reason: PortDenied}
+	case port.Protocol == link.ProtocolTCP:
+		return r.decideNameless(f, port)
+	case f.Name == "":
 		return Decision{Rule: RuleDefault, Reason: NoServerName}
-	}
-	at, known := r.names[f.Name]
-	if !known {
-		return Decision{Rule: RuleDefault, Reason: UnknownName}
 	}
 	switch f.Listener {
 	case link.PrivateListener:
-		if at.private != nil {
-			return at.private.decidePrivate(f, at.proof)
+		if owners, proof := r.privateOwners(f.Name); !owners.empty() {
+			return r.decidePrivate(f, port, owners, proof)
 		}
 	case link.PublicListener:
-		if at.public != nil {
-			return at.public.decidePublic(f)
+		if owners, _ := r.public.get(f.Name); !owners.empty() {
+			return decidePublic(f, port, owners)
 		}
 	}
-	d := Decision{Rule: RuleDefault, Reason: WrongListener}
-	if c := at.either(); c != nil {
-		d.ClusterID = c.id
-	}
-	return d
+	return r.decideElsewhere(f)
 }
 
-func (c *cluster) decidePrivate(f FlowFacts, proof bool) Decision {
-	d := Decision{ClusterID: c.id, Rule: RuleDefault}
+// privateOwners returns the clusters that a name leads to at the private listener, and whether it is their proof name.
+func (r *Rules) privateOwners(name string) (owners set[cluster], proof bool) {
+	if owners, known := r.private.get(name); known {
+		return owners, false
+	}
+	if below, ok := strings.CutPrefix(name, link.ProofLabel+"."); ok {
+		owners, proof = r.private.get(below)
+	}
+	return owners, proof
+}
+
+// decideElsewhere is the decision on a flow whose name leads to no cluster at its own listener.
+func (r *Rules) decideElsewhere(f FlowFacts) Decision {
+	owners, _ := r.privateOwners(f.Name)
+	if owners.empty() {
+		owners, _ = r.public.get(f.Name)
+	}
+	if !owners.empty() {
+		d := Decision{Rule: RuleDefault, Reason: WrongListener}
+		if owners.sole != nil {
+			d.ClusterID = owners.sole.self.id
+		}
+		return d
+	}
+	if code, domain, ok := link.CutClaim(f.Name); ok && f.Listener == link.PrivateListener {
+		return r.decideClaim(f, code, domain)
+	}
+	return Decision{Rule: RuleDefault, Reason: UnknownName}
+}
+
+func (r *Rules) decidePrivate(f FlowFacts, port link.PortRule, owners set[cluster], proof bool) Decision {
+	c := owners.sole
+	if c == nil {
+		return Decision{Rule: RuleDefault, Reason: AmbiguousName}
+	}
+	d := Decision{ClusterID: c.self.id, Rule: RuleDefault}
 	switch {
-	case c.ambiguous:
-		d.Reason = AmbiguousName
+	case c.denies(f.Port):
+		d.Rule, d.Reason = RulePort, PortDenied
 	case f.EndpointID == "":
 		d.Reason = NoEndpointID
-	case !c.admits(f.EndpointID):
+	case !r.authorised(f.EndpointID, c):
 		d.Reason = EndpointNotAuthorised
 	default:
 		d.Allow, d.Rule, d.Proof = true, RuleEndpoint, proof
 		if !proof {
-			d.Target = c.target
+			d.Target = c.on(port.BackendPort)
 		}
 	}
 	return d
 }
 
+// authorised reports whether an endpoint may reach a cluster, for itself or for its project.
+func (r *Rules) authorised(id link.EndpointID, c *cluster) bool {
+	parties, _ := r.endpoints.get(id)
+	return parties.has(c.self) || parties.has(c.project)
+}
+
+// decideNameless is the decision on a flow to a port that carries anything: there the endpoint has to tell the cluster,
+// and tells it only when it may reach no other.
+func (r *Rules) decideNameless(f FlowFacts, port link.PortRule) Decision {
+	switch {
+	case f.Listener != link.PrivateListener:
+		return Decision{Rule: RuleDefault, Reason: NoServerName}
+	case f.EndpointID == "":
+		return Decision{Rule: RuleDefault, Reason: NoEndpointID}
+	}
+	c, several := r.soleCluster(f.EndpointID)
+	switch {
+	case several:
+		return Decision{Rule: RuleDefault, Reason: AmbiguousEndpoint}
+	case c == nil:
+		return Decision{Rule: RuleDefault, Reason: EndpointNotAuthorised}
+	case c.denies(f.Port):
+		return Decision{ClusterID: c.self.id, Rule: RulePort, Reason: PortDenied}
+	}
+	return Decision{Allow: true, ClusterID: c.self.id, Target: c.on(port.BackendPort), Rule: RuleEndpoint}
+}
+
+// soleCluster returns the one cluster that an endpoint may reach; nil when there is none, or when there are several.
+func (r *Rules) soleCluster(id link.EndpointID) (_ *cluster, several bool) {
+	parties, _ := r.endpoints.get(id)
+	var sole *party
+	for p := range parties.all() {
+		if !p.project {
+			if sole != nil && sole != p {
+				return nil, true
+			}
+			sole = p
+			continue
+		}
+		in, _ := r.projects.get(p.id)
+		for member := range in.members.all() {
+			if sole != nil && sole != member {
+				return nil, true
+			}
+			sole = member
+		}
+	}
+	if sole == nil {
+		return nil, false
+	}
+	c, _ := r.clusters.get(sole.id)
+	return c, false
+}
+
 // decidePublic: report-only opens the door exactly as far as enabled does, never further, so that trying out the
 // closing of the door cannot let in whom the allow list keeps out.
-func (c *cluster) decidePublic(f FlowFacts) Decision {
-	d := Decision{ClusterID: c.id, Rule: RuleDefault}
-	if c.ambiguous {
-		d.Reason = AmbiguousName
+func decidePublic(f FlowFacts, port link.PortRule, owners set[cluster]) Decision {
+	c := owners.sole
+	if c == nil {
+		return Decision{Rule: RuleDefault, Reason: AmbiguousName}
+	}
+	d := Decision{ClusterID: c.self.id, Rule: RuleDefault}
+	if c.denies(f.Port) {
+		d.Rule, d.Reason = RulePort, PortDenied
 		return d
 	}
-	if c.public != link.PublicEnabled && c.public != link.PublicReportOnly {
+	if c.access != link.PublicEnabled && c.access != link.PublicReportOnly {
 		d.Rule, d.Reason = RulePublicAccess, PublicAccessDisabled
 		return d
 	}
-	rule, ok := c.allow.admits(f.Source)
+	rule, ok := c.allow.admits(f.Source, port.Traffic)
 	if rule != "" {
 		d.Rule = rule
 	}
@@ -130,8 +231,8 @@ func (c *cluster) decidePublic(f FlowFacts) Decision {
 		d.Reason = AddressNotAllowed
 		return d
 	}
-	d.Allow, d.Target = true, c.target
-	if c.public == link.PublicReportOnly {
+	d.Allow, d.Target = true, c.on(port.BackendPort)
+	if c.access == link.PublicReportOnly {
 		d.WouldRefuse, d.Rule, d.Reason = true, RulePublicAccess, PublicAccessDisabled
 	}
 	return d
