@@ -12,6 +12,7 @@ import (
 	"github.com/postern/postern/api"
 	"github.com/postern/postern/internal/l4"
 	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/policy"
 )
 
 // Why a backend is not healthy. The words are stable.
@@ -93,9 +94,9 @@ func (b *backends) tellAnew() {
 }
 
 // keep forgets the backends that no cluster has any more.
-func (b *backends) keep(set link.RuleSet) {
+func (b *backends) keep(rules *policy.Rules) {
 	stay := make(map[backendKey]bool)
-	for _, c := range set.Clusters {
+	for c := range rules.Targets() {
 		for _, a := range c.Backends {
 			stay[backendKey{c.ClusterID, a.Address}] = true
 		}

@@ -74,6 +74,7 @@ type Gateway struct {
 	cfg   Config
 	log   *slog.Logger
 	rules atomic.Pointer[policy.Rules]
+	kept  *rulesKeeper
 	flows flowTable
 	out   *reporter
 	back  backends
@@ -103,17 +104,7 @@ func Start(ctx context.Context, cfg Config) (*Gateway, error) {
 	g.flows.init()
 	g.back.init(g)
 	g.out = newReporter(g.cfg.ID, g.cfg.Now, g.log)
-	if cfg.RulesFile != "" {
-		set, err := loadRules(cfg.RulesFile)
-		switch {
-		case err != nil:
-			g.log.Error("the rules file cannot be used: every flow is refused until the control plane sends the rules",
-				"file", cfg.RulesFile, "error", err)
-		case set.Revision != 0:
-			g.rules.Store(policy.Compile(set))
-			g.log.Info("decides by the rules of the file", "revision", set.Revision, "clusters", len(set.Clusters))
-		}
-	}
+	g.loadRules()
 	var err error
 	if g.proof, err = newProofServer(cfg); err != nil {
 		return nil, err
@@ -154,6 +145,21 @@ func Start(ctx context.Context, cfg Config) (*Gateway, error) {
 		}
 	}
 	return g, nil
+}
+
+// loadRules puts the rules of the file into force, when there are any.
+func (g *Gateway) loadRules() {
+	g.kept = newRulesKeeper(g.cfg.RulesFile, g.log)
+	rules, err := g.kept.load()
+	switch {
+	case err != nil:
+		g.log.Error("the rules file cannot be used: every flow is refused until the control plane sends the rules",
+			"file", g.cfg.RulesFile, "error", err)
+	case rules != nil:
+		g.rules.Store(rules)
+		clusters, endpoints := rules.Counts()
+		g.log.Info("decides by the rules of the file", "revision", rules.Revision(), "clusters", clusters, "endpoints", endpoints)
+	}
 }
 
 func (c *Config) complete() error {
@@ -280,9 +286,10 @@ func (g *Gateway) finish() {
 		g.quit()
 		g.serving.Wait()
 		if g.ctl != nil {
-			if err := g.keep(); err != nil {
+			if _, err := g.kept.keep(); err != nil && !errors.Is(err, errRulesStopped) {
 				g.log.Error("the next start will begin with older rules", "error", err)
 			}
+			g.stopKeeping()
 			g.ctl.close()
 		}
 		close(g.closed)
