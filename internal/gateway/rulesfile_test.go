@@ -176,7 +176,11 @@ func TestAJournalCutAnywhere(t *testing.T) {
 		if r, ends := whole[n]; ends {
 			want = r
 		}
-		for _, tail := range []string{"", "\x00\x00\n\x00", "no checksum {}\n"} {
+		tails := []string{"", "\x00\x00\n\x00", "no checksum {}\n"}
+		if _, ends := whole[n]; !ends && n%50 != 0 {
+			tails = tails[:1]
+		}
+		for _, tail := range tails {
 			if err := os.WriteFile(path+journalName, append(bytes.Clone(journal[:n]), tail...), 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -265,7 +269,7 @@ func TestTheJournalBecomesPartOfTheBase(t *testing.T) {
 	end.Projects = []api.GatewayProjectRules{{ProjectID: globexID, EndpointIDs: []string{"vpce-7"}}}
 	f.hears(part, end)
 	f.keeps()
-	const last = 60
+	const last = 50
 	compacted := 0
 	for from := int64(1); from < last; from++ {
 		change := step(from, oneCluster(acmeID, from+1))
@@ -292,6 +296,9 @@ func TestTheJournalBecomesPartOfTheBase(t *testing.T) {
 				t.Errorf("at revision %d the journal is still there", from+1)
 			}
 		}
+		if f.k.journal != nil && from%10 != 0 {
+			continue
+		}
 		if r, err := onDisk(t, path); err != nil || r != from+1 {
 			t.Fatalf("on disk: revision %d, %v; want %d", r, err, from+1)
 		}
@@ -304,7 +311,7 @@ func TestTheJournalBecomesPartOfTheBase(t *testing.T) {
 	if v := again.k.version(); v != (link.RulesVersion{Revision: last, Tag: fmt.Sprint("t", last)}) {
 		t.Errorf("the next start has %+v", v)
 	}
-	if got := fmt.Sprint(reaches(again.rules, acmeID, last), reaches(again.rules, globexID, last)); got != "[60] [41]" {
+	if got := fmt.Sprint(reaches(again.rules, acmeID, last), reaches(again.rules, globexID, last)); got != "[50] [41]" {
 		t.Errorf("acme and globex are reached through %s", got)
 	}
 	if again.rules.Port(22).Denied || !again.rules.Port(25).Denied {
@@ -428,55 +435,58 @@ func FuzzRules(f *testing.F) {
 	})
 }
 
-// Whatever is in the files, reading them ends, and rules that were kept after it are there at the next start.
+// Whatever is in the files, reading them ends, with rules of the version that they say or none.
+// With sealed the bytes are documents, a line each, that get the checksums they need.
 func FuzzRulesFiles(f *testing.F) {
-	path := filepath.Join(f.TempDir(), "rules")
-	k := follow(f, path)
-	k.hears(full(1, oneCluster(acmeID, 1)))
-	k.keeps()
-	k.hears(step(1, oneCluster(acmeID, 2)))
-	k.keeps()
-	base, err := os.ReadFile(path)
-	if err != nil {
-		f.Fatal(err)
-	}
-	journal, err := os.ReadFile(path + journalName)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(base, journal)
-	f.Add(base, journal[:len(journal)-2])
-	f.Add(base, append(bytes.Clone(journal), journal...))
-	f.Add(journal, base)
-	f.Add([]byte(baseMagic+"\n"), []byte(journalHead(checksum{})))
-	f.Fuzz(func(t *testing.T, base, journal []byte) {
+	whole, next := document(f, full(1, oneCluster(acmeID, 1))), document(f, step(1, oneCluster(acmeID, 2)))
+	f.Add(whole, next, true)
+	f.Add(whole, append(append(bytes.Clone(next), '\n'), document(f, step(2, oneCluster(acmeID, 3)))...), true)
+	f.Add(whole, append(append(bytes.Clone(next), '\n'), document(f, step(7))...), true)
+	f.Add(next, whole, true)
+	f.Add(whole, whole, true)
+	f.Add(whole, []byte(`{"from":1,"revision":2,"more":true}`), true)
+	f.Add(whole, next, false)
+	f.Add([]byte(baseMagic+"\n"), []byte(journalHead(checksum{})), false)
+	f.Fuzz(func(t *testing.T, base, journal []byte, sealed bool) {
+		if sealed {
+			var sum checksum
+			base, sum = seal(baseMagic+"\n", sum, base)
+			journal, _ = seal(journalHead(sum), sum, journal)
+		}
 		path := filepath.Join(t.TempDir(), "rules")
 		if os.WriteFile(path, base, 0o600) != nil || os.WriteFile(path+journalName, journal, 0o600) != nil {
 			t.Fatal("no disk")
 		}
 		k := newRulesKeeper(path, testLog(t))
-		defer k.stop()
 		rules, err := k.load()
-		if err != nil && rules != nil {
-			t.Errorf("rules with an error: %v", err)
+		if err != nil {
+			if rules != nil || k.version() != (link.RulesVersion{}) {
+				t.Errorf("rules with an error: %v", err)
+			}
+			return
 		}
-		next := full(9, oneCluster(acmeID, 9))
-		if at := k.version(); rules != nil && at.Revision < 1<<62 {
-			next = step(at.Revision, oneCluster(acmeID, 9))
+		files, err := scanRules(path, func(doc []byte) (bool, error) {
+			wire, err := decodeDocument(doc)
+			if err == nil && wire.Revision > rules.Revision() && wire.From != 0 {
+				err = errMisfit
+			}
+			return !wire.More, err
+		})
+		if err != nil || files.end > int64(len(journal)) || files.size != int64(len(base)) {
+			t.Fatalf("%+v, %v", files, err)
 		}
-		news := &rulesNews{}
-		if _, err := news.add(document(t, next)); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := news.applyTo(rules, k.version()); err != nil {
-			t.Fatal(err)
-		}
-		k.put(news)
-		if _, err := k.keep(); err != nil {
-			t.Fatal(err)
-		}
-		if r, err := onDisk(t, path); err != nil || r != next.Revision {
-			t.Errorf("on disk: revision %d, %v; want %d", r, err, next.Revision)
+		if rules.Revision() != k.version().Revision {
+			t.Errorf("rules of revision %d, said to be %+v", rules.Revision(), k.version())
 		}
 	})
+}
+
+// seal gives each line its checksum.
+func seal(head string, sum checksum, lines []byte) ([]byte, checksum) {
+	var out bytes.Buffer
+	out.WriteString(head)
+	for doc := range bytes.SplitSeq(lines, []byte{'\n'}) {
+		sum, _ = writeDocument(&out, sum, doc)
+	}
+	return out.Bytes(), sum
 }
