@@ -111,12 +111,12 @@ func TestRequests(t *testing.T) {
 		"ProofKeys":        {ask(func(ctx context.Context, c *Client) (any, error) { return c.ProofKeys(ctx, "c1") }), "GET " + net + "/proof-keys"},
 		"Gateways":         {ask(func(ctx context.Context, c *Client) (any, error) { return c.Gateways(ctx) }), "GET /api/v1/gateways"},
 		"Rules": {func(ctx context.Context, c *Client) error {
-			s, err := c.Rules(ctx, GatewayHello{GatewayID: "g 1", ProofKey: []byte{0xfb, 0xff}, Revision: 3})
+			s, err := c.Rules(ctx, GatewayHello{GatewayID: "g 1", ProofKey: []byte{0xfb, 0xff}, Revision: 3, Tag: "0a"})
 			if err != nil {
 				return err
 			}
 			return s.Close()
-		}, "GET /api/v1/gateway/rules?gateway_id=g+1&proof_key=-_8&revision=3"},
+		}, "GET /api/v1/gateway/rules?gateway_id=g+1&proof_key=-_8&revision=3&tag=0a"},
 		"Acknowledge": {func(ctx context.Context, c *Client) error {
 			return c.Acknowledge(ctx, GatewayAck{GatewayID: "g1", Revision: 3})
 		}, `POST /api/v1/gateway/ack {"gateway_id":"g1","revision":3}`},
@@ -289,8 +289,8 @@ func TestErrorsKeepTheToken(t *testing.T) {
 }
 
 func TestRuleStream(t *testing.T) {
-	first := GatewayRules{Revision: 1, Clusters: []GatewayClusterRules{}}
-	second := GatewayRules{Revision: 2, Clusters: []GatewayClusterRules{{ClusterID: "c1", PrivateNames: []string{"a.pe.test"}}}}
+	first := GatewayRules{Revision: 1, Tag: "0a", More: true}
+	second := GatewayRules{From: 1, Revision: 2, Tag: "0b", Clusters: []GatewayClusterRules{{ClusterID: "c1", PrivateNames: []string{"a.pe.test"}}}}
 	line := func(v any) string { b, _ := json.Marshal(v); return string(b) + "\n" }
 	c, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "\n"+line(first)+"\n\n"+line(second)+`{"revision":3`)
@@ -315,6 +315,25 @@ func TestRuleStream(t *testing.T) {
 	}
 	if _, err := s.Next(nil); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("half a document: %v, want unexpected EOF", err)
+	}
+}
+
+func TestRuleStreamBoundsItsLines(t *testing.T) {
+	c, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		long := strings.Repeat("x", 1<<20)
+		for range 20 {
+			if _, err := io.WriteString(w, long); err != nil {
+				return
+			}
+		}
+	})
+	s, err := c.Rules(t.Context(), GatewayHello{GatewayID: "g1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close() //nolint:errcheck // only read from
+	if _, err := s.Next(nil); err == nil || !strings.Contains(err.Error(), "longer than") {
+		t.Errorf("a line without end: %v", err)
 	}
 }
 

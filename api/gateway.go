@@ -3,26 +3,31 @@ package api
 import "time"
 
 // The gateway's part of the API. A gateway holds `GET /api/v1/gateway/rules` open: the answer is a stream of JSON
-// documents, one per line (application/x-ndjson): first the full rules as they are, in one or several parts, or the
-// changes since the revision of the hello when the control plane still knows them; then a change per new revision.
-// Empty lines keep it alive. It acknowledges with `POST /api/v1/gateway/ack` and reports with
+// documents, one per line (application/x-ndjson): first the full rules as they are, or the changes since the version of
+// the hello when the control plane still knows them; then what changed, as often as something does. Each of them comes in
+// one or several parts, a document each of about a megabyte, and of several changes at once a gateway may be told in one.
+// Empty lines keep the stream alive. It acknowledges with `POST /api/v1/gateway/ack` and reports with
 // `POST /api/v1/gateway/reports`.
 
-// GatewayHello is sent in the query of the rules stream: `?gateway_id=…&proof_key=…&revision=…`. Revision is the last
-// one that the gateway applied, 0 when none.
+// GatewayHello is sent in the query of the rules stream: `?gateway_id=…&proof_key=…&revision=…&tag=…`. Revision and
+// Tag are those of the rules that the gateway applied last, 0 and empty when none, or when it wants the full rules.
 type GatewayHello struct {
 	GatewayID string
 	ProofKey  []byte // Ed25519 public key; base64url without padding in the query
 	Revision  int64
+	Tag       string
 }
 
-// GatewayRules is one document of the rules stream. With From zero it is everything a gateway needs to decide, or one
-// part of it: the parts of a long set come one after the other, all with the same revision, and hold once the one with
-// More false is there. With From set it is a change: it turns the rules of revision From into those of Revision.
+// GatewayRules is one document of the rules stream. With From zero it is everything a gateway needs to decide; with From
+// set it is a change: it turns the rules of revision From into those of Revision. What is long comes in parts, one after
+// the other, all with the same From, Revision and Tag, and holds once the part with More false is there. A change of From
+// to the same revision says that the gateway's rules are the newest. Tag is random, drawn with the revision: a control
+// plane that was restored from a backup comes to the same revisions again, but not to the same tags.
 type GatewayRules struct {
-	From     int64 `json:"from,omitempty"`
-	Revision int64 `json:"revision"`
-	More     bool  `json:"more,omitempty"` // another part of the same full set follows
+	From     int64  `json:"from,omitempty"`
+	Revision int64  `json:"revision"`
+	Tag      string `json:"tag"`
+	More     bool   `json:"more,omitempty"` // another part of the same set or change follows
 
 	Ports    *[]GatewayPort        `json:"ports,omitempty"` // in a change: absent when they stay
 	Clusters []GatewayClusterRules `json:"clusters,omitempty"`

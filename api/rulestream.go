@@ -60,14 +60,15 @@ type RuleStream struct {
 	in   *bufio.Reader
 }
 
-// Rules opens the stream of rules. The first document holds the rules as they are, also when the gateway applied that
-// revision already. The stream ends when ctx does; the caller closes it. Rules is never retried by the client.
+// Rules opens the stream of rules. There is always a first document, also for a gateway whose rules are the newest. The
+// stream ends when ctx does; the caller closes it. Rules is never retried by the client.
 func (c *Client) Rules(ctx context.Context, hello GatewayHello) (*RuleStream, error) {
 	u := path("gateway", "rules")
 	u.RawQuery = url.Values{
 		"gateway_id": {hello.GatewayID},
 		"proof_key":  {base64.RawURLEncoding.EncodeToString(hello.ProofKey)},
 		"revision":   {strconv.FormatInt(hello.Revision, 10)},
+		"tag":        {hello.Tag},
 	}.Encode()
 	resp, err := c.send(ctx, http.MethodGet, u, "application/x-ndjson", nil)
 	if err != nil {
@@ -98,7 +99,7 @@ func (s *RuleStream) Next(alive func()) (GatewayRules, error) {
 // not know, which could be the one that restricts.
 func (s *RuleStream) NextDocument(alive func()) ([]byte, error) {
 	for {
-		line, err := s.in.ReadBytes('\n')
+		line, err := s.line()
 		if err != nil {
 			if errors.Is(err, io.EOF) && len(bytes.TrimSpace(line)) > 0 {
 				err = io.ErrUnexpectedEOF
@@ -110,6 +111,23 @@ func (s *RuleStream) NextDocument(alive func()) ([]byte, error) {
 		}
 		if line = bytes.TrimSpace(line); len(line) > 0 {
 			return line, nil
+		}
+	}
+}
+
+// maxDocument bounds what one line may hold, in bytes. Lines are about a megabyte; one cluster alone can need more.
+const maxDocument = 16 << 20
+
+// line reads to the end of a line. The result is the caller's to keep.
+func (s *RuleStream) line() (line []byte, err error) {
+	for {
+		part, err := s.in.ReadSlice('\n')
+		line = append(line, part...)
+		if len(line) > maxDocument {
+			return nil, fmt.Errorf("a document of the rules stream is longer than %d bytes", maxDocument)
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return line, err
 		}
 	}
 }

@@ -113,7 +113,7 @@ func (ch *change) allowEntry(clusterID link.ID, prefix netip.Prefix) (link.Allow
 }
 
 func (ch *change) putAllowEntry(clusterID link.ID, e link.AllowEntry) error {
-	return errors.Join(ch.PutAllowEntry(clusterID, e), ch.BumpRules(),
+	return errors.Join(ch.PutAllowEntry(clusterID, e), ch.RulesChanged(store.RulesOfCluster, clusterID),
 		ch.note(clusterRef(clusterID), eventChanged, "ALLOWLIST", "%s is on the allow list: ui %t, sql %t", e.Prefix, e.UI, e.SQL))
 }
 
@@ -126,7 +126,7 @@ func (p *Plane) RemoveAllowEntry(ctx context.Context, c policy.Caller, clusterID
 		if out, err = ch.allowEntry(clusterID, prefix); err != nil {
 			return err
 		}
-		return errors.Join(ch.RemoveAllowEntry(clusterID, prefix), ch.BumpRules(),
+		return errors.Join(ch.RemoveAllowEntry(clusterID, prefix), ch.RulesChanged(store.RulesOfCluster, clusterID),
 			ch.note(clusterRef(clusterID), eventChanged, "ALLOWLIST", "%s is no longer on the allow list", prefix))
 	})
 	return out, err

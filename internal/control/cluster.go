@@ -96,7 +96,7 @@ func (p *Plane) CreateCluster(ctx context.Context, c policy.Caller, r ClusterReq
 				return err
 			}
 		}
-		return errors.Join(ch.BumpRules(), ch.note(clusterRef(out.ID), eventCreated, "", "cluster %s was created in %s", r.Name, strings.Join(r.Regions, ", ")))
+		return errors.Join(ch.RulesChanged(store.RulesOfCluster, out.ID), ch.note(clusterRef(out.ID), eventCreated, "", "cluster %s was created in %s", r.Name, strings.Join(r.Regions, ", ")))
 	})
 	return out, err
 }
@@ -212,7 +212,7 @@ func (p *Plane) UpdateCluster(ctx context.Context, c policy.Caller, id link.ID, 
 		if out, err = ch.UpdateCluster(out); err != nil {
 			return err
 		}
-		return errors.Join(ch.BumpRules(), ch.note(clusterRef(id), eventChanged, "BACKENDS", "the backends are now %s", strings.Join(out.Backends, ", ")))
+		return errors.Join(ch.RulesChanged(store.RulesOfCluster, id), ch.note(clusterRef(id), eventChanged, "BACKENDS", "the backends are now %s", strings.Join(out.Backends, ", ")))
 	})
 	return out, err
 }
@@ -231,7 +231,7 @@ func (p *Plane) SetPublicAccess(ctx context.Context, c policy.Caller, id link.ID
 		if out, err = ch.UpdateCluster(out); err != nil {
 			return err
 		}
-		return errors.Join(ch.BumpRules(), ch.note(clusterRef(id), eventChanged, "PUBLIC_ACCESS", "public access went from %s to %s", before, a))
+		return errors.Join(ch.RulesChanged(store.RulesOfCluster, id), ch.note(clusterRef(id), eventChanged, "PUBLIC_ACCESS", "public access went from %s to %s", before, a))
 	})
 	return out, err
 }
@@ -255,6 +255,7 @@ func (p *Plane) DeleteCluster(ctx context.Context, c policy.Caller, id link.ID) 
 				Hint:    "delete them and wait until they are gone from the list",
 			}
 		}
-		return errors.Join(ch.RemoveCluster(id), ch.BumpRules(), ch.note(clusterRef(id), eventDeleted, "", "cluster %s was deleted", old.Name))
+		return errors.Join(ch.RemoveCluster(id), ch.RulesChanged(store.RulesOfCluster, id),
+			ch.note(clusterRef(id), eventDeleted, "", "cluster %s was deleted", old.Name))
 	})
 }

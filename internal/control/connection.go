@@ -162,7 +162,7 @@ func (ch *change) want(cl link.Cluster, id link.EndpointID, edit func(*change, l
 	} else {
 		_, err = ch.AddConnection(conn)
 	}
-	return errors.Join(err, ch.BumpRules())
+	return errors.Join(err, ch.RulesChanged(store.RulesOfCluster, cl.ID))
 }
 
 // backendHealth says whether a gateway reaches one of the cluster's backends. It is worked out when asked for: it holds

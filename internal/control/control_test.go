@@ -51,7 +51,7 @@ func TestRolesAreKeptApart(t *testing.T) {
 			t.Errorf("Clusters by %q: %v", who.Role, err)
 		}
 	}
-	_, err := d.Rules(d.ctx, operator, 0)
+	_, err := d.WaitRules(d.ctx, operator, 0)
 	d.refuses(err, link.Denied, "OPERATOR_IS_NO_GATEWAY", "")
 	d.refuses(d.Report(d.ctx, operator, link.GatewayReport{GatewayID: "g", BatchID: "b"}), link.Denied, "OPERATOR_IS_NO_GATEWAY", "")
 }
@@ -228,7 +228,8 @@ func TestClusterAndItsRules(t *testing.T) {
 		return err
 	})
 
-	got := ok[link.RuleSet](d.t)(d.Rules(d.ctx, gateway, 0)).Clusters
+	_, set := d.rules()
+	got := set.Clusters
 	var targets []link.Backend
 	for _, b := range backends {
 		targets = append(targets, link.Backend{Address: b})

@@ -93,7 +93,24 @@ func (d *desk) refuses(err error, kind link.Kind, reason, field string) {
 	}
 }
 
-func (d *desk) revision() int64 { return ok[link.RuleSet](d.t)(d.Rules(d.ctx, gateway, 0)).Revision }
+// rules are the whole rules as they are.
+func (d *desk) rules() (v link.RulesVersion, set link.RuleSet) {
+	d.t.Helper()
+	err := d.Rules(d.ctx, gateway, 2, func(of link.RulesVersion, part link.RuleSet) error {
+		v, set.Revision = of, part.Revision
+		set.Clusters = append(set.Clusters, part.Clusters...)
+		return nil
+	})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return v, set
+}
+
+func (d *desk) revision() int64 {
+	v, _ := d.rules()
+	return v.Revision
+}
 
 // bumps checks that f makes exactly one new revision of the rules, or none.
 func (d *desk) bumps(what string, want bool, f func() error) {

@@ -38,12 +38,34 @@ func (p *Plane) ProofKeys(ctx context.Context, c policy.Caller, clusterID link.I
 	return out, err
 }
 
-// Rules returns the rules once their revision is another than after. It blocks until then, or until ctx ends.
-func (p *Plane) Rules(ctx context.Context, c policy.Caller, after int64) (link.RuleSet, error) {
+// WaitRules returns once there is a revision of the rules beyond after, and which it is; or when ctx ends.
+func (p *Plane) WaitRules(ctx context.Context, c policy.Caller, after int64) (revision int64, err error) {
 	if err := allowed(c, policy.ReceiveRules, allGateways); err != nil {
-		return link.RuleSet{}, err
+		return 0, err
 	}
 	return p.st.WaitRules(ctx, after)
+}
+
+// Rules gives the rules as they are, with their version, to take in parts of at most most clusters. take must not be
+// slow: it holds up one of the database's readers.
+func (p *Plane) Rules(ctx context.Context, c policy.Caller, most int, take func(link.RulesVersion, link.RuleSet) error) error {
+	if err := allowed(c, policy.ReceiveRules, allGateways); err != nil {
+		return err
+	}
+	return p.st.Read(ctx, func(tx *store.Tx) error { return tx.Rules(most, take) })
+}
+
+// RulesSince returns what leads from a version of the rules to the current one. It is false when that is not known any
+// more, or never was: then only Rules helps.
+func (p *Plane) RulesSince(ctx context.Context, c policy.Caller, from link.RulesVersion) (delta link.RuleDelta, to link.RulesVersion, known bool, err error) {
+	if err := allowed(c, policy.ReceiveRules, allGateways); err != nil {
+		return delta, to, false, err
+	}
+	err = p.st.Read(ctx, func(tx *store.Tx) error {
+		delta, to, known, err = tx.RulesSince(from)
+		return err
+	})
+	return delta, to, known, err
 }
 
 // mostGatewayID is the longest gateway id that is taken, in bytes.

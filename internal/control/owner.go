@@ -61,7 +61,7 @@ func (p *Plane) AddTrustedOwner(ctx context.Context, c policy.Caller, clusterID 
 		if _, err := ch.trustChanged(clusterID, out); err != nil {
 			return err
 		}
-		return errors.Join(ch.noteOwner(out, eventCreated, "account %s is trusted"), ch.BumpRules())
+		return errors.Join(ch.noteOwner(out, eventCreated, "account %s is trusted"), ch.RulesChanged(store.RulesOfCluster, clusterID))
 	})
 	return out, err
 }
@@ -100,7 +100,7 @@ func (p *Plane) RemoveTrustedOwner(ctx context.Context, c policy.Caller, cluster
 				return err
 			}
 		}
-		return errors.Join(ch.noteOwner(out, eventDeleted, "account %s is no longer trusted"), ch.BumpRules())
+		return errors.Join(ch.noteOwner(out, eventDeleted, "account %s is no longer trusted"), ch.RulesChanged(store.RulesOfCluster, clusterID))
 	})
 	return out, err
 }

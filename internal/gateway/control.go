@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -25,11 +24,12 @@ const (
 
 // controlPlane is the gateway's way to the control plane.
 type controlPlane struct {
-	api     *api.Client
-	own     *http.Transport                  // nil when the caller brought an HTTP client
-	inForce atomic.Pointer[api.GatewayRules] // what the control plane told last; nil before it told anything
-	kept    *api.GatewayRules                // what of that is on disk; acknowledge's own, and finish's after it
-	due     chan struct{}                    // holds one token when inForce has to be kept and acknowledged
+	api *api.Client
+	own *http.Transport // nil when the caller brought an HTTP client
+	due chan struct{}   // holds one token when the rules in force have to be kept and acknowledged
+
+	wantFull atomic.Bool                             // the next stream has to begin with the full rules
+	stream   atomic.Pointer[context.CancelCauseFunc] // ends the rules stream; nil before the first
 }
 
 func newControlPlane(cfg Config) *controlPlane {
@@ -41,6 +41,15 @@ func newControlPlane(cfg Config) *controlPlane {
 	}
 	c.api = api.New(cfg.ControlURL, cfg.Token, api.WithHTTPClient(client), api.WithUserAgent("postern-gateway"))
 	return c
+}
+
+// askAnew asks for the full rules, by another stream.
+func (c *controlPlane) askAnew() {
+	if !c.wantFull.Swap(true) { // one that was asked for may be on its way
+		if end := c.stream.Load(); end != nil {
+			(*end)(errRulesLost)
+		}
+	}
 }
 
 func (c *controlPlane) close() {
@@ -95,18 +104,23 @@ func (g *Gateway) followRules(ctx context.Context) {
 func (g *Gateway) readRules(ctx context.Context) (got bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	g.ctl.stream.Store(&cancel)
 	// A control plane that vanished without a word sends nothing, not even the empty lines: the watch ends the stream.
 	watch := time.AfterFunc(g.cfg.KeepAlive, func() { cancel(errSilent) })
 	defer watch.Stop()
+	var at link.RulesVersion
+	if !g.ctl.wantFull.Load() {
+		at = g.kept.version()
+	}
 	stream, err := g.ctl.api.Rules(ctx, api.GatewayHello{
-		GatewayID: g.cfg.ID, ProofKey: g.cfg.Key.Public().(ed25519.PublicKey), Revision: g.Revision(),
+		GatewayID: g.cfg.ID, ProofKey: g.cfg.Key.Public().(ed25519.PublicKey), Revision: at.Revision, Tag: at.Tag,
 	})
 	if err != nil {
 		return false, because(ctx, err)
 	}
 	defer stream.Close() //nolint:errcheck // only read from
 	g.pool.TellAnew()
-	for {
+	for news := (&rulesNews{}); ; {
 		doc, err := stream.NextDocument(func() { watch.Reset(g.cfg.KeepAlive) })
 		if errors.Is(err, io.EOF) {
 			return got, errors.New("the control plane closed the stream")
@@ -114,10 +128,17 @@ func (g *Gateway) readRules(ctx context.Context) (got bool, err error) {
 		if err != nil {
 			return got, because(ctx, err)
 		}
-		if err := g.apply(doc); err != nil {
+		whole, err := news.add(doc)
+		if err != nil {
 			return got, err
 		}
-		got = true
+		if !whole {
+			continue
+		}
+		if err := g.apply(news); err != nil {
+			return got, err
+		}
+		got, news = true, &rulesNews{}
 	}
 }
 
@@ -131,20 +152,30 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-// apply puts a document of the rules stream into force, cuts the flows that it no longer allows, and leaves it to
-// acknowledge to keep it: a disk that is slow or full must not delay the rules that come next. A revision below the last
-// is applied like any other: the control plane was restored from a backup, and what it says holds.
-func (g *Gateway) apply(doc []byte) error {
-	wire, set, err := decodeRules(doc)
+// apply puts news of the rules into force, cuts the flows that they no longer allow, and leaves it to acknowledge to keep
+// them: a disk that is slow or full must not delay the rules that come next. A full set of a revision below the last is
+// applied like any other: the control plane was restored from a backup, and what it says holds.
+func (g *Gateway) apply(news *rulesNews) error {
+	before := g.kept.version()
+	rules, err := news.applyTo(g.rules.Load(), before)
+	if errors.Is(err, errMisfit) {
+		g.ctl.wantFull.Store(true)
+	}
 	if err != nil {
 		return err
 	}
-	if before := g.Revision(); set.Revision < before {
-		g.log.Warn("the control plane went back to an older revision", "from", before, "to", set.Revision)
+	if rules != g.rules.Load() {
+		if news.to.Revision < before.Revision {
+			g.log.Warn("the control plane went back to an older revision", "from", before.Revision, "to", news.to.Revision)
+		}
+		cut := g.enforce(rules)
+		clusters, endpoints := rules.Counts()
+		g.log.Info("rules applied", "revision", news.to.Revision, "full", news.full(), "clusters", clusters, "endpoints", endpoints, "flows_cut", cut)
 	}
-	cut := g.enforce(set)
-	g.log.Info("rules applied", "revision", set.Revision, "clusters", len(set.Clusters), "flows_cut", cut)
-	g.ctl.inForce.Store(&wire)
+	g.kept.put(news)
+	if news.full() {
+		g.ctl.wantFull.Store(false)
+	}
 	select {
 	case g.ctl.due <- struct{}{}:
 	default:
@@ -152,28 +183,14 @@ func (g *Gateway) apply(doc []byte) error {
 	return nil
 }
 
-// keep writes the rules in force to disk unless they are there.
-func (g *Gateway) keep() error {
-	rules := g.ctl.inForce.Load()
-	if rules == nil || rules == g.ctl.kept || g.cfg.RulesFile == "" {
-		return nil
-	}
-	if err := saveRules(g.cfg.RulesFile, *rules); err != nil {
-		return fmt.Errorf("keep the rules of revision %d, which are in force: %w", rules.Revision, err)
-	}
-	g.ctl.kept = rules
-	return nil
-}
-
 // enforce puts rules into force, and returns how many flows they ended.
-func (g *Gateway) enforce(set link.RuleSet) (cut int) {
-	rules := policy.Compile(set)
+func (g *Gateway) enforce(rules *policy.Rules) (cut int) {
 	g.rules.Store(rules)
 	return g.recheck(rules)
 }
 
-// acknowledge keeps the rules in force on disk and then tells the control plane their revision, after each change and
-// until both succeeded.
+// acknowledge keeps the rules in force on disk and then tells the control plane their revision, until both succeeded;
+// what changed meanwhile is kept and acknowledged in one.
 func (g *Gateway) acknowledge(ctx context.Context) {
 	for {
 		select {
@@ -182,21 +199,32 @@ func (g *Gateway) acknowledge(ctx context.Context) {
 		case <-g.ctl.due:
 		}
 		for pause := (backoff{}); ; pause.wait(ctx) {
-			revision := g.ctl.inForce.Load().Revision
-			err := g.keep()
+			at, err := g.kept.keep()
+			if errors.Is(err, errRulesStopped) {
+				return
+			}
 			if err == nil {
-				err = g.ctl.acknowledge(ctx, api.GatewayAck{GatewayID: g.cfg.ID, Revision: revision})
+				err = g.ctl.acknowledge(ctx, api.GatewayAck{GatewayID: g.cfg.ID, Revision: at.Revision})
 			}
 			if ctx.Err() != nil {
 				return
 			}
 			if err == nil {
+				g.kept.tidy()
 				break
 			}
-			g.log.Warn("the revision in force could not be acknowledged: will go on trying", "revision", revision, "error", err)
+			g.log.Warn("the revision in force could not be acknowledged: will go on trying", "revision", at.Revision, "error", err)
+			if errors.Is(err, errRulesLost) {
+				g.ctl.askAnew() // and when they have come they are due
+				break
+			}
 		}
 	}
 }
+
+// stopKeeping has the rules on disk be another process's to write, from when it returns; what is in force stays so, and
+// follows the control plane, but is no longer acknowledged.
+func (g *Gateway) stopKeeping() { g.kept.stop() }
 
 // backoff paces retries: it doubles from one to the next, and each pause is drawn between half of it and all of it, so
 // that many gateways do not come back at once. The zero value starts anew.

@@ -14,9 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"github.com/postern/postern/api"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
@@ -26,9 +23,8 @@ func TestRulesAreOnDiskBeforeTheyAreAcknowledged(t *testing.T) {
 	w := newWorld(t, nil)
 	for i := int64(1); i <= 5; i++ {
 		w.apply(w.rules(i))
-		set, err := loadRules(w.cfg.RulesFile)
-		if err != nil || set.Revision < i {
-			t.Fatalf("revision %d was acknowledged with revision %d on disk, %v", i, set.Revision, err)
+		if r, err := onDisk(t, w.cfg.RulesFile); err != nil || r < i {
+			t.Fatalf("revision %d was acknowledged with revision %d on disk, %v", i, r, err)
 		}
 	}
 }
@@ -59,8 +55,8 @@ func TestRulesThatCannotBeKeptAreInForceAndNotAcknowledged(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.control.await("the acknowledgement, once the directory is there", func() bool { return slices.Contains(w.control.acks, 5) })
-	if set, err := loadRules(w.cfg.RulesFile); err != nil || set.Revision != 5 {
-		t.Errorf("on disk: revision %d, %v", set.Revision, err)
+	if r, err := onDisk(t, w.cfg.RulesFile); err != nil || r != 5 {
+		t.Errorf("on disk: revision %d, %v", r, err)
 	}
 }
 
@@ -84,8 +80,8 @@ func TestRulesAreKeptAtTheEnd(t *testing.T) {
 	if err := w.g.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if set, err := loadRules(w.cfg.RulesFile); err != nil || set.Revision != 7 {
-		t.Errorf("on disk: revision %d, %v", set.Revision, err)
+	if r, err := onDisk(t, w.cfg.RulesFile); err != nil || r != 7 {
+		t.Errorf("on disk: revision %d, %v", r, err)
 	}
 }
 
@@ -101,15 +97,99 @@ func TestARevisionThatGoesBackIsApplied(t *testing.T) {
 	w.knock(w.balancer(endpointB), globexName, policy.UnknownName)
 }
 
+// A change cuts the flows that it no longer allows, and those alone; one that does not fit is answered by asking for all.
+func TestChangesAreApplied(t *testing.T) {
+	w := newWorld(t, nil)
+	first := w.rules(1)
+	first.Tag = "t1"
+	w.apply(first)
+	acme, globex := w.open(endpointA, acmePrivate), w.open(endpointB, globexName)
+	w.apply(api.GatewayRules{From: 1, Revision: 4, Tag: "t4", RemovedClusters: []string{acmeID}})
+	if _, err := acme.Read(make([]byte, 1)); err == nil {
+		t.Error("the flow to a removed cluster goes on")
+	}
+	echo(t, globex, "still here")
+	w.apply(api.GatewayRules{From: 4, Revision: 5, Tag: "t5", Clusters: first.Clusters[:1]})
+	echo(t, w.open(endpointA, acmePrivate), "back again")
+
+	var streams int
+	w.control.change(func() { streams = w.control.streams })
+	w.control.publish(api.GatewayRules{From: 7, Revision: 8, Tag: "t8", RemovedClusters: []string{globexID}})
+	w.control.await("a hello that asks for everything", func() bool {
+		n := len(w.control.askedSince)
+		return w.control.streams > streams && w.control.askedSince[n-1] == "0 "
+	})
+	echo(t, globex, "still here")
+	again := w.rules(9)
+	again.Tag = "t9"
+	w.apply(again)
+	w.control.change(func() { w.control.drop() })
+	w.control.await("a hello that says what is in force", func() bool {
+		return w.control.askedSince[len(w.control.askedSince)-1] == "9 t9"
+	})
+	w.control.change(func() { w.control.acks = nil })
+	w.control.publish(api.GatewayRules{From: 9, Revision: 9, Tag: "t9"}) // it is the newest
+	w.control.await("the acknowledgement of what is in force", func() bool { return slices.Contains(w.control.acks, 9) })
+	echo(t, globex, "never blinked")
+}
+
+// Parts hold together or not at all.
+func TestPartsMakeAWhole(t *testing.T) {
+	w := newWorld(t, nil)
+	all := w.rules(3)
+	part, end := all, all
+	part.Clusters, part.More = all.Clusters[:1], true
+	end.Clusters = all.Clusters[1:]
+	lines := func(docs ...api.GatewayRules) (out []byte) {
+		for i, doc := range docs {
+			b, err := json.Marshal(doc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i > 0 {
+				out = append(out, '\n')
+			}
+			out = append(out, b...)
+		}
+		return out
+	}
+	w.control.change(func() { w.control.line = lines(part, end) })
+	w.awaitRevision(3)
+	echo(t, w.open(endpointA, acmePrivate), "of the first part")
+	echo(t, w.open(endpointB, globexName), "of the last part")
+	w.control.await("the acknowledgement", func() bool { return slices.Contains(w.control.acks, 3) })
+
+	other := end
+	other.Revision = 5
+	for name, docs := range map[string][]byte{
+		"another revision": lines(part, other),
+		"another tag":      lines(part, api.GatewayRules{Revision: 3, Tag: "x"}),
+		"a change":         lines(part, api.GatewayRules{From: 3, Revision: 3}),
+	} {
+		var news rulesNews
+		var err error
+		for _, doc := range bytes.Split(docs, []byte{'\n'}) {
+			_, err = news.add(doc)
+		}
+		if err == nil {
+			t.Errorf("%s was taken for the next part", name)
+		}
+	}
+}
+
 func TestBrokenRulesChangeNothing(t *testing.T) {
 	good, err := json.Marshal(api.GatewayRules{Revision: 2, Clusters: []api.GatewayClusterRules{{
 		ClusterID: acmeID, PrivateNames: []string{acmePrivate}, Backends: []api.GatewayTarget{{Address: "127.0.0.1:1"}},
 		EndpointIDs: []string{endpointA}, PublicAccess: "ENABLED", AllowList: []api.AllowRule{{Prefix: "10.0.0.0/8"}},
-	}}})
+		Health: &api.GatewayHealthCheck{Check: "HTTP", Path: "/healthz", Statuses: []int{200}}, Limits: &api.GatewayLimits{Flows: 5},
+		DeniedPorts: []uint16{22},
+	}}, Ports: &[]api.GatewayPort{{Port: 5432, Protocol: "POSTGRES", Traffic: "SQL"}},
+		Projects: []api.GatewayProjectRules{{ProjectID: globexID, EndpointIDs: []string{endpointB}}},
+		Claims:   []api.GatewayClaimRule{{ID: globexID, ClusterID: acmeID, Domain: "pe.postern.test", Hash: make([]byte, 32)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := decodeRules(good); err != nil {
+	if _, err := new(rulesNews).add(good); err != nil {
 		t.Fatalf("the document that the others are made of: %v", err)
 	}
 	tests := map[string]string{
@@ -125,10 +205,29 @@ func TestBrokenRulesChangeNothing(t *testing.T) {
 		"a backend with port 0":    strings.Replace(string(good), "127.0.0.1:1", "127.0.0.1:0", 1),
 		"an empty endpoint id":     strings.Replace(string(good), endpointA, "", 1),
 		"a range with host bits":   strings.Replace(string(good), "10.0.0.0/8", "10.0.0.1/8", 1),
+		"revision 0":               strings.Replace(string(good), `"revision":2`, `"revision":0`, 1),
+		"nothing":                  `null`,
+		"a change that leads back": strings.Replace(string(good), `"revision":2`, `"from":3,"revision":2`, 1),
+		"a full set that removes":  strings.Replace(string(good), `"revision":2`, `"revision":2,"removed_clusters":["`+acmeID+`"]`, 1),
+		"a removed cluster's id":   strings.Replace(string(good), `"revision":2`, `"from":1,"revision":2,"removed_clusters":["acme"]`, 1),
+		"a tag without end":        strings.Replace(string(good), `"tag":""`, `"tag":"`+strings.Repeat("x", 200)+`"`, 1),
+		"an unknown check":         strings.Replace(string(good), `"HTTP"`, `"ICMP"`, 1),
+		"a check's broken path":    strings.Replace(string(good), `/healthz`, `/he\r\nalthz`, 1),
+		"a check's odd status":     strings.Replace(string(good), `[200]`, `[2]`, 1),
+		"a limit below 0":          strings.Replace(string(good), `"flows":5`, `"flows":-5`, 1),
+		"denied port 0":            strings.Replace(string(good), `[22]`, `[0]`, 1),
+		"a rule of port 0":         strings.Replace(string(good), `"port":5432`, `"port":0`, 1),
+		"an unknown protocol":      strings.Replace(string(good), `"POSTGRES"`, `"SMTP"`, 1),
+		"an unknown traffic":       strings.Replace(string(good), `"SQL"`, `"VOICE"`, 1),
+		"a weight beyond measure":  strings.Replace(string(good), `"127.0.0.1:1"`, `"127.0.0.1:1","weight":257`, 1),
+		"a claim's domain":         strings.Replace(string(good), `"pe.postern.test"`, `"PE.postern.test."`, 1),
+		"a claim's short hash":     strings.Replace(string(good), `"hash":"AAAA`, `"hash":"`, 1),
+		"a project without an id":  strings.Replace(string(good), `"project_id":"`+globexID, `"project_id":"`, 1),
 	}
 	for name, doc := range tests {
-		if _, set, err := decodeRules([]byte(doc)); err == nil {
-			t.Errorf("%s: taken for revision %d", name, set.Revision)
+		var news rulesNews
+		if _, err := news.add([]byte(doc)); err == nil {
+			t.Errorf("%s: taken for revision %d", name, news.to.Revision)
 		}
 	}
 	w := newWorld(t, nil)
@@ -202,48 +301,6 @@ func (w *world) knockUnrecorded(conn net.Conn, name string) {
 	}
 }
 
-func TestADamagedRulesFileRefusesEverybody(t *testing.T) {
-	good := filepath.Join(t.TempDir(), "good")
-	rules := api.GatewayRules{Revision: 5, Clusters: []api.GatewayClusterRules{{
-		ClusterID: acmeID, PrivateNames: []string{acmePrivate}, EndpointIDs: []string{endpointA}, PublicAccess: "ENABLED",
-	}}}
-	if err := saveRules(good, rules); err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(good)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := link.RuleSet{Revision: 5, Clusters: []link.ClusterRules{{
-		ClusterID: acmeID, PrivateNames: []string{acmePrivate}, Endpoints: []link.EndpointID{endpointA},
-		PublicAccess: link.PublicEnabled, AllowList: []link.AllowEntry{},
-	}}}
-	if got, err := loadRules(good); err != nil || !cmp.Equal(got, want, cmpopts.EquateComparable(netip.Prefix{})) {
-		t.Fatalf("read back: %v\n%s", err, cmp.Diff(want, got))
-	}
-	for name, damaged := range map[string][]byte{
-		"empty":                    {},
-		"cut short":                text[:len(text)-3],
-		"another endpoint":         bytes.Replace(text, []byte(endpointA), []byte(endpointB), 1),
-		"no checksum":              text[bytes.IndexByte(text, '\n')+1:],
-		"something else":           []byte("SQLite format 3\x00"),
-		"zeros after a power loss": make([]byte, len(text)),
-	} {
-		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "rules")
-			if err := os.WriteFile(path, damaged, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			w := newWorld(t, func(c *Config) { c.RulesFile = path })
-			w.knock(w.balancer(endpointA), acmePrivate, policy.NoRules)
-			w.apply(w.rules(6)) // and the control plane heals it
-			if set, err := loadRules(path); err != nil || set.Revision != 6 {
-				t.Errorf("after the control plane's rules: revision %d, %v", set.Revision, err)
-			}
-		})
-	}
-}
-
 func TestProofKeyLasts(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
 	first, err := LoadOrCreateKey(dir)
@@ -284,32 +341,6 @@ func TestConfigIsChecked(t *testing.T) {
 			t.Errorf("%s: started", name)
 		}
 	}
-}
-
-func FuzzRules(f *testing.F) {
-	for _, doc := range []string{
-		`{"revision":1,"clusters":[]}`, `{"revision":0}`, `null`, `[]`, `{"revision":9223372036854775807,"clusters":[null]}`,
-		`{"revision":2,"clusters":[{"cluster_id":"` + acmeID + `","private_names":["a.test"],"public_names":["b.test"],"backends":["h:1"],` +
-			`"endpoint_ids":["` + endpointA + `"],"public_access":"ENABLED","allowlist":[{"prefix":"10.0.0.0/8","ui":true,"sql":false}]}]}`,
-	} {
-		f.Add([]byte(doc))
-	}
-	f.Fuzz(func(t *testing.T, doc []byte) {
-		wire, set, err := decodeRules(doc)
-		if err != nil {
-			return
-		}
-		if rules := policy.Compile(set); rules.Revision() != wire.Revision {
-			t.Errorf("revision %d became %d", wire.Revision, rules.Revision())
-		}
-		path := filepath.Join(t.TempDir(), "rules")
-		if err := saveRules(path, wire); err != nil {
-			t.Fatal(err)
-		}
-		if again, err := loadRules(path); err != nil || !cmp.Equal(again, set, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Prefix{})) {
-			t.Errorf("kept and read back: %v\n%s", err, cmp.Diff(set, again, cmpopts.EquateComparable(netip.Prefix{})))
-		}
-	})
 }
 
 func TestStartFailsOnAnAddressInUse(t *testing.T) {

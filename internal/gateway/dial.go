@@ -96,7 +96,7 @@ func (d *dataPath) Connected(ef *engine.Flow, err error) engine.Action {
 		f.phase = inRelay
 		return engine.Action{Do: engine.Relay}
 	case errors.Is(err, engine.ErrLocal):
-		b.Failed(f.to, err)
+		b.Ended(false, false) // no fault of its own
 		f.backend = nil
 		return f.end(reasonExhausted)
 	}

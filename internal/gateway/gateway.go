@@ -6,6 +6,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -25,6 +26,7 @@ type Gateway struct {
 	log       *slog.Logger
 	begun     time.Time
 	rules     atomic.Pointer[policy.Rules]
+	kept      *rulesKeeper
 	engine    engine.Engine
 	listeners []*listener
 	pool      *backend.Pool
@@ -103,17 +105,16 @@ func Start(ctx context.Context, cfg Config) (*Gateway, error) {
 
 // loadRules puts the rules of the file into force, when there are any.
 func (g *Gateway) loadRules() {
-	if g.cfg.RulesFile == "" {
-		return
-	}
-	set, err := loadRules(g.cfg.RulesFile)
+	g.kept = newRulesKeeper(g.cfg.RulesFile, g.log)
+	rules, err := g.kept.load()
 	switch {
 	case err != nil:
 		g.log.Error("the rules file cannot be used: every flow is refused until the control plane sends the rules",
 			"file", g.cfg.RulesFile, "error", err)
-	case set.Revision != 0:
-		g.rules.Store(policy.Compile(set))
-		g.log.Info("decides by the rules of the file", "revision", set.Revision, "clusters", len(set.Clusters))
+	case rules != nil:
+		g.rules.Store(rules)
+		clusters, endpoints := rules.Counts()
+		g.log.Info("decides by the rules of the file", "revision", rules.Revision(), "clusters", clusters, "endpoints", endpoints)
 	}
 }
 
@@ -168,9 +169,10 @@ func (g *Gateway) finish() {
 		g.quit()
 		g.serving.Wait()
 		if g.ctl != nil {
-			if err := g.keep(); err != nil {
+			if _, err := g.kept.keep(); err != nil && !errors.Is(err, errRulesStopped) {
 				g.log.Error("the next start will begin with older rules", "error", err)
 			}
+			g.stopKeeping()
 			g.ctl.close()
 		}
 		close(g.closed)

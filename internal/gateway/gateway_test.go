@@ -18,6 +18,7 @@ import (
 
 	"github.com/postern/postern/api"
 	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/policy"
 )
 
 func TestAdmittedFlowIsPassedThroughAndRecorded(t *testing.T) {
@@ -251,16 +252,16 @@ func TestGoesOnWithoutTheControlPlaneAndAfterARestart(t *testing.T) {
 // Rules change while flows are being opened: whenever in its life a flow is met by the change, it must not survive it.
 func TestNoFlowSlipsThroughAChange(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.ControlURL, c.Token = "", "" })
-	document := func(rules api.GatewayRules) link.RuleSet {
-		set, err := ruleSet(rules)
+	compiled := func(rules api.GatewayRules) *policy.Rules {
+		d, err := ruleDelta(rules)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return set
+		return policy.Compile(link.RuleSet{Revision: d.Revision, Clusters: d.Clusters})
 	}
-	allowed := document(w.rules(1))
-	revoked := document(w.rules(2))
-	revoked.Clusters[0].Endpoints = nil
+	allowed, without := compiled(w.rules(1)), w.rules(2)
+	without.Clusters[0].EndpointIDs = nil
+	revoked := compiled(without)
 	for range 40 {
 		w.g.enforce(allowed)
 		var openers sync.WaitGroup

@@ -52,20 +52,21 @@ type fakeControl struct {
 	t   testing.TB
 	srv *httptest.Server
 
-	mu      sync.Mutex
-	changed chan struct{} // closed and replaced with every change
-	line    []byte        // the current document
-	mute    bool          // neither documents nor empty lines
-	failing int           // how many reports to answer with 503
-	hellos  []string      // proof keys seen
-	streams int
-	acks    []int64
-	batches map[string]int // batch id → how often it came
-	flows   map[string]api.GatewayFlow
-	refused []api.GatewayRefusal
-	health  []api.GatewayBackend
-	claims  []api.GatewayClaim
-	drop    context.CancelFunc
+	mu         sync.Mutex
+	changed    chan struct{} // closed and replaced with every change
+	line       []byte        // the current document
+	mute       bool          // neither documents nor empty lines
+	failing    int           // how many reports to answer with 503
+	hellos     []string      // proof keys seen
+	askedSince []string      // the revisions and tags of the hellos
+	streams    int
+	acks       []int64
+	batches    map[string]int // batch id → how often it came
+	flows      map[string]api.GatewayFlow
+	refused    []api.GatewayRefusal
+	health     []api.GatewayBackend
+	claims     []api.GatewayClaim
+	drop       context.CancelFunc
 }
 
 func newFakeControl(t testing.TB) *fakeControl {
@@ -139,6 +140,7 @@ func (c *fakeControl) serveRules(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	c.change(func() {
 		c.hellos = append(c.hellos, r.URL.Query().Get("proof_key"))
+		c.askedSince = append(c.askedSince, r.URL.Query().Get("revision")+" "+r.URL.Query().Get("tag"))
 		c.streams++
 		c.drop = cancel
 	})

@@ -63,7 +63,7 @@ func (s *server) gateways() {
 	s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[api.GatewayRules](), true, "") // no body names it as a whole
 	rules := route{
 		method: http.MethodGet, path: "/api/v1/gateway/rules", id: "StreamRules", tag: tag,
-		summary: "Stream the rules: all of them now, and again at every new revision",
+		summary: "Stream the rules: all of them, or what changed since a version, and then every change",
 	}.operation()
 	rules.Responses = map[string]*huma.Response{"200": {
 		Description: "One GatewayRules document per line; empty lines keep the stream alive",

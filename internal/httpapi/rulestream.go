@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"time"
 
@@ -21,10 +20,11 @@ type rulesQuery struct {
 	GatewayID string `query:"gateway_id" required:"true" doc:"The gateway's own name, the same after a restart"`
 	ProofKey  string `query:"proof_key" required:"true" doc:"Ed25519 public key, base64url without padding"`
 	Revision  int64  `query:"revision" minimum:"0" doc:"The last revision that the gateway applied, 0 when none"`
+	Tag       string `query:"tag" doc:"The tag of that revision, empty when none: then the full rules come first"`
 }
 
-// streamRules answers with the rules as they are and again at each new revision, until the gateway leaves or the server
-// shuts down. An empty line goes out when there was nothing else to say for Options.KeepAlive; with it the gateway is
+// streamRules answers with the rules as they are, or with what changed since the gateway's own, and then with each
+// change, until the gateway leaves or the server shuts down. An empty line goes out when there was nothing else to say for Options.KeepAlive; with it the gateway is
 // noted as alive.
 func (s *server) streamRules(ctx context.Context, in *rulesQuery) (*huma.StreamResponse, error) {
 	caller := callerOf(ctx)
@@ -44,9 +44,9 @@ func (s *server) streamRules(ctx context.Context, in *rulesQuery) (*huma.StreamR
 
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		news, ended := s.follow(ctx, caller)
+		news, ended := s.follow(ctx, caller, link.RulesVersion{Revision: in.Revision, Tag: in.Tag})
 		defer func() { cancel(); <-ended }()
-		if out.write(nil) != nil { // so that the gateway has the head of the answer at once
+		if out.write(emptyLine) != nil { // so that the gateway has the head of the answer at once
 			return
 		}
 		tick := time.NewTicker(s.o.KeepAlive)
@@ -54,17 +54,14 @@ func (s *server) streamRules(ctx context.Context, in *rulesQuery) (*huma.StreamR
 		for {
 			select {
 			case rules := <-news:
-				b, err := json.Marshal(wireRules(rules))
-				if err != nil {
-					requestOf(ctx).fail(ctx, err)
-					return
-				}
-				if out.write(b) != nil {
-					return
+				for _, line := range rules.lines {
+					if out.write(line) != nil {
+						return
+					}
 				}
 				tick.Reset(s.o.KeepAlive)
 			case <-tick.C:
-				if out.write(nil) != nil {
+				if out.write(emptyLine) != nil {
 					return
 				}
 				if err := s.plane.GatewayHello(ctx, caller, in.GatewayID, key); err != nil && ctx.Err() == nil {
@@ -82,31 +79,34 @@ func (s *server) streamRules(ctx context.Context, in *rulesQuery) (*huma.StreamR
 	}}, nil
 }
 
-// follow sends each revision of the rules until ctx ends, or until they cannot be had; ended is closed then. A receiver
-// that is slow gets the newest rules next, not every revision between.
-func (s *server) follow(ctx context.Context, caller policy.Caller) (news <-chan link.RuleSet, ended <-chan struct{}) {
-	out, done := make(chan link.RuleSet), make(chan struct{})
+// follow sends what leads from a version of the rules to the newest, again and again, until ctx ends, or until that cannot
+// be had; ended is closed then. A receiver that is slow gets all that happened meanwhile in one.
+func (s *server) follow(ctx context.Context, caller policy.Caller, at link.RulesVersion) (news <-chan *ruleLines, ended <-chan struct{}) {
+	out, done := make(chan *ruleLines), make(chan struct{})
 	go func() {
 		defer close(done)
-		var after int64
-		for {
-			rules, err := s.plane.Rules(ctx, caller, after)
-			if err != nil {
-				if ctx.Err() == nil {
-					requestOf(ctx).fail(ctx, err)
-				}
-				return
+		newest, err := s.plane.WaitRules(ctx, caller, 0)
+		for err == nil {
+			var rules *ruleLines
+			if rules, err = s.feed.news(ctx, caller, at, newest); err != nil {
+				break
 			}
-			after = rules.Revision
+			at = rules.to
 			select {
 			case out <- rules:
 			case <-ctx.Done():
-				return
 			}
+			newest, err = s.plane.WaitRules(ctx, caller, at.Revision)
+		}
+		if ctx.Err() == nil {
+			requestOf(ctx).fail(ctx, err)
 		}
 	}()
 	return out, done
 }
+
+// emptyLine keeps a stream alive.
+var emptyLine = []byte{'\n'}
 
 // lines writes lines to a peer and gives up on one that does not take them.
 type lines struct {
@@ -115,10 +115,11 @@ type lines struct {
 	patience time.Duration
 }
 
+// write writes a line that ends in its line break.
 func (l *lines) write(line []byte) error {
 	// A writer without deadlines (a test's) is written to without.
 	_ = l.rc.SetWriteDeadline(time.Now().Add(l.patience))
-	if _, err := l.w.Write(append(line, '\n')); err != nil {
+	if _, err := l.w.Write(line); err != nil {
 		return err
 	}
 	return l.rc.Flush()

@@ -48,19 +48,53 @@ func TestRulesStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if second.Revision <= first.Revision || second.Clusters[0].PublicAccess != "DISABLED" {
+	if second.From != first.Revision || second.Revision <= first.Revision || len(second.Clusters) != 1 ||
+		second.Clusters[0].PublicAccess != "DISABLED" || second.Tag == first.Tag || second.More {
 		t.Errorf("after revision %d: %+v", first.Revision, second)
 	}
-	// One that comes again with the newest revision is given the rules all the same: its disk may have lied.
-	again := hello
-	again.Revision = second.Revision
-	s2, err := w.gateway.Rules(ctx, again)
+	gone, err := w.client.CreateCluster(ctx, api.CreateClusterRequest{
+		ProjectID: w.cluster.ProjectID, Name: "gone", CloudProvider: "AWS", Regions: []string{"us-east-1"}, Backends: []string{"127.0.0.1:1"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s2.Close() //nolint:errcheck // only read from
-	if got, err := s2.Next(nil); err != nil || got.Revision != second.Revision {
-		t.Errorf("a gateway that comes again: %+v, %v", got, err)
+	third, err := s.Next(nil)
+	if err != nil || third.From != second.Revision || len(third.Clusters) != 1 || third.Clusters[0].ClusterID != gone.ID {
+		t.Errorf("after another cluster: %+v, %v", third, err)
+	}
+	if err := w.client.DeleteCluster(ctx, gone.ID); err != nil {
+		t.Fatal(err)
+	}
+	fourth, err := s.Next(nil)
+	if err != nil || len(fourth.Clusters) != 0 || !slices.Equal(fourth.RemovedClusters, []string{gone.ID}) {
+		t.Errorf("after its end: %+v, %v", fourth, err)
+	}
+
+	for _, tt := range []struct {
+		name     string
+		revision int64
+		tag      string
+		from     int64
+		clusters int
+	}{
+		{"none", 0, "", 0, 1},
+		{"the newest", fourth.Revision, fourth.Tag, fourth.Revision, 0},
+		{"the first", first.Revision, first.Tag, first.Revision, 1},
+		{"the newest by its number alone", fourth.Revision, "", 0, 1},
+		{"those of another database", third.Revision, "0123", 0, 1},
+		{"newer ones than there are", fourth.Revision + 7, fourth.Tag, 0, 1},
+	} {
+		again := hello
+		again.Revision, again.Tag = tt.revision, tt.tag
+		s, err := w.gateway.Rules(ctx, again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.Next(nil)
+		if err != nil || got.From != tt.from || got.Revision != fourth.Revision || got.Tag != fourth.Tag || len(got.Clusters) != tt.clusters {
+			t.Errorf("a gateway comes whose rules are %s: %+v, %v", tt.name, got, err)
+		}
+		_ = s.Close()
 	}
 }
 

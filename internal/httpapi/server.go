@@ -39,6 +39,7 @@ type Options struct {
 // server is what the handlers share.
 type server struct {
 	plane *control.Plane
+	feed  *ruleFeed
 	o     Options
 	mux   *http.ServeMux
 	api   huma.API
@@ -60,7 +61,7 @@ func New(plane *control.Plane, o Options) http.Handler {
 		o.BodyTimeout = 30 * time.Second
 	}
 	bendHuma()
-	s := &server{plane: plane, o: o, mux: http.NewServeMux()}
+	s := &server{plane: plane, feed: newRuleFeed(plane), o: o, mux: http.NewServeMux()}
 	s.api = humago.New(s.mux, s.config())
 	s.api.UseMiddleware(s.authenticate)
 	s.projects()

@@ -132,18 +132,3 @@ func wireEvent(e link.Event) api.Event {
 func wireGateway(g link.Gateway) api.Gateway {
 	return api.Gateway{ID: g.ID, ProofKey: g.ProofKey, AppliedRevision: g.AppliedRevision, LastSeenAt: g.LastSeenAt.UTC()}
 }
-
-func wireRules(r link.RuleSet) api.GatewayRules {
-	return api.GatewayRules{Revision: r.Revision, Clusters: each(r.Clusters, func(c link.ClusterRules) api.GatewayClusterRules {
-		return api.GatewayClusterRules{
-			ClusterID: string(c.ClusterID), ProjectID: string(c.ProjectID), PrivateNames: text(c.PrivateNames), PublicNames: text(c.PublicNames),
-			Backends: each(c.Backends, func(b link.Backend) api.GatewayTarget {
-				return api.GatewayTarget{Address: b.Address, Weight: b.Weight, Draining: b.Draining}
-			}),
-			EndpointIDs: text(c.Endpoints), PublicAccess: string(c.PublicAccess),
-			AllowList: each(c.AllowList, func(e link.AllowEntry) api.AllowRule {
-				return api.AllowRule{Prefix: e.Prefix.String(), UI: e.UI, SQL: e.SQL}
-			}),
-		}
-	})}
-}

@@ -171,8 +171,11 @@ func (w *world) state(t *testing.T) string {
 	put(w.client.RefusedAttempts(ctx, id, api.Page{}))
 	put(w.client.Gateways(ctx))
 	err := w.store.Read(ctx, func(tx *store.Tx) error {
-		put(tx.Rules())
-		return nil
+		return tx.Rules(100, func(v link.RulesVersion, part link.RuleSet) error {
+			put(part, nil)
+			put(v, nil)
+			return nil
+		})
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -185,8 +185,8 @@ func recordConnection(tx *store.Tx, p plan.ConnectionPlan) error {
 	if _, err := tx.SwapConnection(c); err != nil {
 		return err
 	}
-	if old.State != c.State {
-		if err := tx.BumpRules(); err != nil {
+	if old.State != c.State || old.Want != c.Want || old.Approved != c.Approved {
+		if err := tx.RulesChanged(store.RulesOfCluster, c.ClusterID); err != nil {
 			return err
 		}
 	}

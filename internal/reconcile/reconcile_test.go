@@ -167,13 +167,17 @@ func (h *house) becomes(c link.ID, id link.EndpointID, state link.State, reason 
 
 func (h *house) listed(c link.ID, id link.EndpointID) bool {
 	h.t.Helper()
-	rules := must[link.RuleSet](h.t)(h.plane.Rules(h.t.Context(), gateway, 0))
-	for _, r := range rules.Clusters {
-		if r.ClusterID == c {
-			return slices.Contains(r.Endpoints, id)
+	in := false
+	err := h.plane.Rules(h.t.Context(), gateway, 100, func(_ link.RulesVersion, part link.RuleSet) error {
+		for _, r := range part.Clusters {
+			in = in || r.ClusterID == c && slices.Contains(r.Endpoints, id)
 		}
+		return nil
+	})
+	if err != nil {
+		h.t.Fatal(err)
 	}
-	return false
+	return in
 }
 
 // cloudBecomes waits until the cloud shows the endpoint in a state.

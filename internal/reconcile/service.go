@@ -104,7 +104,7 @@ func (r *Reconciler) recordService(ctx context.Context, s store.Service, p plan.
 		s.UpdatedAt = tx.Now()
 		ref := link.ObjectRef{Kind: link.ObjectService, ID: string(s.Provider) + "/" + s.Region}
 		if lost != "" { // and its endpoints with it: no list will ever show them again
-			if err := errors.Join(tx.RemoveServiceEndpoints(s.Provider, lost), tx.BumpRules()); err != nil {
+			if err := errors.Join(tx.ServiceRulesChanged(s.Provider, lost), tx.RemoveServiceEndpoints(s.Provider, lost)); err != nil {
 				return err
 			}
 		}
@@ -217,7 +217,7 @@ func (r *Reconciler) takeIn(ctx context.Context, s link.Service, listed []link.E
 			if err != nil {
 				return err
 			}
-			if err := errors.Join(tx.RemoveEndpoint(s.Provider, id), tx.BumpRules()); err != nil {
+			if err := errors.Join(tx.RemoveEndpoint(s.Provider, id), tx.EndpointRulesChanged(s.Provider, id)); err != nil {
 				return err
 			}
 			if err := markConnected(tx, s.Provider, id); err != nil {
@@ -228,14 +228,14 @@ func (r *Reconciler) takeIn(ctx context.Context, s link.Service, listed []link.E
 	})
 }
 
-// putEndpoint stores an endpoint as observed. The rules name endpoints by what the cloud shows, so news are a new
-// revision.
+// putEndpoint stores an endpoint as observed. The rules name endpoints by what the cloud shows, so news change those of the
+// clusters that the endpoint has connections with.
 func putEndpoint(tx *store.Tx, e link.Endpoint) (news bool, err error) {
 	news, err = tx.PutEndpoint(e)
 	if err != nil || !news {
 		return news, err
 	}
-	return true, tx.BumpRules()
+	return true, tx.EndpointRulesChanged(e.Provider, e.ID)
 }
 
 func markConnected(tx *store.Tx, p link.Provider, id link.EndpointID) error {

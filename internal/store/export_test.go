@@ -31,3 +31,12 @@ func ForbidWritesForTest(ctx context.Context, s *Store) error {
 	_, err := s.write.ExecContext(ctx, `PRAGMA query_only = 1`)
 	return err
 }
+
+// KeepRevisionsForTest sets how many revisions back the changes of the rules are known.
+func KeepRevisionsForTest(s *Store, n int64) { s.keptRevisions = n }
+
+// RulesChangesForTest is how many changes of the rules are known.
+func RulesChangesForTest(tx *Tx) (n int, err error) {
+	err = tx.row(`SELECT count(*) FROM rules_changes`).Scan(&n)
+	return n, err
+}

@@ -199,9 +199,14 @@ func cutList[T any](tx *Tx, c Cut, scan func(Row) (listed[T], error), text strin
 		rows = rows[:c.Limit]
 		next = rows[len(rows)-1].seq
 	}
+	return unlisted(rows), next, nil
+}
+
+// unlisted drops the places from a list.
+func unlisted[T any](rows []listed[T]) []T {
 	out := make([]T, len(rows))
 	for i, r := range rows {
 		out[i] = r.v
 	}
-	return out, next, nil
+	return out
 }

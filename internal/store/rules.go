@@ -1,22 +1,80 @@
 package store
 
 import (
-	"context"
-	"time"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/postern/postern/internal/link"
 )
 
-// BumpRules starts a new revision of the rules with this transaction. Whatever changes what Rules answers calls it;
-// calling it twice in a transaction makes one revision.
-func (tx *Tx) BumpRules() error {
-	if tx.bumped {
-		return nil
-	}
-	if _, err := tx.exec(`UPDATE rules_revision SET revision = revision + 1 WHERE id = 1`); err != nil {
+// RulesKind is a kind of part that the rules consist of.
+type RulesKind string
+
+// The kinds of part.
+const (
+	RulesOfCluster RulesKind = "CLUSTER"
+)
+
+// keptRevisions is how many revisions back changes are known: a gateway that is farther behind gets everything anew.
+const keptRevisions = 10_000
+
+// RulesChanged notes that a part of the rules is another with this transaction, or is gone. Whatever changes what Rules
+// answers calls it. All that one transaction changes makes one new revision.
+func (tx *Tx) RulesChanged(kind RulesKind, id link.ID) error {
+	if err := tx.startRevision(); err != nil {
 		return err
 	}
-	tx.bumped = true
+	_, err := tx.exec(`INSERT INTO rules_changes (kind, id, revision) VALUES ($1, $2, $3)
+		ON CONFLICT (kind, id) DO UPDATE SET revision = excluded.revision`, kind, id, tx.revision)
+	return err
+}
+
+// EndpointRulesChanged is RulesChanged for every cluster that an endpoint has a connection with.
+func (tx *Tx) EndpointRulesChanged(p link.Provider, id link.EndpointID) error {
+	clusters, err := list(tx, scanID, `SELECT cluster_id FROM connections WHERE provider = $1 AND endpoint_id = $2`, p, id)
+	return errors.Join(err, tx.clustersChanged(clusters))
+}
+
+// ServiceRulesChanged is RulesChanged for every cluster that an endpoint of a service has a connection with.
+func (tx *Tx) ServiceRulesChanged(p link.Provider, serviceID string) error {
+	clusters, err := list(tx, scanID, `SELECT DISTINCT c.cluster_id FROM endpoints e
+		JOIN connections c ON c.provider = e.provider AND c.endpoint_id = e.endpoint_id
+		WHERE e.provider = $1 AND e.service_id = $2`, p, serviceID)
+	return errors.Join(err, tx.clustersChanged(clusters))
+}
+
+func (tx *Tx) clustersChanged(clusters []link.ID) error {
+	for _, id := range clusters {
+		if err := tx.RulesChanged(RulesOfCluster, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startRevision begins a new revision of the rules, the first time in a transaction, and forgets the oldest.
+func (tx *Tx) startRevision() error {
+	if tx.revision != 0 {
+		return nil
+	}
+	var revision int64
+	if err := tx.row(`UPDATE rules_revision SET revision = revision + 1 WHERE id = 1 RETURNING revision`).Scan(&revision); err != nil {
+		return err
+	}
+	if _, err := tx.exec(`INSERT INTO rules_history (revision, tag) VALUES ($1, $2)`, revision, link.NewID()); err != nil {
+		return err
+	}
+	for _, forget := range []string{
+		`DELETE FROM rules_history WHERE revision < $1`,
+		`DELETE FROM rules_changes WHERE revision <= $1`,
+	} {
+		if _, err := tx.exec(forget, revision-tx.st.keptRevisions); err != nil {
+			return err
+		}
+	}
+	tx.revision = revision
 	return nil
 }
 
@@ -26,32 +84,116 @@ func (tx *Tx) RulesRevision() (n int64, err error) {
 	return n, err
 }
 
-// Rules are the rules as of this transaction. An endpoint stands in them while its connection is wanted, somebody let
-// it in (its owner is trusted by this cluster now, or an admin approved it), and the cloud shows it let in.
-func (tx *Tx) Rules() (link.RuleSet, error) {
-	revision, err := tx.RulesRevision()
+// RulesVersion is the current version of the rules.
+func (tx *Tx) RulesVersion() (v link.RulesVersion, err error) {
+	err = tx.row(`SELECT h.revision, h.tag FROM rules_revision r JOIN rules_history h ON h.revision = r.revision WHERE r.id = 1`).
+		Scan(&v.Revision, &v.Tag)
+	return v, err
+}
+
+// Rules gives the rules as of this transaction to take, in parts of at most most clusters. There is always a first part,
+// and it holds all that is not of one cluster. The parts are of one version. An endpoint stands in the rules while its connection is wanted, somebody
+// let it in (its owner is trusted by this cluster now, or an admin approved it), and the cloud shows it let in.
+func (tx *Tx) Rules(most int, take func(link.RulesVersion, link.RuleSet) error) error {
+	version, err := tx.RulesVersion()
 	if err != nil {
-		return link.RuleSet{}, err
+		return err
 	}
-	rules := link.RuleSet{Revision: revision}
-	clusters, err := list(tx, scanCluster, `SELECT `+clusterColumns+` FROM clusters ORDER BY seq`)
+	for cut := (Cut{Limit: most}); ; {
+		clusters, next, err := tx.Clusters(cut)
+		if err != nil {
+			return err
+		}
+		part := link.RuleSet{Revision: version.Revision}
+		if part.Clusters, err = tx.clusterRules(clusters); err != nil {
+			return err
+		}
+		if err := take(version, part); err != nil || next == 0 {
+			return err
+		}
+		cut.After = next
+	}
+}
+
+// RulesSince returns what leads from a version of the rules to the current one: only what was changed is read. It is
+// false when that is not known, since from is too old or of another history.
+func (tx *Tx) RulesSince(from link.RulesVersion) (delta link.RuleDelta, to link.RulesVersion, known bool, err error) {
+	if to, err = tx.RulesVersion(); err != nil {
+		return delta, to, false, err
+	}
+	var tag string
+	err = tx.row(`SELECT tag FROM rules_history WHERE revision = $1`, from.Revision).Scan(&tag)
+	if errors.Is(err, ErrNotFound) || err == nil && tag != from.Tag {
+		return delta, to, false, nil
+	}
 	if err != nil {
-		return link.RuleSet{}, err
+		return delta, to, false, err
 	}
+	delta = link.RuleDelta{From: from.Revision, Revision: to.Revision}
+	delta.Clusters, delta.RemovedClusters, err = tx.changedClusters(from.Revision)
+	return delta, to, err == nil, err
+}
+
+// rulesChangedSince are the parts of a kind that changed after a revision.
+func (tx *Tx) rulesChangedSince(kind RulesKind, revision int64) ([]link.ID, error) {
+	return list(tx, scanID, `SELECT id FROM rules_changes WHERE kind = $1 AND revision > $2`, kind, revision)
+}
+
+// changedClusters are the rules of the clusters that changed after a revision, and which of them are gone.
+func (tx *Tx) changedClusters(revision int64) (rules []link.ClusterRules, gone []link.ID, err error) {
+	ids, err := tx.rulesChangedSince(RulesOfCluster, revision)
+	if err != nil {
+		return nil, nil, err
+	}
+	there := make(map[link.ID]bool, len(ids))
+	for some := range slices.Chunk(ids, mostInList) {
+		clusters, err := list(tx, scanCluster, `SELECT `+clusterColumns+` FROM clusters WHERE id IN (`+places(len(some))+`) ORDER BY seq`, args(some)...)
+		if err != nil {
+			return nil, nil, err
+		}
+		more, err := tx.clusterRules(unlisted(clusters))
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, r := range more {
+			there[r.ClusterID] = true
+		}
+		rules = append(rules, more...)
+	}
+	gone = slices.DeleteFunc(ids, func(id link.ID) bool { return there[id] })
+	return rules, gone, nil
+}
+
+// clusterRules are the rules of some clusters, in their order.
+func (tx *Tx) clusterRules(clusters []link.Cluster) ([]link.ClusterRules, error) {
+	out := make([]link.ClusterRules, len(clusters))
 	place := make(map[link.ID]*link.ClusterRules, len(clusters))
-	rules.Clusters = make([]link.ClusterRules, len(clusters))
+	ids := make([]link.ID, len(clusters))
 	for i, c := range clusters {
-		r := link.ClusterRules{ClusterID: c.v.ID, ProjectID: c.v.ProjectID, PublicAccess: c.v.PublicAccess}
-		for _, b := range c.v.Backends {
+		r := &out[i]
+		*r = link.ClusterRules{ClusterID: c.ID, ProjectID: c.ProjectID, PublicAccess: c.PublicAccess}
+		for _, b := range c.Backends {
 			r.Backends = append(r.Backends, link.Backend{Address: b})
 		}
-		for _, region := range c.v.Regions {
+		for _, region := range c.Regions {
 			r.PrivateNames = append(r.PrivateNames, region.PrivateName)
 			r.PublicNames = append(r.PublicNames, region.PublicName)
 		}
-		rules.Clusters[i] = r
-		place[r.ClusterID] = &rules.Clusters[i]
+		place[c.ID], ids[i] = r, c.ID
 	}
+	for some := range slices.Chunk(ids, mostInList) {
+		if err := tx.addEndpoints(place, some); err != nil {
+			return nil, err
+		}
+		if err := tx.addAllowLists(place, some); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// addEndpoints adds to the rules of some clusters the endpoints that may reach them.
+func (tx *Tx) addEndpoints(place map[link.ID]*link.ClusterRules, some []link.ID) error {
 	type pair struct {
 		cluster  link.ID
 		endpoint link.EndpointID
@@ -62,81 +204,61 @@ func (tx *Tx) Rules() (link.RuleSet, error) {
 	},
 		`SELECT c.cluster_id, c.endpoint_id FROM connections c
 		JOIN endpoints e ON e.provider = c.provider AND e.endpoint_id = c.endpoint_id
-		WHERE c.want = 'CONNECTED' AND c.state IN ('PENDING', 'AVAILABLE') AND e.state IN ('PENDING', 'AVAILABLE')
+		WHERE c.cluster_id IN (`+places(len(some))+`)
+		AND c.want = 'CONNECTED' AND c.state IN ('PENDING', 'AVAILABLE') AND e.state IN ('PENDING', 'AVAILABLE')
 		AND (c.approved OR EXISTS (SELECT 1 FROM trusted_owners t WHERE t.cluster_id = c.cluster_id
 			AND t.type = CASE c.provider WHEN 'AWS' THEN 'AWS_ACCOUNT_ID' WHEN 'AZURE' THEN 'AZURE_SUBSCRIPTION_ID' ELSE 'GCP_PROJECT_ID' END
 			AND t.external_owner_id IN (e.owner_id, '*')))
-		ORDER BY c.seq`)
-	if err != nil {
-		return link.RuleSet{}, err
-	}
+		ORDER BY c.seq`, args(some)...)
 	for _, p := range pairs {
-		if r := place[p.cluster]; r != nil {
-			r.Endpoints = append(r.Endpoints, p.endpoint)
-		}
+		r := place[p.cluster]
+		r.Endpoints = append(r.Endpoints, p.endpoint)
+	}
+	return err
+}
+
+// addAllowLists adds to the rules of some clusters their allow lists.
+func (tx *Tx) addAllowLists(place map[link.ID]*link.ClusterRules, some []link.ID) error {
+	type clusterEntry struct {
+		cluster link.ID
+		entry   link.AllowEntry
 	}
 	entries, err := list(tx, func(r Row) (e clusterEntry, err error) {
 		l, err := scanAllowEntry(&e.cluster)(r)
 		e.entry = l.v
 		return e, err
-	}, `SELECT cluster_id, `+allowColumns+` FROM allow_entries ORDER BY seq`)
-	if err != nil {
-		return link.RuleSet{}, err
-	}
+	}, `SELECT cluster_id, `+allowColumns+` FROM allow_entries WHERE cluster_id IN (`+places(len(some))+`) ORDER BY seq`, args(some)...)
 	for _, e := range entries {
-		if r := place[e.cluster]; r != nil {
-			r.AllowList = append(r.AllowList, e.entry)
-		}
+		r := place[e.cluster]
+		r.AllowList = append(r.AllowList, e.entry)
 	}
-	return rules, nil
+	return err
 }
 
-type clusterEntry struct {
-	cluster link.ID
-	entry   link.AllowEntry
-}
+// mostInList is how many values an IN (…) gets at most: well below what the engines take.
+const mostInList = 500
 
-// rulesPoll is how often a waiter asks the database itself: in time another process may commit the revision.
-const rulesPoll = 5 * time.Second
-
-// WaitRules returns the rules once their revision differs from after, which is at once for a gateway that holds none or
-// holds those of a database that is no more.
-func (s *Store) WaitRules(ctx context.Context, after int64) (link.RuleSet, error) {
-	poll := time.NewTicker(rulesPoll)
-	defer poll.Stop()
-	for {
-		news := s.listen() // before reading, so that a commit in between is not missed
-		var rules link.RuleSet
-		err := s.Read(ctx, func(tx *Tx) error {
-			revision, err := tx.RulesRevision()
-			if err != nil || revision == after {
-				return err
-			}
-			rules, err = tx.Rules()
-			return err
-		})
-		if err != nil || rules.Revision != 0 {
-			return rules, err
+// places are n places for values: $1, $2, …
+func places(n int) string {
+	var b strings.Builder
+	for i := range n {
+		if i > 0 {
+			b.WriteString(", ")
 		}
-		select {
-		case <-ctx.Done():
-			return link.RuleSet{}, ctx.Err()
-		case <-news:
-		case <-poll.C:
-		}
+		fmt.Fprintf(&b, "$%d", i+1)
 	}
+	return b.String()
 }
 
-func (s *Store) listen() <-chan struct{} {
-	s.sources.Lock()
-	defer s.sources.Unlock()
-	return s.news
+func args[T any](list []T) []any {
+	out := make([]any, len(list))
+	for i, v := range list {
+		out[i] = v
+	}
+	return out
 }
 
-// tell wakes everybody who waits for new rules.
-func (s *Store) tell() {
-	s.sources.Lock()
-	defer s.sources.Unlock()
-	close(s.news)
-	s.news = make(chan struct{})
+func scanID(r Row) (id link.ID, err error) {
+	err = r.Scan(&id)
+	return id, err
 }

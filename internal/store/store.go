@@ -47,8 +47,11 @@ type Store struct {
 
 	queue   *river.Client[*sql.Tx] // enqueues only; Work starts another that works
 	ready   readiness
-	sources sync.Mutex    // guards news
-	news    chan struct{} // closed when a new revision of the rules is committed
+	sources sync.Mutex    // guards newest and news
+	newest  int64         // the newest revision of the rules that is known
+	news    chan struct{} // closed when there is a newer one
+
+	keptRevisions int64 // how many revisions back changes of the rules are known
 }
 
 const databaseFile = "postern.db"
@@ -70,7 +73,7 @@ func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{lock: lock, now: o.Now, log: o.Log, news: make(chan struct{})}
+	s := &Store{lock: lock, now: o.Now, log: o.Log, news: make(chan struct{}), keptRevisions: keptRevisions}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -147,6 +150,9 @@ func (s *Store) identify(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if s.newest, err = tx.RulesRevision(); err != nil {
+			return err
+		}
 		return tx.row(`SELECT value FROM meta WHERE name = 'installation_id'`).Scan(&s.id)
 	})
 }
@@ -154,12 +160,13 @@ func (s *Store) identify(ctx context.Context) error {
 // Tx is one transaction. It lives as long as the function that Read or Write gave it to, under that call's context, and
 // is not for concurrent use.
 type Tx struct {
-	ctx    context.Context
-	q      Q
-	sql    *sql.Tx
-	st     *Store
-	now    time.Time
-	bumped bool
+	ctx context.Context
+	q   Q
+	sql *sql.Tx
+	st  *Store
+	now time.Time
+
+	revision int64 // of the rules, that this transaction makes; 0 while it changes none
 }
 
 // Now is the time of the transaction: every row that it writes carries the same.
@@ -174,9 +181,9 @@ func (s *Store) Read(ctx context.Context, f func(*Tx) error) error {
 // Write runs f in a transaction and commits when f returns nil. There is one writer at a time, so f must not do
 // anything slow: no network, and no second transaction.
 func (s *Store) Write(ctx context.Context, f func(*Tx) error) error {
-	bumped, err := s.do(ctx, s.write, f)
-	if err == nil && bumped {
-		s.tell()
+	revision, err := s.do(ctx, s.write, f)
+	if err == nil {
+		s.tell(revision)
 	}
 	return err
 }
@@ -219,21 +226,21 @@ func (s *Store) Ready(ctx context.Context) error {
 	return s.ready.err
 }
 
-func (s *Store) do(ctx context.Context, db *sql.DB, f func(*Tx) error) (bumped bool, err error) {
+func (s *Store) do(ctx context.Context, db *sql.DB, f func(*Tx) error) (revision int64, err error) {
 	t, err := db.BeginTx(ctx, nil)
 	if err != nil {
-		return false, fmt.Errorf("begin a transaction: %w", err)
+		return 0, fmt.Errorf("begin a transaction: %w", err)
 	}
 	tx := &Tx{ctx: ctx, q: sqlQ{t}, sql: t, st: s, now: s.now().UTC().Truncate(time.Microsecond)}
 	// Also when f panics: the one write connection must come back.
 	defer func() { _ = t.Rollback() }()
 	if err := f(tx); err != nil {
-		return false, err
+		return 0, err
 	}
 	if err := t.Commit(); err != nil {
-		return false, fmt.Errorf("commit: %w", err)
+		return 0, fmt.Errorf("commit: %w", err)
 	}
-	return tx.bumped, nil
+	return tx.revision, nil
 }
 
 // objectKey joins the parts of an object's key as link.ObjectRef wants them.

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -95,7 +94,7 @@ func TestFailedWriteLeavesNothing(t *testing.T) {
 		if _, _, err := tx.AddProject("x"); err != nil {
 			return err
 		}
-		if err := tx.BumpRules(); err != nil {
+		if err := tx.RulesChanged(store.RulesOfCluster, "c"); err != nil {
 			return err
 		}
 		return boom
@@ -111,38 +110,6 @@ func TestFailedWriteLeavesNothing(t *testing.T) {
 		}
 		return errors.Join(err, err2)
 	})
-}
-
-func TestWaitRulesWakesOnCommit(t *testing.T) {
-	st := open(t, t.TempDir())
-	first, err := st.WaitRules(t.Context(), 0)
-	if err != nil || first.Revision != 1 {
-		t.Fatalf("first rules: %d, %v", first.Revision, err)
-	}
-	got := make(chan link.RuleSet, 1)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		r, err := st.WaitRules(t.Context(), first.Revision)
-		if err != nil {
-			t.Error(err)
-		}
-		got <- r
-	})
-	write(t, st, func(tx *store.Tx) error { return errors.Join(tx.BumpRules(), tx.BumpRules()) })
-	start := time.Now()
-	r := <-got
-	wg.Wait()
-	if r.Revision != 2 {
-		t.Errorf("revision %d, want 2: bumping twice in a transaction makes one revision", r.Revision)
-	}
-	if d := time.Since(start); d > time.Second {
-		t.Errorf("woke after %v: by the poll, not by the commit", d)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := st.WaitRules(ctx, r.Revision); !errors.Is(err, context.Canceled) {
-		t.Errorf("WaitRules under a cancelled context = %v", err)
-	}
 }
 
 func TestCutsListEverythingOnce(t *testing.T) {
