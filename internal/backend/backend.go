@@ -51,10 +51,10 @@ type Backend struct {
 	ejectedUntil time.Duration
 
 	// What checks told.
-	target   Target // how to check it
-	checking bool   // a job is at it
-	good     int    // in a row
-	bad      int    // in a row
+	target   *Target // says how to check it
+	checking bool    // a job is at it
+	good     int     // in a row
+	bad      int     // in a row
 	down     bool
 	downFor  string
 	checked  uint // which of a name's addresses is next
@@ -99,6 +99,9 @@ func (b *Backend) Address() string { return b.address }
 func (b *Backend) Connected() {
 	b.part.mu.Lock()
 	defer b.part.mu.Unlock()
+	if b.seen && b.refused == 0 && b.failure == "" {
+		return // as nearly always, which is worth no look at the clock
+	}
 	now := b.pool.now()
 	b.seen, b.refused = true, 0
 	b.heal(now)
@@ -127,12 +130,14 @@ func (b *Backend) Ended(answered, byServer bool) {
 	b.part.mu.Lock()
 	defer b.part.mu.Unlock()
 	b.open--
-	now := b.pool.now()
 	switch {
-	case answered:
+	case answered && (b.broken > 0 || b.failure != ""):
+		now := b.pool.now()
 		b.broken = 0
 		b.heal(now)
-	case byServer:
+		b.tell(now)
+	case byServer && !answered:
+		now := b.pool.now()
 		if now-max(b.brokenAt, b.ejectedUntil) > brokenWithin {
 			b.broken = 0
 		}
@@ -141,14 +146,13 @@ func (b *Backend) Ended(answered, byServer bool) {
 			b.blame(ClosesUnanswered, nil, true, now)
 		}
 	}
-	b.tell(now)
 }
 
 // blame keeps a failure, and with eject takes the backend out for a while if its lists can spare it.
 func (b *Backend) blame(reason string, cause error, eject bool, now time.Duration) {
 	b.seen, b.failure, b.cause = true, reason, cause
 	if eject && now >= b.ejectedUntil && !slices.ContainsFunc(b.cluster.lists, func(l *list) bool { return !l.spares(b, now) }) {
-		if now-b.ejectedUntil > ejectMost {
+		if now-b.ejectedUntil >= ejectMost {
 			b.ejections = 0
 		}
 		b.ejections++

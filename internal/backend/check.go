@@ -36,7 +36,7 @@ const proxyLocal = "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
 const sslRequest = "\x00\x00\x00\x08\x04\xd2\x16\x2f"
 
 // configure takes over how a target wants the backend checked, and starts to check it when that is new.
-func (b *Backend) configure(t Target) {
+func (b *Backend) configure(t *Target) {
 	b.target = t
 	if t.Health.Check == link.CheckNone {
 		b.down, b.good, b.bad = false, 0, 0

@@ -23,7 +23,7 @@ type listKey struct {
 // list is a Target as the pool knows it. It is guarded by its part's lock.
 type list struct {
 	cluster *cluster
-	target  Target
+	target  *Target // never changes: a change is another one
 	members []member
 	used    time.Duration // when a flow last asked
 }
@@ -48,7 +48,7 @@ func (p *Pool) list(s *part, t Target, now time.Duration) *list {
 		c.lists = append(c.lists, l)
 		s.lists[key] = l
 		p.follow(s, l, t, now)
-	} else if !same(&l.target, &t) {
+	} else if !same(l.target, &t) {
 		p.follow(s, l, t, now)
 	}
 	l.used = now
@@ -70,7 +70,7 @@ func sameSlice[E any](a, b []E) bool {
 // follow makes the list say what the target does. Backends that stay keep what is known of them.
 func (p *Pool) follow(s *part, l *list, t Target, now time.Duration) {
 	before := l.members
-	l.target, l.members = t, make([]member, 0, len(t.Backends))
+	l.target, l.members = &t, make([]member, 0, len(t.Backends))
 	for _, in := range t.Backends {
 		b := l.cluster.backend(in.Address)
 		if b == nil {
@@ -78,7 +78,7 @@ func (p *Pool) follow(s *part, l *list, t Target, now time.Duration) {
 			l.cluster.backends = append(l.cluster.backends, b)
 		}
 		b.lists++
-		b.configure(t)
+		b.configure(l.target)
 		weight := uint32(min(max(in.Weight, 1), maxWeight))
 		l.members = append(l.members, member{b, weight, in.Draining})
 	}
