@@ -9,7 +9,7 @@ import (
 )
 
 func TestChoose(t *testing.T) {
-	const any = -2
+	const either = -2
 	tests := []struct {
 		name string
 		from []candidate
@@ -22,8 +22,8 @@ func TestChoose(t *testing.T) {
 		{"the emptier of two", []candidate{{1, 1}, {1, 0}}, 1},
 		{"the emptier for its weight", []candidate{{10, 30}, {1, 4}}, 0},
 		{"the full one is no fuller for its weight", []candidate{{10, 50}, {1, 4}}, 1},
-		{"two alike", []candidate{{1, 7}, {1, 7}}, any},
-		{"the fullest of three never", []candidate{{1, 9}, {1, 2}, {1, 2}}, any},
+		{"two alike", []candidate{{1, 7}, {1, 7}}, either},
+		{"the fullest of three never", []candidate{{1, 9}, {1, 2}, {1, 2}}, either},
 		{"the largest weights", []candidate{{maxWeight * rampFull, math.MaxInt32}, {maxWeight * rampFull, 0}}, 1},
 	}
 	for _, tt := range tests {
@@ -31,10 +31,10 @@ func TestChoose(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(1, 2))
 			for range 1000 {
 				got := choose(tt.from, rnd.Uint64())
-				if tt.want != any && got != tt.want {
+				if tt.want != either && got != tt.want {
 					t.Fatalf("%d, want %d", got, tt.want)
 				}
-				if len(tt.from) == 3 && tt.want == any && got == 0 {
+				if len(tt.from) == 3 && tt.want == either && got == 0 {
 					t.Fatal("the fullest of three took a flow")
 				}
 			}

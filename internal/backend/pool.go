@@ -141,7 +141,8 @@ func (p *Pool) Pick(t Target, exclude *Backend) (*Backend, netip.AddrPort, error
 		return nil, netip.AddrPort{}, l.why(exclude)
 	}
 	b.open++
-	return b, b.next(now), nil
+	addr := b.next(now)
+	return b, addr, nil
 }
 
 // Wait returns nil when Pick would not return ErrUnresolved any more, and an error when ctx ends or the pool closes

@@ -35,7 +35,7 @@ type world struct {
 	now    int           // checks running
 }
 
-func inBubble(t *testing.T, test func(*world)) {
+func inBubble(t *testing.T, test func(*testing.T, *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{
@@ -54,7 +54,7 @@ func inBubble(t *testing.T, test func(*world)) {
 			},
 		}, w.check)
 		defer w.Close()
-		test(w)
+		test(t, w)
 	})
 }
 
@@ -224,14 +224,14 @@ func TestNobodyTakesTheFlow(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			inBubble(t, func(w *world) {
+			inBubble(t, func(t *testing.T, w *world) {
 				if _, _, err := w.Pick(tt.target, nil); !errors.Is(err, tt.want) {
 					t.Errorf("%v, want %v", err, tt.want)
 				}
 			})
 		})
 	}
-	inBubble(t, func(w *world) {
+	inBubble(t, func(t *testing.T, w *world) {
 		b, _ := w.pick(at(one), nil)
 		if _, _, err := w.Pick(at(one), b); !errors.Is(err, ErrNoBackend) {
 			t.Errorf("beside the only one: %v", err)
@@ -246,7 +246,7 @@ func TestAddressesAsWritten(t *testing.T) {
 		{"[::ffff:10.0.0.1]:443", "10.0.0.1:443"},
 		{"[fe80::1%lo]:443", "[fe80::1%lo]:443"},
 	} {
-		inBubble(t, func(w *world) {
+		inBubble(t, func(t *testing.T, w *world) {
 			b, addr := w.pick(at(tt.address), nil)
 			if addr.String() != tt.want || b.Address() != tt.address {
 				t.Errorf("%s led to %s", tt.address, addr)
@@ -256,7 +256,7 @@ func TestAddressesAsWritten(t *testing.T) {
 }
 
 func TestWeightsAndDraining(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inBubble(t, func(t *testing.T, w *world) {
 		target := at(one, two, three)
 		target.Backends[0].Weight, target.Backends[2].Draining = 3, true
 		got := w.shares(target, 4000)
@@ -268,7 +268,7 @@ func TestWeightsAndDraining(t *testing.T) {
 
 // TestAChangedListTakesEffect with the next flow, and what was known of the backends that stay is known still.
 func TestAChangedListTakesEffect(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inBubble(t, func(t *testing.T, w *world) {
 		before := at(one, two)
 		w.pass(0)
 		stays := w.find(before, two) // one flow that stays
@@ -294,7 +294,7 @@ func TestAChangedListTakesEffect(t *testing.T) {
 
 // TestPortsHaveTheirOwnLists, and a backend that is in several of them has one state.
 func TestPortsHaveTheirOwnLists(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inBubble(t, func(t *testing.T, w *world) {
 		ui, sql := at(one, two), at(one, three)
 		sql.Port = 5432
 		w.refuse(ui, one, refusedMost)
@@ -310,7 +310,7 @@ func TestPortsHaveTheirOwnLists(t *testing.T) {
 }
 
 func TestEjection(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inBubble(t, func(t *testing.T, w *world) {
 		target := at(one, two)
 		w.refuse(target, one, refusedMost-1)
 		w.expect("before the last straw", w.status(one), Status{ClusterID: "c", Backend: one, Reason: ConnectionRefused, In: true})
@@ -345,7 +345,7 @@ func TestEjection(t *testing.T) {
 // TestAtMostHalfAreEjected: of whoever takes flows, so that at least one stays.
 func TestAtMostHalfAreEjected(t *testing.T) {
 	for n := 1; n <= 7; n++ {
-		inBubble(t, func(w *world) {
+		inBubble(t, func(t *testing.T, w *world) {
 			target := Target{ClusterID: "c", Backends: literals(n)}
 			target.Backends = append(target.Backends, link.Backend{Address: "10.9.9.9:443", Draining: true})
 			w.flow(target)
@@ -370,7 +370,7 @@ func TestAtMostHalfAreEjected(t *testing.T) {
 
 // TestSuccessEndsARun: only failures in a row count.
 func TestSuccessEndsARun(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inBubble(t, func(t *testing.T, w *world) {
 		target := at(one, two)
 		for range 20 {
 			w.refuse(target, one, refusedMost-1)
@@ -384,7 +384,7 @@ func TestSuccessEndsARun(t *testing.T) {
 
 // TestSuccessDuringAnEjection changes nothing: the flow had been on its way before.
 func TestSuccessDuringAnEjection(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inBubble(t, func(t *testing.T, w *world) {
 		target := at(one, two)
 		late, other := w.find(target, one), w.find(target, two)
 		w.refuse(target, one, refusedMost)
@@ -405,7 +405,7 @@ func TestClosesUnanswered(t *testing.T) {
 	}
 	out := Status{ClusterID: "c", Backend: one, Reason: ClosesUnanswered}
 	well := Status{ClusterID: "c", Backend: one, Healthy: true, In: true}
-	inBubble(t, func(w *world) {
+	inBubble(t, func(t *testing.T, w *world) {
 		target := at(one, two)
 		w.flow(target)
 		ends(w, target, 100, false, false)
@@ -435,7 +435,7 @@ func TestClosesUnanswered(t *testing.T) {
 
 // TestOwnFaultsAreNotHeldAgainstTheBackend: nothing is learnt of it when the gateway has no descriptor left.
 func TestOwnFaultsAreNotHeldAgainstTheBackend(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inBubble(t, func(t *testing.T, w *world) {
 		target := at(one, two)
 		for _, err := range []error{
 			syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM, context.Canceled,
@@ -456,7 +456,7 @@ func TestOwnFaultsAreNotHeldAgainstTheBackend(t *testing.T) {
 }
 
 func TestSlowStart(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inBubble(t, func(t *testing.T, w *world) {
 		alone := at(one)
 		w.flow(alone)
 		w.pass(time.Minute)
@@ -483,7 +483,7 @@ func TestSlowStart(t *testing.T) {
 
 // TestNobodyIsHealthy: then everybody is tried.
 func TestNobodyIsHealthy(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inBubble(t, func(t *testing.T, w *world) {
 		target := at(one, two)
 		target.Health.Check = link.CheckTCP
 		w.set(func() {
@@ -504,7 +504,7 @@ func TestNobodyIsHealthy(t *testing.T) {
 }
 
 func TestUnusedClustersAreForgotten(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inBubble(t, func(t *testing.T, w *world) {
 		target := at(one, "name.test:443")
 		target.Health.Check = link.CheckTCP
 		w.set(func() { w.names["name.test"] = []string{"10.0.0.9"} })
@@ -543,7 +543,7 @@ func TestUnusedClustersAreForgotten(t *testing.T) {
 
 // TestNews: what the control plane hears.
 func TestNews(t *testing.T) {
-	inBubble(t, func(w *world) {
+	inBubble(t, func(t *testing.T, w *world) {
 		target := at(one)
 		b, addr := w.pick(target, nil)
 		w.expect("before anything happened", w.told(), []string(nil))
@@ -577,7 +577,7 @@ func TestNews(t *testing.T) {
 		w.pass(time.Second)
 		w.expect("and another", w.told(), []string{one + " CONNECT_TIMEOUT"})
 	})
-	inBubble(t, func(w *world) {
+	inBubble(t, func(t *testing.T, w *world) {
 		w.flow(at(one, two))
 		w.told()
 		w.TellAnew()
@@ -585,7 +585,7 @@ func TestNews(t *testing.T) {
 			t.Errorf("told of backends that no flow has tried: %v", got)
 		}
 	})
-	inBubble(t, func(w *world) {
+	inBubble(t, func(t *testing.T, w *world) {
 		_, _, _ = w.Pick(at("nonsense"), nil)
 		w.expect("no address", w.told(), []string{"nonsense MALFORMED_ADDRESS"})
 	})
