@@ -32,7 +32,7 @@ func blackHole(t *testing.T) netip.AddrPort {
 	sa := name.(*syscall.SockaddrInet4)
 	addr := netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
 	for range 16 {
-		c, err := net.DialTimeout("tcp", addr.String(), 200*time.Millisecond)
+		c, err := net.DialTimeout("tcp", addr.String(), time.Second)
 		if err != nil {
 			if !timedOut(err) {
 				t.Fatal(err)

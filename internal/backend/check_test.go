@@ -155,6 +155,7 @@ func TestChecksAtOnce(t *testing.T) {
 	})
 }
 
+// TestANamesAddressesAreCheckedInTurn, and those that fail are passed over.
 func TestANamesAddressesAreCheckedInTurn(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.set(func() { w.names["db.test"] = []string{"10.0.0.1", "10.0.0.2"} })
@@ -166,7 +167,16 @@ func TestANamesAddressesAreCheckedInTurn(t *testing.T) {
 			if len(w.asked) != 2 {
 				t.Errorf("checked: %v", w.asked)
 			}
+			w.dead[netip.MustParseAddrPort("10.0.0.2:443")] = syscall.ECONNREFUSED
+			target.Health.Interval = time.Second
 		})
+		_, _ = w.pick(target, nil)
+		w.pass(time.Minute)
+		for range 10 {
+			if b, addr := w.pick(target, nil); addr.String() != "10.0.0.1:443" {
+				t.Errorf("%s of %s got a flow", addr, b.Address())
+			}
+		}
 	})
 }
 

@@ -50,6 +50,16 @@ func TestHostNames(t *testing.T) {
 		if _, addr := w.pick(target, nil); addr.String() != "10.0.0.4:5432" {
 			t.Errorf("after they worked again: %s", addr)
 		}
+		w.set(func() {
+			clear(w.lookup)
+			delete(w.names, "db.test")
+		})
+		w.pass(2 * lookupEvery)
+		w.set(func() {
+			if n := w.lookup["db.test"]; n < 4 {
+				t.Errorf("asked %d times in the first minute of trouble", n)
+			}
+		})
 	})
 }
 

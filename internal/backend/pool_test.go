@@ -287,6 +287,11 @@ func TestAChangedListTakesEffect(t *testing.T) {
 		w.shares(before, 1)
 		w.expect("the flow at one that went and came back", w.status(two).Flows, 1)
 		w.expect("the ejected one, back", w.status(one), Status{ClusterID: "c", Backend: one, Reason: ConnectionRefused})
+		w.shares(at(three), 1)
+		w.pass(2 * sweepEvery)
+		w.shares(before, 1)
+		w.expect("the flow, some minutes later", w.status(two).Flows, 1)
+		w.expect("the one without a flow is forgotten", w.status(one), Status{ClusterID: "c", Backend: one, Healthy: true, In: true})
 		stays.Ended(true, false)
 		w.expect("open flows", w.status(two).Flows, 0)
 	})
@@ -382,8 +387,26 @@ func TestSuccessEndsARun(t *testing.T) {
 	})
 }
 
-// TestSuccessDuringAnEjection changes nothing: the flow had been on its way before.
-func TestSuccessDuringAnEjection(t *testing.T) {
+// TestDuringAnEjection nothing that happens changes it: those flows had been on their way before.
+func TestDuringAnEjection(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		target := at(one, two)
+		var late []*Backend
+		for range 8 {
+			if b, _ := w.pick(target, nil); b.Address() == one {
+				late = append(late, b)
+			}
+		}
+		w.expect("flows on their way to the first", len(late), 4)
+		for _, b := range late[1:] {
+			b.Failed(netip.MustParseAddrPort(one), syscall.ECONNREFUSED)
+		}
+		w.pass(ejectBase - 1)
+		late[0].Failed(netip.MustParseAddrPort(one), syscall.ECONNREFUSED)
+		w.expect("one more failure", w.status(one), Status{ClusterID: "c", Backend: one, Reason: ConnectionRefused})
+		w.pass(1)
+		w.expect("over as it would have been", w.status(one).In, true)
+	})
 	inBubble(t, func(t *testing.T, w *world) {
 		target := at(one, two)
 		late, other := w.find(target, one), w.find(target, two)
@@ -391,7 +414,7 @@ func TestSuccessDuringAnEjection(t *testing.T) {
 		late.Connected()
 		late.Ended(true, false)
 		other.Ended(true, false)
-		w.expect("still", w.status(one), Status{ClusterID: "c", Backend: one, Reason: ConnectionRefused})
+		w.expect("a success", w.status(one), Status{ClusterID: "c", Backend: one, Reason: ConnectionRefused})
 	})
 }
 
@@ -427,7 +450,12 @@ func TestClosesUnanswered(t *testing.T) {
 		w.expect("to connect does not heal it", w.status(one).Reason, ClosesUnanswered)
 		b.Ended(false, true)
 		w.expect("at it again", w.status(one), out)
-		w.pass(2 * ejectBase)
+		for n := 3; n < 10; n++ {
+			w.pass(time.Duration(n-1) * ejectBase)
+			ends(w, target, 1, false, true)
+			w.expect("and again", w.status(one), out)
+		}
+		w.pass(ejectMost)
 		ends(w, target, 1, true, false)
 		w.expect("it answers", w.status(one), well)
 	})
@@ -556,12 +584,13 @@ func TestNews(t *testing.T) {
 		w.expect("healthy", w.told(), []string{one + " "})
 		for range 1000 {
 			w.flow(target)
+			w.pass(5 * time.Millisecond)
 			w.refuse(target, one, 1)
-			w.pass(10 * time.Millisecond)
+			w.pass(5 * time.Millisecond)
 		}
 		w.pass(time.Second)
 		if got := w.told(); len(got) > 11 || len(got) == 0 || got[len(got)-1] != one+" CONNECTION_REFUSED" {
-			t.Errorf("2000 changes in 10 s, of which the last one was bad, were told as %v", got)
+			t.Errorf("2000 changes in 10 s, of which the last one was bad, were told in %d: … %v", len(got), got[max(0, len(got)-3):])
 		}
 		w.flow(target)
 		w.pass(time.Minute)
