@@ -255,7 +255,7 @@ func (p *Plane) DeleteCluster(ctx context.Context, c policy.Caller, id link.ID) 
 				Hint:    "delete them and wait until they are gone from the list",
 			}
 		}
-		return errors.Join(ch.RemoveCluster(id), ch.RulesChanged(store.RulesOfCluster, id),
+		return errors.Join(ch.UnlistClaims(id), ch.RemoveCluster(id), ch.RulesChanged(store.RulesOfCluster, id),
 			ch.note(clusterRef(id), eventDeleted, "", "cluster %s was deleted", old.Name))
 	})
 }
