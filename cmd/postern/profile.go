@@ -63,13 +63,11 @@ entries admit to it; to:PORT which port of the backends it leads to; denied that
 
 // portRule reads a rule as it is typed.
 func portRule(s string) (api.PortRule, error) {
-	fail := func() (api.PortRule, error) {
-		return api.PortRule{}, usagef("write it as 5432=postgres,sql or 2022=tcp,to:22 or 3389=denied", "not a rule of a port: %s", link.Quote(s))
-	}
+	malformed := usagef("write it as 5432=postgres,sql or 2022=tcp,to:22 or 3389=denied", "not a rule of a port: %s", link.Quote(s))
 	port, what, ok := strings.Cut(s, "=")
 	n, err := strconv.Atoi(port)
 	if !ok || err != nil {
-		return fail()
+		return api.PortRule{}, malformed
 	}
 	r := api.PortRule{Port: n}
 	for word := range strings.SplitSeq(strings.ToLower(what), ",") {
@@ -83,7 +81,7 @@ func portRule(s string) (api.PortRule, error) {
 		default:
 			to, isTo := strings.CutPrefix(word, "to:")
 			if r.BackendPort, err = strconv.Atoi(to); !isTo || err != nil || r.BackendPort == 0 {
-				return fail()
+				return api.PortRule{}, malformed
 			}
 		}
 	}
