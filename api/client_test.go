@@ -61,8 +61,27 @@ func TestRequests(t *testing.T) {
 		"UpdateCluster": {ask(func(ctx context.Context, c *Client) (any, error) {
 			return c.UpdateCluster(ctx, "c1", UpdateClusterRequest{Backends: &[]string{}})
 		}), "PATCH " + cl + ` {"backends":[]}`},
-		"DeleteCluster":   {func(ctx context.Context, c *Client) error { return c.DeleteCluster(ctx, "c1") }, "DELETE " + cl},
-		"ClusterEvents":   {ask(func(ctx context.Context, c *Client) (any, error) { return c.ClusterEvents(ctx, "c1", Page{}) }), "GET " + cl + "/events"},
+		"DeleteCluster":  {func(ctx context.Context, c *Client) error { return c.DeleteCluster(ctx, "c1") }, "DELETE " + cl},
+		"ClusterEvents":  {ask(func(ctx context.Context, c *Client) (any, error) { return c.ClusterEvents(ctx, "c1", Page{}) }), "GET " + cl + "/events"},
+		"ClusterTraffic": {ask(func(ctx context.Context, c *Client) (any, error) { return c.ClusterTraffic(ctx, "c1") }), "GET " + cl + "/traffic"},
+		"PutClusterTraffic": {ask(func(ctx context.Context, c *Client) (any, error) {
+			return c.PutClusterTraffic(ctx, "c1", ClusterTrafficUpdate{})
+		}), "PUT " + cl + "/traffic {}"},
+		"UpdateClusterTraffic": {ask(func(ctx context.Context, c *Client) (any, error) {
+			return c.UpdateClusterTraffic(ctx, "c1", ClusterTrafficUpdate{
+				Backends: []BackendTrafficUpdate{{Address: "a:1", Draining: &yes}}, DeniedPorts: &[]int{}, Limits: &TrafficLimitsUpdate{Flows: new(int)},
+			})
+		}), "PATCH " + cl + `/traffic {"backends":[{"address":"a:1","draining":true}],"denied_ports":[],"limits":{"flows":0}}`},
+		"ServiceProfile": {ask(func(ctx context.Context, c *Client) (any, error) { return c.ServiceProfile(ctx) }), "GET /api/v1/service-profile"},
+		"PutServiceProfile": {ask(func(ctx context.Context, c *Client) (any, error) {
+			return c.PutServiceProfile(ctx, ServiceProfile{Ports: []PortRule{{Port: 22, Denied: true}}})
+		}), `PUT /api/v1/service-profile {"ports":[{"port":22,"denied":true}]}`},
+		"ServiceProfileEvents": {ask(func(ctx context.Context, c *Client) (any, error) { return c.ServiceProfileEvents(ctx, Page{}) }), "GET /api/v1/service-profile/events"},
+		"Claims":               {ask(func(ctx context.Context, c *Client) (any, error) { return c.Claims(ctx, "c1", Page{Limit: 7}) }), "GET " + net + "/claims?pagination.limit=7"},
+		"CreateClaim": {ask(func(ctx context.Context, c *Client) (any, error) {
+			return c.CreateClaim(ctx, "c1", CreateClaimRequest{TTLSeconds: 60})
+		}), "POST " + net + `/claims {"ttl_seconds":60}`},
+		"RevokeClaim":     {ask(func(ctx context.Context, c *Client) (any, error) { return c.RevokeClaim(ctx, "c1", "k1") }), "DELETE " + net + "/claims/k1"},
 		"PublicAccess":    {ask(func(ctx context.Context, c *Client) (any, error) { return c.PublicAccess(ctx, "c1") }), "GET " + net + "/public-access"},
 		"SetPublicAccess": {ask(func(ctx context.Context, c *Client) (any, error) { return c.SetPublicAccess(ctx, "c1", "DISABLED") }), "PUT " + net + `/public-access {"mode":"DISABLED"}`},
 		"Services":        {ask(func(ctx context.Context, c *Client) (any, error) { return c.Services(ctx, "c1") }), "GET " + net + "/private-endpoint-services"},

@@ -58,7 +58,7 @@ func (a *app) serviceCommand() *cobra.Command {
 			conditions(t, ss[i].Conditions)
 		})
 	})
-	return noun("service", "services", "What customers create their endpoints for", list, show, create)
+	return noun("service", "services", "What customers create their endpoints for", list, show, create, a.profileCommand())
 }
 
 func (a *app) connectionCommand() *cobra.Command {

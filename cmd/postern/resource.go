@@ -20,7 +20,7 @@ import (
 func (a *app) resourceCommands() []*cobra.Command {
 	return []*cobra.Command{
 		a.projectCommand(), a.regionCommand(), a.clusterCommand(), a.serviceCommand(), a.connectionCommand(),
-		a.endpointCommand(), a.ownerCommand(), a.allowListCommand(), a.publicAccessCommand(), a.refusedCommand(),
+		a.endpointCommand(), a.claimCommand(), a.ownerCommand(), a.allowListCommand(), a.publicAccessCommand(), a.refusedCommand(),
 		a.flowCommand(), a.eventCommand(), a.gatewayCommand(),
 	}
 }
@@ -281,7 +281,7 @@ func (a *app) clusterCommand() *cobra.Command {
 		}
 		return a.done(cl, "cluster %s is deleted", cl.Name)
 	})
-	return noun("cluster", "clusters", "Deployments of your service", list, show, create, set, remove)
+	return noun("cluster", "clusters", "Deployments of your service", list, show, create, set, a.trafficCommand(), remove)
 }
 
 func projectByName(ctx context.Context, c *api.Client, name string) (api.Project, error) {

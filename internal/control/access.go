@@ -90,6 +90,8 @@ const (
 	eventDisconnected = "DISCONNECTED" // somebody asked for its end
 	eventApproved     = "APPROVED"
 	eventRejected     = "REJECTED"
+	eventClaimed      = "CLAIMED"       // somebody who knows a claim's code spoke through the endpoint
+	eventClaimRefused = "CLAIM_REFUSED" // somebody did whose claim was over
 )
 
 func clusterRef(id link.ID) link.ObjectRef {

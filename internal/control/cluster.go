@@ -212,7 +212,7 @@ func (p *Plane) UpdateCluster(ctx context.Context, c policy.Caller, id link.ID, 
 		if out, err = ch.UpdateCluster(out); err != nil {
 			return err
 		}
-		return errors.Join(ch.RulesChanged(store.RulesOfCluster, id), ch.note(clusterRef(id), eventChanged, "BACKENDS", "the backends are now %s", strings.Join(out.Backends, ", ")))
+		return errors.Join(ch.forgetBackends(out), ch.RulesChanged(store.RulesOfCluster, id), ch.note(clusterRef(id), eventChanged, "BACKENDS", "the backends are now %s", strings.Join(out.Backends, ", ")))
 	})
 	return out, err
 }
@@ -255,7 +255,7 @@ func (p *Plane) DeleteCluster(ctx context.Context, c policy.Caller, id link.ID) 
 				Hint:    "delete them and wait until they are gone from the list",
 			}
 		}
-		return errors.Join(ch.RemoveCluster(id), ch.RulesChanged(store.RulesOfCluster, id),
+		return errors.Join(ch.UnlistClaims(id), ch.RemoveCluster(id), ch.RulesChanged(store.RulesOfCluster, id),
 			ch.note(clusterRef(id), eventDeleted, "", "cluster %s was deleted", old.Name))
 	})
 }

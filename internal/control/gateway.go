@@ -137,6 +137,10 @@ func (p *Plane) Report(ctx context.Context, c policy.Caller, r link.GatewayRepor
 				return err
 			}
 		}
+		// Before what the flows prove: they may be those of an endpoint that was claimed.
+		if err := (&change{tx, c}).bindClaims(r.Claims); err != nil {
+			return err
+		}
 		return proveConnections(tx, r.Flows)
 	})
 }

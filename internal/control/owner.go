@@ -61,6 +61,9 @@ func (p *Plane) AddTrustedOwner(ctx context.Context, c policy.Caller, clusterID 
 		if _, err := ch.trustChanged(clusterID, out); err != nil {
 			return err
 		}
+		if err := ch.markWaiting(clusterID); err != nil {
+			return err
+		}
 		return errors.Join(ch.noteOwner(out, eventCreated, "account %s is trusted"), ch.RulesChanged(store.RulesOfCluster, clusterID))
 	})
 	return out, err
@@ -126,6 +129,24 @@ func (ch *change) trustChanged(clusterID link.ID, o link.TrustedOwner) (covered 
 		}
 	}
 	return covered, nil
+}
+
+// markWaiting marks due the endpoints of accounts that a cluster trusts that ask to come in. Those that no cluster has a
+// connection with are let in as well, so that they can be claimed.
+func (ch *change) markWaiting(clusterID link.ID) error {
+	endpoints, err := ch.ClusterEndpoints(clusterID)
+	if err != nil {
+		return err
+	}
+	for _, e := range endpoints {
+		if e.State != link.PendingAcceptance {
+			continue
+		}
+		if err := ch.MarkEndpointDue(e.Provider, e.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // noteOwner writes the line into the histories of the owner and of its cluster. format takes the account's id.

@@ -80,7 +80,7 @@ func checkRegion(r link.Region) error {
 	if err := checkLabel("region", r.Name); err != nil {
 		return err
 	}
-	if err := errors.Join(checkLength("subnet_ids", r.SubnetIDs), checkLength("gateway_targets", r.Targets), checkLength("ports", r.Ports)); err != nil {
+	if err := errors.Join(checkLength("subnet_ids", r.SubnetIDs), checkLength("gateway_targets", r.Targets)); err != nil {
 		return err
 	}
 	if !strings.HasPrefix(r.VPCID, "vpc-") || len(r.VPCID) > 64 {
@@ -111,16 +111,7 @@ func checkRegion(r link.Region) error {
 			return invalid(field, "DUPLICATE", t.String()+" is given twice", "")
 		}
 	}
-	for i, port := range r.Ports {
-		field := fmt.Sprintf("ports[%d]", i)
-		if port == 0 {
-			return invalid(field, "MALFORMED_PORT", "0 is not a port", "give 1 to 65535")
-		}
-		if slices.Contains(r.Ports[:i], port) {
-			return invalid(field, "DUPLICATE", fmt.Sprintf("port %d is given twice", port), "")
-		}
-	}
-	return nil
+	return checkPorts("ports", r.Ports)
 }
 
 // mostListed is how many values one field may list. No cloud takes as many of anything that a field here lists.

@@ -8,10 +8,12 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/postern/postern/internal/control"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
@@ -21,6 +23,8 @@ import (
 type gatewayCopy struct {
 	at       link.RulesVersion
 	clusters map[link.ID]link.ClusterRules
+	ports    []link.PortRule
+	claims   map[link.ID]link.ClaimRule
 }
 
 // follow brings the copy up to date as the rules stream does, and tells by how many clusters.
@@ -31,16 +35,25 @@ func (g *gatewayCopy) follow(d *desk) (told int, byDelta bool) {
 		d.t.Fatal(err)
 	}
 	if !known {
-		g.clusters = map[link.ID]link.ClusterRules{}
+		g.clusters, g.claims = map[link.ID]link.ClusterRules{}, map[link.ID]link.ClaimRule{}
 		var set link.RuleSet
 		to, set = d.rules()
-		delta.Clusters = set.Clusters
+		delta.Clusters, delta.Ports, delta.Claims = set.Clusters, &set.Ports, set.Claims
 	}
 	for _, c := range delta.Clusters {
 		g.clusters[c.ClusterID] = c
 	}
 	for _, id := range delta.RemovedClusters {
 		delete(g.clusters, id)
+	}
+	if delta.Ports != nil {
+		g.ports = *delta.Ports
+	}
+	for _, c := range delta.Claims {
+		g.claims[c.ID] = c
+	}
+	for _, id := range delta.RemovedClaims {
+		delete(g.claims, id)
 	}
 	g.at = to
 	return len(delta.Clusters) + len(delta.RemovedClusters), known
@@ -63,9 +76,10 @@ func TestDeltasLeadToTheFullSet(t *testing.T) {
 			pick := func(list []string) string { return list[dice.IntN(len(list))] }
 			copies := []*gatewayCopy{{}, {}, {}}
 			deltas := 0
-			for range 150 {
+			var claims []link.ID
+			for range 200 {
 				var err error
-				what := dice.IntN(15)
+				what := dice.IntN(21)
 				if len(ids) == 0 {
 					what = 0
 				}
@@ -122,6 +136,27 @@ func TestDeltasLeadToTheFullSet(t *testing.T) {
 						}
 						return errors.Join(tx.ServiceRulesChanged(link.AWS, "svc"), tx.RemoveServiceEndpoints(link.AWS, "svc"))
 					})
+				case 15:
+					_, err = d.PutServiceProfile(d.ctx, operator, []link.PortRule{{Port: uint16(1 + dice.IntN(3)), Denied: true}}[dice.IntN(2):])
+				case 16:
+					flows, drain := dice.IntN(3), dice.IntN(2) == 0
+					_, err = d.UpdateClusterTraffic(d.ctx, operator, id, control.TrafficUpdate{
+						Limits: control.LimitsUpdate{Flows: &flows}, Backends: []control.BackendUpdate{{Address: "db.internal:26257", Draining: &drain}},
+					})
+				case 17, 18:
+					d.now = d.now.Add(time.Duration(dice.IntN(5)) * time.Minute)
+					var c control.NewClaim
+					if c, err = d.CreateClaim(d.ctx, operator, id, "", 10*time.Minute); err == nil {
+						claims = append(claims, c.ID)
+					}
+				case 19:
+					if len(claims) > 0 {
+						_, err = d.RevokeClaim(d.ctx, operator, id, claims[dice.IntN(len(claims))])
+					}
+				case 20:
+					if len(claims) > 0 {
+						d.speaks(claims[dice.IntN(len(claims))], link.EndpointID(endpoint))
+					}
 				}
 				log = append(log, fmt.Sprintf("%d of %s: %v", what, id, err))
 				if err != nil && link.KindOf(err) == link.Internal {
@@ -131,12 +166,15 @@ func TestDeltasLeadToTheFullSet(t *testing.T) {
 				if _, byDelta := g.follow(d); byDelta {
 					deltas++
 				}
-				want := map[link.ID]link.ClusterRules{}
 				_, all := d.rules()
+				want := gatewayCopy{clusters: map[link.ID]link.ClusterRules{}, ports: all.Ports, claims: map[link.ID]link.ClaimRule{}}
 				for _, c := range all.Clusters {
-					want[c.ClusterID] = c
+					want.clusters[c.ClusterID] = c
 				}
-				if diff := cmp.Diff(want, g.clusters, cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty()); diff != "" {
+				for _, c := range all.Claims {
+					want.claims[c.ID] = c
+				}
+				if diff := cmp.Diff(&want, g, cmp.AllowUnexported(gatewayCopy{}), cmpopts.IgnoreFields(gatewayCopy{}, "at"), cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty()); diff != "" {
 					t.Fatalf("after\n%q\na gateway that follows differs from the full set (-want +got):\n%s", log, diff)
 				}
 			}
@@ -144,7 +182,7 @@ func TestDeltasLeadToTheFullSet(t *testing.T) {
 			for c := range maps.Values(copies[0].clusters) {
 				authorised += len(c.Endpoints)
 			}
-			t.Logf("%d deltas, %d clusters and %d authorised endpoints at the end", deltas, len(copies[0].clusters), authorised)
+			t.Logf("%d deltas, %d clusters, %d authorised endpoints and %d claims at the end, of %d", deltas, len(copies[0].clusters), authorised, len(copies[0].claims), len(claims))
 		})
 	}
 }

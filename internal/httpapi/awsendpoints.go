@@ -85,7 +85,7 @@ func wireEndpoint(e link.Endpoint, conn link.Connection, registered bool) api.AW
 	out.Conditions = []api.Condition{{
 		Type: link.ConditionAccepted, Status: string(link.False), Reason: "NOT_REGISTERED",
 		Message:            "the endpoint exists at the cloud and was not registered with this cluster",
-		NextStep:           "register it: POST private-endpoint-connections with its endpoint_id",
+		NextStep:           "register it: POST private-endpoint-connections with its endpoint_id; or let its owner claim it: POST claims",
 		LastTransitionTime: e.SeenAt.UTC(),
 	}}
 	return out

@@ -41,6 +41,9 @@ func FuzzRequests(f *testing.F) {
 		{"PATCH", "/api/v1/clusters/" + nobody + "/networking/aws-endpoint-connections/vpce-0a1b2c3d4e5f60718", `{"status":"AVAILABLE"}`},
 		{"GET", "/api/v1/clusters?pagination.page=%zz&pagination.limit=99999999999999999999", ""},
 		{"POST", "/api/v1/gateway/reports", `{"flows":[{}]}`},
+		{"PATCH", "/api/v1/clusters/" + nobody + "/traffic", `{"backends":[{"address":"a:1","weight":-1}],"health":{"check":"HTTP","path":"\u0000","statuses":[1e9]},"denied_ports":[65536]}`},
+		{"PUT", "/api/v1/service-profile", `{"ports":[{"port":22,"denied":true},{"port":2022,"protocol":"TCP","traffic":"UI","backend_port":-1}]}`},
+		{"POST", "/api/v1/clusters/" + nobody + "/networking/claims", `{"ttl_seconds":86401,"region_name":""}`},
 	} {
 		f.Add(seed[0], seed[1], seed[2])
 	}

@@ -136,6 +136,13 @@ func readReport(in api.GatewayReport) (link.GatewayReport, error) {
 			ClusterID: cluster, Backend: b.Backend, Healthy: b.Healthy, Reason: b.Reason, At: b.At,
 		})
 	}
+	for i, c := range in.Claims {
+		id, err := link.ParseID(fmt.Sprintf("claims[%d].claim_id", i), c.ClaimID)
+		if err != nil {
+			return out, err
+		}
+		out.Claims = append(out.Claims, link.Claimed{ClaimID: id, EndpointID: link.EndpointID(c.EndpointID), Source: c.Source, At: c.At})
+	}
 	return out, nil
 }
 

@@ -48,6 +48,9 @@ var fields = map[string]string{
 	"ENDPOINT_NOT_FOUND":      "endpoint_id",
 	"TRUSTED_OWNER_NOT_FOUND": "owner_id",
 	"ALLOW_ENTRY_NOT_FOUND":   "cidr_ip",
+	"CLAIM_NOT_FOUND":         "claim_id",
+	"CLAIM_USED":              "claim_id",
+	"TOO_MANY_CLAIMS":         "cluster_id",
 	"GATEWAY_NOT_FOUND":       "gateway_id",
 }
 

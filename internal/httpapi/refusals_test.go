@@ -36,6 +36,7 @@ func TestRefusals(t *testing.T) {
 	net := "/api/v1/clusters/" + id + "/networking"
 	unknown := "/api/v1/clusters/" + nobody + "/networking"
 	conns, owners, allow, aws := net+"/private-endpoint-connections", net+"/private-endpoint-trusted-owners", net+"/allowlist", net+"/aws-endpoint-connections"
+	traffic := "/api/v1/clusters/" + id + "/traffic"
 	long := strings.Repeat("a", 300)
 	wrongToken := map[string]string{"Authorization": "Bearer wrong"}
 	asGateway := map[string]string{"Authorization": "Bearer " + gatewayToken}
@@ -112,11 +113,35 @@ func TestRefusals(t *testing.T) {
 		"a port of 65536":                {"PUT", "/api/v1/regions/AWS/us-east-1", `{"vpc_id":"v","subnet_ids":["s"],"gateway_targets":["10.0.0.1:1"],"ports":[65536]}`, nil, invalid("MALFORMED_PORT", "ports[0]")},
 		"deletion before disconnection":  {"DELETE", "/api/v1/clusters/" + id, "", nil, wanted{412, 9, "CONNECTIONS_EXIST", "cluster_id"}},
 
-		"an unknown field":             {"POST", conns, `{"endpoint_id":"` + endpointB + `","endpoint":"x"}`, nil, invalid("UNKNOWN_FIELD", "endpoint")},
-		"a field in other capitals":    {"POST", conns, `{"Endpoint_ID":"` + endpointB + `"}`, nil, invalid("UNKNOWN_FIELD", "Endpoint_ID")},
-		"a missing field":              {"POST", conns, `{}`, nil, invalid("REQUIRED", "endpoint_id")},
-		"a field of another type":      {"POST", conns, `{"endpoint_id":7}`, nil, invalid("INVALID_VALUE", "endpoint_id")},
-		"a body that is a list":        {"POST", conns, `[]`, nil, invalid("INVALID_VALUE", "body")},
+		"an unknown field":                   {"POST", conns, `{"endpoint_id":"` + endpointB + `","endpoint":"x"}`, nil, invalid("UNKNOWN_FIELD", "endpoint")},
+		"a field in other capitals":          {"POST", conns, `{"Endpoint_ID":"` + endpointB + `"}`, nil, invalid("UNKNOWN_FIELD", "Endpoint_ID")},
+		"a missing field":                    {"POST", conns, `{}`, nil, invalid("REQUIRED", "endpoint_id")},
+		"a field of another type":            {"POST", conns, `{"endpoint_id":7}`, nil, invalid("INVALID_VALUE", "endpoint_id")},
+		"a body that is a list":              {"POST", conns, `[]`, nil, invalid("INVALID_VALUE", "body")},
+		"traffic of an unknown cluster":      {"GET", "/api/v1/clusters/" + nobody + "/traffic", "", nil, missing("CLUSTER_NOT_FOUND", "cluster_id")},
+		"a backend that the cluster has not": {"PATCH", traffic, `{"backends":[{"address":"127.0.0.1:9443"},{"address":"b:1"}]}`, nil, invalid("UNKNOWN_BACKEND", "backends[1].address")},
+		"a weight of 257":                    {"PUT", traffic, `{"backends":[{"address":"127.0.0.1:9443","weight":257}]}`, nil, invalid("MALFORMED_WEIGHT", "backends[0].weight")},
+		"a check that is none":               {"PUT", traffic, `{"health":{"check":"PING"}}`, nil, invalid("INVALID_VALUE", "health.check")},
+		"a check every 300 years":            {"PUT", traffic, `{"health":{"check":"TCP","interval_seconds":9223372037}}`, nil, invalid("INVALID_VALUE", "health.interval_seconds")},
+		"a check longer than its interval":   {"PUT", traffic, `{"health":{"check":"TCP","interval_seconds":2}}`, nil, invalid("TIMEOUT_TOO_LONG", "health.timeout_seconds")},
+		"a denied port beyond 65535":         {"PATCH", traffic, `{"denied_ports":[22,65536]}`, nil, invalid("MALFORMED_PORT", "denied_ports[1]")},
+		"a limit below none":                 {"PATCH", traffic, `{"limits":{"flows_per_endpoint":-1}}`, nil, invalid("MALFORMED_LIMIT", "limits.flows_per_endpoint")},
+		"traffic settings by a gateway":      {"PUT", traffic, `{}`, asGateway, wanted{403, 7, "GATEWAY_ONLY_REPORTS", ""}},
+		"a rule of port 0":                   {"PUT", "/api/v1/service-profile", `{"ports":[{"port":0}]}`, nil, invalid("MALFORMED_PORT", "ports[0].port")},
+		"a rule to port 65536":               {"PUT", "/api/v1/service-profile", `{"ports":[{"port":1,"backend_port":65536}]}`, nil, invalid("MALFORMED_PORT", "ports[0].backend_port")},
+		"two rules of a port":                {"PUT", "/api/v1/service-profile", `{"ports":[{"port":1},{"port":1}]}`, nil, invalid("DUPLICATE", "ports[1].port")},
+		"a protocol that is none":            {"PUT", "/api/v1/service-profile", `{"ports":[{"port":1,"protocol":"UDP"}]}`, nil, invalid("INVALID_VALUE", "ports[0].protocol")},
+		"a profile that says nothing":        {"PUT", "/api/v1/service-profile", `{}`, nil, invalid("REQUIRED", "ports")},
+		"a profile by a gateway":             {"PUT", "/api/v1/service-profile", `{"ports":[]}`, asGateway, wanted{403, 7, "GATEWAY_ONLY_REPORTS", ""}},
+		"a claim of a second":                {"POST", net + "/claims", `{"ttl_seconds":1}`, nil, invalid("INVALID_VALUE", "ttl_seconds")},
+		"a claim in another region":          {"POST", net + "/claims", `{"region_name":"eu-west-1"}`, nil, invalid("REGION_NOT_FOUND", "region_name")},
+		"a claim of an unknown cluster":      {"POST", unknown + "/claims", `{}`, nil, missing("CLUSTER_NOT_FOUND", "cluster_id")},
+		"a claim by a gateway":               {"POST", net + "/claims", `{}`, asGateway, wanted{403, 7, "GATEWAY_ONLY_REPORTS", ""}},
+		"claims to a gateway":                {"GET", net + "/claims", "", asGateway, wanted{403, 7, "GATEWAY_ONLY_REPORTS", ""}},
+		"a claim id that is none":            {"DELETE", net + "/claims/x", "", nil, invalid("MALFORMED_ID", "claim_id")},
+		"a claim that never was":             {"DELETE", net + "/claims/" + nobody, "", nil, missing("CLAIM_NOT_FOUND", "claim_id")},
+		"a report of a claim that is none":   {"POST", "/api/v1/gateway/reports", `{"gateway_id":"g1","batch_id":"b1","sent_at":"2026-01-01T00:00:00Z","claims":[{"claim_id":"x","endpoint_id":"` + endpointA + `","source":"10.0.0.1","at":"2026-01-01T00:00:00Z"}]}`, asGateway, invalid("MALFORMED_ID", "claims[0].claim_id")},
+
 		"a body that is null":          {"POST", conns, `null`, nil, invalid("INVALID_VALUE", "body")},
 		"no body":                      {"POST", conns, ``, nil, invalid("BODY_REQUIRED", "body")},
 		"a body that is no JSON":       {"POST", conns, `{"endpoint_id":`, nil, invalid("MALFORMED_JSON", "body")},

@@ -54,14 +54,7 @@ func readRegion(provider, name string, in api.PutRegionRequest) (link.Region, er
 		}
 		r.Targets = append(r.Targets, target)
 	}
-	for i, p := range in.Ports {
-		if p < 1 || p > 65535 {
-			return r, &link.Error{
-				Kind: link.Invalid, Reason: "MALFORMED_PORT", Field: fmt.Sprintf("ports[%d]", i),
-				Message: fmt.Sprintf("not a port: %d", p), Hint: "give 1 to 65535",
-			}
-		}
-		r.Ports = append(r.Ports, uint16(p))
-	}
-	return r, nil
+	var err error
+	r.Ports, err = readPorts("ports", in.Ports)
+	return r, err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,6 +94,45 @@ func TestStory(t *testing.T) {
 		}
 	})
 
+	t.Run("traffic settings", func(t *testing.T) {
+		const backend = "127.0.0.1:9443"
+		asNew := api.ClusterTraffic{
+			Backends: []api.BackendTraffic{{Address: backend, Weight: 1}}, Health: api.HealthCheck{Check: "NONE"}, DeniedPorts: []int{},
+		}
+		same(t, asNew, must(c.ClusterTraffic(ctx, id))(t))
+		yes, weight, flows := true, 5, 1000
+		check := &api.HealthCheck{Check: "HTTP", Path: "/healthz", Statuses: []int{200, 204}, IntervalSeconds: 5, TimeoutSeconds: 2, Rise: 1, Fall: 4}
+		set := must(c.PutClusterTraffic(ctx, id, api.ClusterTrafficUpdate{
+			Backends: []api.BackendTrafficUpdate{{Address: backend, Weight: &weight, Draining: &yes}}, Health: check, ProxyProtocol: &yes,
+			DeniedPorts: &[]int{3389, 22}, Limits: &api.TrafficLimitsUpdate{Flows: &flows},
+		}))(t)
+		want := api.ClusterTraffic{
+			Backends: []api.BackendTraffic{{Address: backend, Weight: 5, Draining: true}}, Health: *check, ProxyProtocol: true,
+			DeniedPorts: []int{22, 3389}, Limits: api.TrafficLimits{Flows: 1000},
+		}
+		same(t, want, set)
+		same(t, want, must(c.ClusterTraffic(ctx, id))(t))
+		no := false
+		want.Backends[0].Draining, want.DeniedPorts = false, []int{}
+		same(t, want, must(c.UpdateClusterTraffic(ctx, id, api.ClusterTrafficUpdate{
+			Backends: []api.BackendTrafficUpdate{{Address: backend, Draining: &no}}, DeniedPorts: &[]int{},
+		}))(t))
+		want.Health = api.HealthCheck{Check: "NONE"}
+		same(t, want, must(c.UpdateClusterTraffic(ctx, id, api.ClusterTrafficUpdate{Health: &want.Health}))(t))
+		same(t, asNew, must(c.PutClusterTraffic(ctx, id, api.ClusterTrafficUpdate{}))(t))
+	})
+
+	t.Run("service profile", func(t *testing.T) {
+		same(t, api.ServiceProfile{Ports: []api.PortRule{}}, must(c.ServiceProfile(ctx))(t))
+		same(t, api.EventList{Events: []api.Event{}}, must(c.ServiceProfileEvents(ctx, api.Page{}))(t))
+		rules := []api.PortRule{{Port: 22, Denied: true}, {Port: 443, Protocol: "TLS", Traffic: "UI"}, {Port: 2022, Protocol: "TCP", BackendPort: 22}}
+		got := must(c.PutServiceProfile(ctx, api.ServiceProfile{Ports: []api.PortRule{rules[2], rules[0], rules[1]}}))(t)
+		same(t, rules, got.Ports)
+		same(t, got, must(c.ServiceProfile(ctx))(t))
+		history(t, must(c.ServiceProfileEvents(ctx, api.Page{}))(t))
+		same(t, api.ServiceProfile{Ports: []api.PortRule{}}, must(c.PutServiceProfile(ctx, api.ServiceProfile{Ports: []api.PortRule{}}))(t))
+	})
+
 	t.Run("services", func(t *testing.T) {
 		first := must(c.CreateServices(ctx, id))(t)
 		same(t, first, must(c.CreateServices(ctx, id))(t))
@@ -156,6 +196,42 @@ func TestStory(t *testing.T) {
 			t.Fatalf("endpoints %+v, connection %+v", after, conn)
 		}
 		same(t, conn.Conditions, after[0].Conditions)
+	})
+
+	t.Run("claims", func(t *testing.T) {
+		made := must(c.CreateClaim(ctx, id, api.CreateClaimRequest{TTLSeconds: 600}))(t)
+		if made.State != "OPEN" || made.RegionName != "us-east-1" || made.Name != made.Code+".claim.us-east-1.pe.postern.test" ||
+			!strings.Contains(made.Command, "https://"+made.Name) || made.ExpiresAt.Sub(made.CreatedAt) != 10*time.Minute {
+			t.Errorf("%+v", made)
+		}
+		list := must(c.Claims(ctx, id, api.Page{}))(t).Claims
+		same(t, []api.Claim{made.Claim}, list)
+		other := must(c.CreateClaim(ctx, id, api.CreateClaimRequest{}))(t)
+		for range 2 {
+			if revoked := must(c.RevokeClaim(ctx, id, other.ID))(t); revoked.State != "REVOKED" || revoked.RevokedAt.IsZero() {
+				t.Errorf("%+v", revoked)
+			}
+		}
+		const claiming = "vpce-0c1a1000000000000"
+		w.see(t, claiming, account, link.Available)
+		spoken := api.GatewayReport{GatewayID: "gw-1", BatchID: "claims", SentAt: made.CreatedAt, Claims: []api.GatewayClaim{
+			{ClaimID: made.ID, EndpointID: claiming, Source: "10.1.2.3", At: made.CreatedAt},
+		}}
+		if err := gw.Report(ctx, spoken); err != nil {
+			t.Fatal(err)
+		}
+		list = must(c.Claims(ctx, id, api.Page{}))(t).Claims
+		if len(list) != 2 || list[0].State != "USED" || list[0].EndpointID != claiming || list[0].UsedAt.IsZero() || list[1].State != "REVOKED" {
+			t.Errorf("claims %+v", list)
+		}
+		conn := must(c.Connection(ctx, id, claiming))(t)
+		if conn.Status != api.StatusPending {
+			t.Errorf("connection %+v", conn)
+		}
+		history(t, must(c.ConnectionEvents(ctx, id, claiming, api.Page{}))(t))
+		if err := c.DeleteConnection(ctx, id, claiming); err != nil {
+			t.Error(err)
+		}
 	})
 
 	t.Run("allow list", func(t *testing.T) {

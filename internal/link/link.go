@@ -241,10 +241,11 @@ type ObjectRef struct {
 
 // The kinds of objects with a history, and what their ObjectRef.ID is made of.
 const (
-	ObjectProject      = "project"       // project id
-	ObjectRegion       = "region"        // provider/region
-	ObjectCluster      = "cluster"       // cluster id; also its allow list and public access
-	ObjectService      = "service"       // provider/region
-	ObjectConnection   = "connection"    // cluster id/endpoint id
-	ObjectTrustedOwner = "trusted-owner" // cluster id/owner id
+	ObjectProject        = "project"         // project id
+	ObjectRegion         = "region"          // provider/region
+	ObjectCluster        = "cluster"         // cluster id; also its allow list, public access, traffic settings and claims
+	ObjectService        = "service"         // provider/region
+	ObjectServiceProfile = "service-profile" // empty: an installation has one
+	ObjectConnection     = "connection"      // cluster id/endpoint id
+	ObjectTrustedOwner   = "trusted-owner"   // cluster id/owner id
 )

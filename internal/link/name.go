@@ -12,4 +12,7 @@ func PrivateName(cluster, region, domain string) string {
 // name of the region's service.
 func PrivateWildcard(region, domain string) string { return "*." + region + privateLabel + domain }
 
+// PrivateDomain is the domain of the private names of a region's clusters: us-east-1.pe.vendor.example.
+func PrivateDomain(region, domain string) string { return region + privateLabel + domain }
+
 const privateLabel = ".pe."

@@ -34,6 +34,7 @@ type EndpointFacts struct {
 	Endpoint    *link.Endpoint // nil when no service has it
 	ServiceName string         // of the service that has it
 	Wishes      []Wish
+	Owners      []link.TrustedOwner // whom any cluster trusts; counts where there are no Wishes
 	Now         time.Time
 	Cadence     Cadence
 }
@@ -56,8 +57,10 @@ type ConnectionPlan struct {
 //
 // It is let in when any connection that is wanted names it and that connection's cluster trusts its owner or an admin
 // approved it; it is rejected when there are connections and none of them lets it in. An endpoint without connections
-// is left alone: its owner may still register it. An endpoint that we had let in and that somebody rejected at the
-// cloud stays rejected until somebody asks for it again: two hands must not fight over it.
+// that asks to come in is let in when a cluster trusts its owner: only through it can its owner claim it, and until then
+// the gateways refuse all of its flows. Otherwise it is left alone: its owner may still register it. An endpoint that we
+// had let in and that somebody rejected at the cloud stays rejected until somebody asks for it again: two hands must not
+// fight over it.
 func Endpoint(f EndpointFacts) EndpointPlan {
 	anyIn := slices.ContainsFunc(f.Wishes, f.letsIn)
 	p := EndpointPlan{Action: f.action(anyIn)}
@@ -85,7 +88,13 @@ func (f EndpointFacts) rejectedOutside(w Wish) bool {
 func (f EndpointFacts) letsIn(w Wish) bool { return f.admits(w) && !f.rejectedOutside(w) }
 
 func (f EndpointFacts) action(anyIn bool) Action {
-	if f.Endpoint == nil || len(f.Wishes) == 0 {
+	if f.Endpoint == nil {
+		return Nothing
+	}
+	if len(f.Wishes) == 0 {
+		if f.Endpoint.State == link.PendingAcceptance && policy.Trusts(f.Owners, f.Endpoint.Provider, f.Endpoint.OwnerID) {
+			return Accept
+		}
 		return Nothing
 	}
 	switch f.Endpoint.State {

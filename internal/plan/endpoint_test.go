@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/policy"
 )
 
 var (
@@ -238,6 +239,38 @@ func TestSharedEndpoint(t *testing.T) {
 			}
 			settles(t, f, got)
 		})
+	}
+}
+
+func TestUnregisteredEndpoint(t *testing.T) {
+	mineIs, anyone := []link.TrustedOwner{{Type: link.AWSAccountID, ExternalOwnerID: mine}}, []link.TrustedOwner{{Type: link.AWSAccountID, ExternalOwnerID: policy.Everyone}}
+	for _, c := range []struct {
+		name   string
+		at     *link.Endpoint
+		owners []link.TrustedOwner
+		want   Action
+	}{
+		{"asks to come in, its owner is trusted by some cluster", at(link.PendingAcceptance, mine), mineIs, Accept},
+		{"asks to come in, some cluster trusts everyone", at(link.PendingAcceptance, them), anyone, Accept},
+		{"asks to come in, nobody trusts its owner", at(link.PendingAcceptance, them), mineIs, Nothing},
+		{"asks to come in, nobody trusts anybody", at(link.PendingAcceptance, mine), nil, Nothing},
+		{"asks to come in, the same number is an account of another cloud", at(link.PendingAcceptance, mine), []link.TrustedOwner{{Type: link.GCPProjectID, ExternalOwnerID: mine}}, Nothing},
+		{"asks to come in, its owner is not known yet", at(link.PendingAcceptance, ""), anyone, Nothing},
+		{"was let in", at(link.Available, mine), mineIs, Nothing},
+		{"is in, and its owner is trusted no more", at(link.Available, mine), nil, Nothing},
+		{"was rejected", at(link.Rejected, mine), mineIs, Nothing},
+		{"expired", at(link.Expired, mine), mineIs, Nothing},
+		{"is gone", nil, mineIs, Nothing},
+	} {
+		got := Endpoint(EndpointFacts{Endpoint: c.at, Owners: c.owners, Now: now, Cadence: cadence})
+		if got.Action != c.want || len(got.Connections) != 0 || got.Look != 0 {
+			t.Errorf("%s: %+v, want %s", c.name, got, c.want)
+		}
+	}
+	// Whom other clusters trust is nothing to one that has a connection and does not.
+	f := EndpointFacts{Endpoint: at(link.PendingAcceptance, mine), Owners: mineIs, Wishes: []Wish{wish{want: link.WantConnected}.build()}, Now: now, Cadence: cadence}
+	if got := Endpoint(f); got.Action != Reject {
+		t.Errorf("registered with a cluster that does not trust its owner: %s, want it rejected", got.Action)
 	}
 }
 

@@ -25,7 +25,7 @@ func (r *Reconciler) lookAtEndpoint(ctx context.Context, p link.Provider, name s
 		if err != nil {
 			return 0, err
 		}
-		if len(v.facts.Wishes) == 0 {
+		if len(v.services) == 0 && len(v.facts.Wishes) == 0 {
 			return 0, errGone
 		}
 		if err := r.observe(ctx, &v, after); err != nil {
@@ -37,13 +37,19 @@ func (r *Reconciler) lookAtEndpoint(ctx context.Context, p link.Provider, name s
 			return todo.Look, r.record(ctx, v, todo.Connections)
 		}
 		var no *cloud.Refusal
-		switch err := r.act(ctx, v, todo.Action); {
+		err = r.act(ctx, v, todo.Action)
+		switch {
 		case errors.As(err, &no):
 			return r.cfg.Cadence.Slow, r.refused(ctx, v, todo, plan.Refusal{Code: no.Code, Message: no.Message})
 		case err != nil && !errors.Is(err, cloud.ErrNotFound): // what is not there any more is observed next
 			return 0, r.unreachable(ctx, v, err)
 		}
 		r.cfg.Log.Info("told the cloud", "action", todo.Action.String(), "endpoint", name, "service", v.home.ServiceID)
+		if err == nil && len(v.facts.Wishes) == 0 {
+			if err := r.tellAccepted(ctx, v); err != nil {
+				return 0, err
+			}
+		}
 		after = r.cfg.Now()
 	}
 }
@@ -70,9 +76,45 @@ func (r *Reconciler) view(ctx context.Context, p link.Provider, id link.Endpoint
 				return err
 			}
 		}
+		if len(conns) == 0 {
+			return v.unregistered(tx)
+		}
 		return nil
 	})
 	return v, err
+}
+
+// unregistered takes the service of an endpoint without connections into the view, and who trusts the endpoint's owner.
+// It takes in nothing where nobody has seen the endpoint.
+func (v *view) unregistered(tx *store.Tx) error {
+	e, err := tx.Endpoint(v.provider, v.id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s, err := tx.Service(e.Provider, e.Region)
+	if errors.Is(err, store.ErrNotFound) || err == nil && s.ServiceID != e.ServiceID {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	v.services = append(v.services, s.Service)
+	v.facts.Owners, err = tx.Trusting(e.OwnerID)
+	return err
+}
+
+// tellAccepted writes into the service's history that an endpoint was let in for which no connection could tell it.
+func (r *Reconciler) tellAccepted(ctx context.Context, v view) error {
+	return r.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		ref := link.ObjectRef{Kind: link.ObjectService, ID: string(v.home.Provider) + "/" + v.home.Region}
+		return addNotes(tx, ref, []plan.Note{{
+			Type: plan.NoteAccepted, Reason: link.ReasonOwnerTrusted,
+			Message: fmt.Sprintf("endpoint %s, which no cluster has a connection with, was let in to be claimed: a cluster trusts its owner %s", v.id, v.facts.Endpoint.OwnerID),
+		}})
+	})
 }
 
 // add takes a connection and the services of its cluster's regions into the view.
@@ -197,6 +239,9 @@ func recordConnection(tx *store.Tx, p plan.ConnectionPlan) error {
 // refused records that the cloud said no to an action, at the connections on whose behalf it was asked.
 func (r *Reconciler) refused(ctx context.Context, v view, todo plan.EndpointPlan, no plan.Refusal) error {
 	r.cfg.Log.Warn("the cloud refused", "action", todo.Action.String(), "endpoint", v.id, "code", no.Code, "message", no.Message)
+	if len(todo.Connections) == 0 {
+		return nil // nobody to tell; it is tried again all the same
+	}
 	var conns []plan.ConnectionPlan
 	for _, c := range todo.Connections {
 		accepting := link.ConditionOf(c.Connection.Conditions, link.ConditionAccepted).Reason == link.ReasonAccepting

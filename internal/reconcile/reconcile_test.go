@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -340,22 +341,88 @@ func TestAdminDecidesAboutOneEndpoint(t *testing.T) {
 	h.cloudBecomes(link.Rejected)
 }
 
-func TestUnregisteredEndpointIsLeftAlone(t *testing.T) {
+// seen waits until the control plane shows the endpoint to a cluster, in a state.
+func (h *house) seen(c link.ID, state link.State) {
+	h.t.Helper()
+	h.eventually("the endpoint is seen", func() string {
+		es := must[[]link.Endpoint](h.t)(h.plane.CloudEndpoints(h.t.Context(), operator, c))
+		if len(es) == 1 && es[0].ID == endpoint && es[0].State == state {
+			return ""
+		}
+		return fmt.Sprintf("%+v", es)
+	})
+}
+
+// An endpoint that no cluster has a connection with is let in when some cluster trusts its owner, so that it can be
+// claimed through the wire; it reaches nothing by that.
+func TestUnregisteredEndpointOfATrustedOwnerIsLetIn(t *testing.T) {
 	m := newMemoryCloud()
 	h := enter(t, t.TempDir(), m)
 	c := h.cluster("acme", customer)
 	h.serviceUp()
 	m.create(endpoint, customer)
-	h.eventually("the endpoint is seen", func() string {
-		es := must[[]link.Endpoint](t)(h.plane.CloudEndpoints(t.Context(), operator, c))
-		if len(es) == 1 && es[0].ID == endpoint && es[0].State == link.PendingAcceptance {
+	h.cloudBecomes(link.Available)
+	h.seen(c, link.Available)
+	if h.listed(c, endpoint) {
+		t.Error("an endpoint that nobody registered reaches the cluster")
+	}
+	h.eventually("the service's history says so", func() string {
+		es, _, err := h.plane.Events(t.Context(), operator, link.ObjectRef{Kind: link.ObjectService, ID: "AWS/us-east-1"}, control.Page{})
+		if err == nil && slices.ContainsFunc(es, func(e link.Event) bool {
+			return e.Type == plan.NoteAccepted && strings.Contains(e.Message, string(endpoint))
+		}) {
 			return ""
 		}
-		return fmt.Sprintf("%+v", es)
+		return fmt.Sprintf("%+v, %v", es, err)
 	})
-	if m.called("accept")+m.called("reject") != 0 || h.listed(c, endpoint) {
-		t.Error("an endpoint that nobody registered was acted on")
+	h.connect(c, endpoint)
+	h.becomes(c, endpoint, link.Available, link.ReasonOwnerTrusted, true)
+	if n := m.called("accept"); n != 1 {
+		t.Errorf("accepted %d times", n)
 	}
+}
+
+func TestUnregisteredEndpointOfAStrangerWaits(t *testing.T) {
+	m := newMemoryCloud()
+	h := enter(t, t.TempDir(), m)
+	c := h.cluster("acme", customer)
+	h.serviceUp()
+	m.create(endpoint, stranger)
+	m.create(other, customer)
+	h.eventually("the other endpoint, listed with it, is let in", func() string { return differs(m.state(other), link.Available) })
+	if s := m.state(endpoint); s != link.PendingAcceptance {
+		t.Errorf("a stranger's endpoint that nobody registered was acted on: it is %s", s)
+	}
+	// Any order converges: trust that comes after the endpoint lets it in.
+	h.trust(c, stranger)
+	h.cloudBecomes(link.Available)
+	if m.called("reject") != 0 || h.listed(c, endpoint) {
+		t.Error("it was rejected, or reaches the cluster")
+	}
+}
+
+func differs(got, want link.State) string {
+	if got != want {
+		return fmt.Sprintf("%s, want %s", got, want)
+	}
+	return ""
+}
+
+// A cloud that says no to letting in what nobody registered is asked again.
+func TestUnregisteredEndpointIsTriedAgain(t *testing.T) {
+	m := newMemoryCloud()
+	var refusals atomic.Int32
+	m.onCall(func(_ context.Context, point string) error {
+		if point == "accept" && refusals.Add(1) <= 2 {
+			return &cloud.Refusal{Reason: "QUOTA", Code: "VpcEndpointLimitExceeded", Message: "too many"}
+		}
+		return nil
+	})
+	h := enter(t, t.TempDir(), m)
+	h.cluster("acme", customer)
+	h.serviceUp()
+	m.create(endpoint, customer)
+	h.cloudBecomes(link.Available)
 }
 
 func TestTwoClustersShareAnEndpoint(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"github.com/postern/postern/internal/cloud"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/plan"
+	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
 )
 
@@ -172,7 +173,7 @@ func (r *Reconciler) endpoints(ctx context.Context, d cloud.Driver, s link.Servi
 func listKey(s link.Service) string { return string(s.Provider) + "/" + s.Region + "/" + s.ServiceID }
 
 // takeIn stores a service's endpoints as listed, and marks due those that differ from what was known and have a
-// connection. began is no later than the beginning of the list. So a deletion or a rejection past Postern is noticed without a look at each connection.
+// connection or could be let in without one. began is no later than the beginning of the list. So a deletion or a rejection past Postern is noticed without a look at each connection.
 func (r *Reconciler) takeIn(ctx context.Context, s link.Service, listed []link.Endpoint, began time.Time) error {
 	var known []link.Endpoint
 	err := r.cfg.Store.Read(ctx, func(tx *store.Tx) (err error) {
@@ -205,7 +206,7 @@ func (r *Reconciler) takeIn(ctx context.Context, s link.Service, listed []link.E
 				}
 				continue
 			}
-			if err := markConnected(tx, e.Provider, e.ID); err != nil {
+			if err := markNews(tx, e); err != nil {
 				return err
 			}
 		}
@@ -236,6 +237,20 @@ func putEndpoint(tx *store.Tx, e link.Endpoint) (news bool, err error) {
 		return news, err
 	}
 	return true, tx.EndpointRulesChanged(e.Provider, e.ID)
+}
+
+// markNews makes an endpoint due that has a connection, or that could be let in without one.
+func markNews(tx *store.Tx, e link.Endpoint) error {
+	if e.State == link.PendingAcceptance {
+		owners, err := tx.Trusting(e.OwnerID)
+		if err != nil {
+			return err
+		}
+		if policy.Trusts(owners, e.Provider, e.OwnerID) {
+			return tx.MarkEndpointDue(e.Provider, e.ID)
+		}
+	}
+	return markConnected(tx, e.Provider, e.ID)
 }
 
 func markConnected(tx *store.Tx, p link.Provider, id link.EndpointID) error {

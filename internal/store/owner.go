@@ -14,6 +14,15 @@ func (tx *Tx) TrustedOwners(cluster link.ID) ([]link.TrustedOwner, error) {
 	return list(tx, scanOwner, `SELECT `+ownerColumns+` FROM trusted_owners WHERE cluster_id = $1 ORDER BY seq`, cluster)
 }
 
+// Trusting are the ways in which clusters trust an account: by its id, by "*", each with its type alone and once, however
+// many clusters do.
+func (tx *Tx) Trusting(account string) ([]link.TrustedOwner, error) {
+	return list(tx, func(r Row) (o link.TrustedOwner, err error) {
+		err = r.Scan(&o.Type, &o.ExternalOwnerID)
+		return o, err
+	}, `SELECT DISTINCT type, external_owner_id FROM trusted_owners WHERE external_owner_id IN ($1, '*')`, account)
+}
+
 // TrustedOwner returns one trusted owner of a cluster, or ErrNotFound.
 func (tx *Tx) TrustedOwner(cluster, id link.ID) (link.TrustedOwner, error) {
 	return scanOwner(tx.row(`SELECT `+ownerColumns+` FROM trusted_owners WHERE cluster_id = $1 AND id = $2`, cluster, id))

@@ -15,6 +15,8 @@ type RulesKind string
 // The kinds of part.
 const (
 	RulesOfCluster RulesKind = "CLUSTER"
+	RulesOfPorts   RulesKind = "PORTS" // one, of empty id
+	RulesOfClaim   RulesKind = "CLAIM"
 )
 
 // keptRevisions is how many revisions back changes are known: a gateway that is farther behind gets everything anew.
@@ -99,18 +101,25 @@ func (tx *Tx) Rules(most int, take func(link.RulesVersion, link.RuleSet) error) 
 	if err != nil {
 		return err
 	}
+	part := link.RuleSet{Revision: version.Revision}
+	if part.Ports, err = tx.PortRules(); err != nil {
+		return err
+	}
+	if part.Claims, err = tx.claimRules(`1 = 1`); err != nil {
+		return err
+	}
 	for cut := (Cut{Limit: most}); ; {
 		clusters, next, err := tx.Clusters(cut)
 		if err != nil {
 			return err
 		}
-		part := link.RuleSet{Revision: version.Revision}
 		if part.Clusters, err = tx.clusterRules(clusters); err != nil {
 			return err
 		}
 		if err := take(version, part); err != nil || next == 0 {
 			return err
 		}
+		part = link.RuleSet{Revision: version.Revision}
 		cut.After = next
 	}
 }
@@ -130,7 +139,13 @@ func (tx *Tx) RulesSince(from link.RulesVersion) (delta link.RuleDelta, to link.
 		return delta, to, false, err
 	}
 	delta = link.RuleDelta{From: from.Revision, Revision: to.Revision}
-	delta.Clusters, delta.RemovedClusters, err = tx.changedClusters(from.Revision)
+	if delta.Clusters, delta.RemovedClusters, err = tx.changedClusters(from.Revision); err != nil {
+		return delta, to, false, err
+	}
+	if delta.Ports, err = tx.changedPorts(from.Revision); err != nil {
+		return delta, to, false, err
+	}
+	delta.Claims, delta.RemovedClaims, err = tx.changedClaims(from.Revision)
 	return delta, to, err == nil, err
 }
 
@@ -186,6 +201,9 @@ func (tx *Tx) clusterRules(clusters []link.Cluster) ([]link.ClusterRules, error)
 			return nil, err
 		}
 		if err := tx.addAllowLists(place, some); err != nil {
+			return nil, err
+		}
+		if err := tx.addTraffic(place, some); err != nil {
 			return nil, err
 		}
 	}
