@@ -200,73 +200,17 @@ func (g *Gateway) acknowledge(ctx context.Context) {
 	}
 }
 
-// report sends what the gateway saw, in batches, until ctx ends, and then once more what is left. A batch that failed
-// is sent again under its own id before any other, so that the control plane stores it once.
-func (g *Gateway) report(ctx context.Context) {
-	defer g.out.stop()
-	for {
-		select {
-		case <-ctx.Done():
-			g.flush(nil)
-			return
-		case <-g.out.wake:
-		}
-		if !sleep(ctx, g.cfg.ReportEvery) {
-			g.flush(nil)
-			return
-		}
-		for {
-			batch, some := g.out.batch()
-			if !some {
-				break
-			}
-			for pause := (backoff{}); ; pause.wait(ctx) {
-				err := g.ctl.report(ctx, batch)
-				if ctx.Err() != nil {
-					g.flush(&batch) // when it did arrive after all, its id says so
-					return
-				}
-				if err == nil {
-					break
-				}
-				if hopeless(err) {
-					g.log.Error("a report was refused and is dropped", "error", err, "flows", len(batch.Flows), "refused", len(batch.Refused))
-					break
-				}
-				g.log.Warn("a report could not be sent: will go on trying", "error", err)
-			}
-		}
-	}
-}
-
-// flush sends first, when there is one, and everything that waits, and gives up at the first failure.
-func (g *Gateway) flush(first *api.GatewayReport) {
-	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
-	defer cancel()
-	for {
-		var batch api.GatewayReport
-		if first != nil {
-			batch, first = *first, nil
-		} else if next, some := g.out.batch(); some {
-			batch = next
-		} else {
-			return
-		}
-		if err := g.ctl.report(ctx, batch); err != nil {
-			g.log.Warn("the last reports could not be sent", "error", err)
-			return
-		}
-	}
-}
-
 // backoff paces retries: it doubles from one to the next, and each pause is drawn between half of it and all of it, so
 // that many gateways do not come back at once. The zero value starts anew.
 type backoff struct{ last time.Duration }
 
 // wait pauses, or returns early when ctx ends.
-func (b *backoff) wait(ctx context.Context) {
+func (b *backoff) wait(ctx context.Context) { sleep(ctx, b.next()) }
+
+// next returns how long to pause.
+func (b *backoff) next() time.Duration {
 	b.last = min(max(2*b.last, retryPause), retryPauseMax)
-	sleep(ctx, b.last/2+rand.N(b.last/2))
+	return b.last/2 + rand.N(b.last/2)
 }
 
 // sleep reports whether d passed before ctx ended.

@@ -1,8 +1,8 @@
 package gateway
 
 import (
+	"context"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -34,17 +34,6 @@ type reporter struct {
 	order    []refusal // keys of refusals, oldest first
 	health   []api.GatewayBackend
 	dropped  int64
-}
-
-// refusal is a kind of refused flow.
-type refusal struct {
-	cluster  link.ID
-	listener link.Listener
-	endpoint link.EndpointID
-	name     string
-	source   netip.Addr
-	reason   string
-	would    bool
 }
 
 type refusalCount struct {
@@ -184,4 +173,63 @@ func (r *reporter) stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.off, r.flows, r.started, r.refusals, r.order, r.health = true, nil, nil, nil, nil, nil
+}
+
+// report sends what the gateway saw, in batches, until ctx ends, and then once more what is left. A batch that failed
+// is sent again under its own id before any other, so that the control plane stores it once.
+func (g *Gateway) report(ctx context.Context) {
+	defer g.out.stop()
+	for {
+		select {
+		case <-ctx.Done():
+			g.flush(nil)
+			return
+		case <-g.out.wake:
+		}
+		if !sleep(ctx, g.cfg.ReportEvery) {
+			g.flush(nil)
+			return
+		}
+		for {
+			batch, some := g.out.batch()
+			if !some {
+				break
+			}
+			for pause := (backoff{}); ; pause.wait(ctx) {
+				err := g.ctl.report(ctx, batch)
+				if ctx.Err() != nil {
+					g.flush(&batch) // when it did arrive after all, its id says so
+					return
+				}
+				if err == nil {
+					break
+				}
+				if hopeless(err) {
+					g.log.Error("a report was refused and is dropped", "error", err, "flows", len(batch.Flows), "refused", len(batch.Refused))
+					break
+				}
+				g.log.Warn("a report could not be sent: will go on trying", "error", err)
+			}
+		}
+	}
+}
+
+// flush sends first, when there is one, and everything that waits, and gives up at the first failure.
+func (g *Gateway) flush(first *api.GatewayReport) {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	for {
+		var batch api.GatewayReport
+		if first != nil {
+			batch, first = *first, nil
+		} else if next, some := g.out.batch(); some {
+			batch = next
+		} else {
+			return
+		}
+		if err := g.ctl.report(ctx, batch); err != nil {
+			g.log.Warn("the last reports could not be sent", "error", err)
+			return
+		}
+	}
 }
