@@ -122,6 +122,7 @@ func (d *delivery) deliver(ctx context.Context) {
 			d.Log.Error("a report was refused and is dropped", "error", err, "flows", len(rep.Flows), "refused", len(rep.Refused),
 				"claims", len(rep.Claims))
 			d.refused.Add(uint64(recordsIn(rep)))
+			d.trouble.Store(false)
 			d.done(l, rep)
 		default:
 			d.Log.Warn("a report could not be sent: will go on trying", "error", err)

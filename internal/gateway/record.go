@@ -358,12 +358,14 @@ func (c *kindCount) wire() api.GatewayRefusal {
 
 // recordRing is a queue of flow records in memory that is used again and again. The zero value with most set is empty.
 type recordRing struct {
-	most       int // how many may wait; the oldest goes for one more
-	buf        []flowRecord
-	head, tail uint64 // the number of the oldest record and of the next one; that of a record never changes
+	most       int          // how many may wait; the oldest goes for one more
+	buf        []flowRecord // as long as a power of two
+	head, tail uint64       // the number of the oldest record and of the next one; that of a record never changes
 }
 
 func (q *recordRing) len() int { return int(q.tail - q.head) }
+
+func (q *recordRing) slot(n uint64) *flowRecord { return &q.buf[n&uint64(len(q.buf)-1)] }
 
 // push adds a record, and says when the oldest had to go for it.
 func (q *recordRing) push(rec *flowRecord) (t ticket, dropped bool) {
@@ -374,7 +376,7 @@ func (q *recordRing) push(rec *flowRecord) (t ticket, dropped bool) {
 	if q.len() == len(q.buf) {
 		q.grow()
 	}
-	q.buf[q.tail%uint64(len(q.buf))] = *rec
+	*q.slot(q.tail) = *rec
 	q.tail++
 	return ticket(q.tail), dropped
 }
@@ -382,7 +384,7 @@ func (q *recordRing) push(rec *flowRecord) (t ticket, dropped bool) {
 func (q *recordRing) grow() {
 	grown := make([]flowRecord, max(2*len(q.buf), 64))
 	for n := q.head; n != q.tail; n++ {
-		grown[n%uint64(len(grown))] = q.buf[n%uint64(len(q.buf))]
+		grown[n&uint64(len(grown)-1)] = *q.slot(n)
 	}
 	q.buf = grown
 }
@@ -390,14 +392,14 @@ func (q *recordRing) grow() {
 // at returns the record of a ticket, nil when it does not wait any more.
 func (q *recordRing) at(t ticket) *flowRecord {
 	if n := uint64(t) - 1; t != 0 && n >= q.head && n < q.tail {
-		return &q.buf[n%uint64(len(q.buf))]
+		return q.slot(n)
 	}
 	return nil
 }
 
 // pop takes the oldest record. There must be one, and it is good until the next call of push.
 func (q *recordRing) pop() *flowRecord {
-	rec := &q.buf[q.head%uint64(len(q.buf))]
+	rec := q.slot(q.head)
 	q.head++
 	return rec
 }

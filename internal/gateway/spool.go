@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -103,7 +104,7 @@ func parseLine(line []byte) (state byte, records int, body []byte, ok bool) {
 	if len(line) < lineHead || line[0] != lineWaits && line[0] != lineSent || line[lineHead-1] != ' ' {
 		return 0, 0, nil, false
 	}
-	if string(fmt.Appendf(nil, "%08x", crc32.Checksum(line[lineHead:], castagnoli))) != string(line[1:lineHead-1]) {
+	if !bytes.Equal(fmt.Appendf(nil, "%08x", crc32.Checksum(line[lineHead:], castagnoli)), line[1:lineHead-1]) {
 		return 0, 0, nil, false
 	}
 	count, body, found := bytes.Cut(line[lineHead:], []byte(" "))
@@ -248,7 +249,8 @@ func (s *spool) makeRoom(l lane, n int64) bool {
 	return true
 }
 
-// first returns the oldest batch of a lane; false when none waits. Batches that cannot be read any more are dropped.
+// first returns the oldest batch of a lane; false when none waits that can be read now. Batches that are damaged or gone
+// are dropped.
 func (s *spool) first(l lane) (api.GatewayReport, bool) {
 	for len(s.queue[l]) > 0 {
 		seg := s.queue[l][0]
@@ -257,6 +259,10 @@ func (s *spool) first(l lane) (api.GatewayReport, bool) {
 			if err == nil {
 				seg.waiting[0].id = rep.BatchID
 				return rep, true
+			}
+			if !errors.Is(err, errDamaged) && !errors.Is(err, fs.ErrNotExist) {
+				s.log.Warn("a spooled report cannot be read now", "file", seg.path, "error", err) // no descriptor is left, perhaps
+				return api.GatewayReport{}, false
 			}
 			s.log.Error("a spooled report cannot be read and is dropped", "file", seg.path, "records", seg.waiting[0].records, "error", err)
 			s.dropped.Add(uint64(seg.waiting[0].records))
@@ -275,15 +281,23 @@ func (seg *segment) read(w spooled) (rep api.GatewayReport, err error) {
 	}
 	defer f.Close() //nolint:errcheck // only read from
 	line := make([]byte, w.length)
-	if _, err := f.ReadAt(line, w.at); err != nil {
+	if _, err := f.ReadAt(line, w.at); errors.Is(err, io.EOF) {
+		return rep, fmt.Errorf("%w: cut short", errDamaged)
+	} else if err != nil {
 		return rep, err
 	}
 	_, _, body, ok := parseLine(line[:len(line)-1])
 	if !ok {
-		return rep, errors.New("damaged: its checksum does not fit")
+		return rep, fmt.Errorf("%w: its checksum does not fit", errDamaged)
 	}
-	return rep, json.Unmarshal(body, &rep)
+	if err := json.Unmarshal(body, &rep); err != nil {
+		return rep, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return rep, nil
 }
+
+// errDamaged is in the chain of the errors that reading again does not heal.
+var errDamaged = errors.New("damaged")
 
 // done takes away a batch that first returned or append wrote, and reports whether it was there.
 func (s *spool) done(l lane, id string) bool {

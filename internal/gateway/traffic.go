@@ -49,8 +49,8 @@ type loopTraffic struct {
 	firstByte       latency
 
 	mu      sync.Mutex
-	decided map[decidedKey]uint64
-	closed  map[closedKey]uint64
+	decided tally[decidedKey]
+	closed  tally[closedKey]
 	_       [64]byte // the next loop's counters are another processor's
 }
 
@@ -65,13 +65,31 @@ type closedKey struct {
 	reason string
 }
 
-func newTraffic(loops int) *traffic {
-	t := &traffic{loops: make([]loopTraffic, loops)}
-	for i := range t.loops {
-		t.loops[i].decided, t.loops[i].closed = map[decidedKey]uint64{}, map[closedKey]uint64{}
-	}
-	return t
+// tally counts by key. There are few keys, most counts go to the first of them, and their words are constants: looking
+// for one is a walk over a short list, which costs less than to hash it.
+type tally[K comparable] []tallied[K]
+
+type tallied[K comparable] struct {
+	key K
+	n   uint64
 }
+
+// add counts one of key, or of other where there is no room for another key.
+func (t *tally[K]) add(key, other K) {
+	for i := range *t {
+		if c := &(*t)[i]; c.key == key {
+			c.n++
+			return
+		}
+	}
+	if len(*t) >= mostReasons && key != other {
+		t.add(other, other)
+		return
+	}
+	*t = append(*t, tallied[K]{key, 1})
+}
+
+func newTraffic(loops int) *traffic { return &traffic{loops: make([]loopTraffic, loops)} }
 
 // accepted counts a flow that was accepted.
 func (t *traffic) accepted(loop int, l link.Listener) { t.loops[loop].accepted[side(l)].Add(1) }
@@ -81,11 +99,7 @@ func (t *traffic) decided(loop int, l link.Listener, v verdict, reason string) {
 	c := &t.loops[loop]
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	k := decidedKey{side(l), v, reason}
-	if _, known := c.decided[k]; !known && len(c.decided) >= mostReasons {
-		k.reason = otherReason
-	}
-	c.decided[k]++
+	c.decided.add(decidedKey{side(l), v, reason}, decidedKey{side(l), v, otherReason})
 }
 
 // ended counts the end of a flow that was accepted.
@@ -94,13 +108,9 @@ func (t *traffic) ended(loop int, l link.Listener, e engine.End) {
 	c.ended[side(l)].Add(1)
 	c.connect.observe(e.Connect)
 	c.firstByte.observe(e.FirstByte)
-	k := closedKey{side(l), e.Reason}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, known := c.closed[k]; !known && len(c.closed) >= mostReasons {
-		k.reason = otherReason
-	}
-	c.closed[k]++
+	c.closed.add(closedKey{side(l), e.Reason}, closedKey{side(l), otherReason})
 }
 
 // latencyBounds are the upper bounds of a latency's buckets: from within a zone to a backend at the end of its time.
