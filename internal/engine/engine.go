@@ -9,6 +9,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"time"
@@ -30,12 +31,14 @@ type Handler interface {
 	// is waiting for is for the Handler to know.
 	TimedOut(f *Flow, read []byte) Action
 
-	// Connected is called when a Dial has come to its end: err is nil, or says why not (a syscall.Errno,
-	// os.ErrDeadlineExceeded, ErrLocal). After a failure the answer may be another Dial; the bytes are still there. After a success it is Relay or Await.
+	// Connected is called when a Dial has come to its end: err is nil, or says why not. It wraps a syscall.Errno or
+	// os.ErrDeadlineExceeded, and ErrLocal when it was not the backend's fault. After a failure the answer may be another
+	// Dial; the bytes are still there. After a success it is Relay or Await.
 	Connected(f *Flow, err error) Action
 
 	// Answered is called, after Await, with the bytes that the backend has sent so far and that were not taken yet, once
-	// there are as many as asked for; eof as for Received. The answer's Discard counts these bytes.
+	// there are as many as asked for; with eof true the backend ended its half before, or broke off, and another Dial may
+	// follow. The answer's Discard counts these bytes.
 	Answered(f *Flow, read []byte, eof bool) Action
 
 	// Ended is called once for every flow, last of all, also for those that were refused. For a detached flow it is
@@ -71,10 +74,13 @@ type Action struct {
 	// Read: to be written to the client before; a few bytes. A client that does not take them at once is cut off.
 	Reply []byte
 
-	// Dial: where to. Preface is written to the backend before anything of the client's; the engine keeps it until the
-	// flow relays or ends, so it may be tried again at another backend.
+	// Dial: where to. Preface is written to the backend before anything of the client's, in one piece with the connecting:
+	// a few hundred bytes. The engine keeps the slice until Connected is called.
 	To      netip.AddrPort
 	Preface []byte
+	// Dial: what the client has sent goes out together with Preface, which saves a system call and, on a short way, a
+	// wake-up. The answer to a successful Connected can only be Relay (or Close) then. A Dial that fails has sent nothing.
+	Eager bool
 
 	// Close: Reason goes into End; Reset sends a reset in place of an orderly end.
 	Reason string
@@ -94,7 +100,11 @@ type End struct {
 	FirstByte time.Duration // from connected until the backend's first byte; 0 when none came
 }
 
-// Why a relayed flow ended: what happened first counts. The words are stable.
+// ErrLocal says that a Dial failed for want of descriptors, ports or memory here, which tells nothing of the backend.
+var ErrLocal = errors.New("no descriptor, port or memory left")
+
+// Why a relayed flow ended: what happened first counts. The words are stable. Before it relays a flow may end by
+// CLIENT_CLOSED (a Read after the client's end), CLIENT_RESET and CUT too.
 const (
 	ClientClosed = "CLIENT_CLOSED" // the client was the first to end its half, in order
 	ServerClosed = "SERVER_CLOSED" // the backend was
@@ -136,7 +146,7 @@ type Engine interface {
 	// time before Drain and Close.
 	Listen(l *net.TCPListener, tag any) error
 
-	// Each calls visit for every open flow that Accepted was called for, detached ones included, in the flow's own turn
+	// Each calls visit, never twice at the same time, for every open flow that Accepted was called for, detached ones included, in the flow's own turn
 	// (see Handler). A flow for which it returns cut is ended with the reason: both peers see a reset. Each returns once
 	// every flow was visited; one that was accepted meanwhile may be missed, and its Handler calls come after the call
 	// of Each began. It may be called from anywhere but from a Handler.
