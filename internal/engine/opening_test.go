@@ -113,8 +113,8 @@ func TestALongOpening(t *testing.T) {
 		c := r.dial()
 		go send(t, c, 1, size)
 		s := r.accept()
-		_ = s.CloseWrite()
 		receive(t, s, 1, size)
+		_ = s.CloseWrite()
 		r.end(ClientClosed)
 	})
 }
