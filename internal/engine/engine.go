@@ -27,8 +27,8 @@ type Handler interface {
 	// after a Dial.
 	Received(f *Flow, read []byte, eof bool) Action
 
-	// TimedOut is called when the time limit of a Read, an Await or a Wait passed, with what that side has sent so far (the
-	// client, for a Wait). What the flow is waiting for is for the Handler to know.
+	// TimedOut is called when the time limit of a Read, an Await or a Wait passed, with the client's bytes. What the flow
+	// is waiting for is for the Handler to know.
 	TimedOut(f *Flow, read []byte) Action
 
 	// Connected is called when a Dial has come to its end: err is nil, or says why not. It wraps a syscall.Errno or

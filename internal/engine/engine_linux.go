@@ -137,7 +137,7 @@ func (e *epollEngine) Close() error {
 }
 
 func (e *epollEngine) Stats() Stats {
-	s := Stats{Open: int(e.census.open.Load()), MaxFlows: int(e.census.most)}
+	s := Stats{Open: int(e.census.open.Load()), MaxFlows: e.cfg.MaxFlows}
 	for _, l := range e.loops {
 		p := &l.public
 		s.Accepted += p.accepted.Load()

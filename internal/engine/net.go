@@ -171,6 +171,6 @@ func (e *netEngine) Stats() Stats {
 	return Stats{
 		Accepted: e.accepted.Load(), AcceptErrors: e.acceptErrors.Load(), Paused: e.paused.Load(),
 		In: e.in.Load(), Out: e.out.Load(), Open: int(e.census.open.Load()), Relaying: int(e.relaying.Load()),
-		MaxFlows: int(e.census.most),
+		MaxFlows: e.cfg.MaxFlows,
 	}
 }

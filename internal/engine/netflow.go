@@ -26,7 +26,8 @@ type netFlow struct {
 	over   bool   // Ended was called, and no detached stream is left
 
 	// The goroutine's own.
-	up, down       []byte // read from the client, from the backend, and not passed on
+	up, down       []byte  // read from the client, from the backend, and not passed on
+	got            *[]byte // which of them the Handler's last call got, if any
 	upEnd, downEnd bool   // nothing comes after these
 	server         *net.TCPConn
 	eager          bool
@@ -74,12 +75,11 @@ func (f *netFlow) cut(reason string) {
 
 // live is the flow's goroutine.
 func (f *netFlow) live(a Action) {
-	var got *[]byte // what the call that a is the answer to had shown
 	for {
-		if got != nil {
-			*got = (*got)[min(max(a.Discard, 0), len(*got)):]
+		if f.got != nil {
+			*f.got = (*f.got)[min(max(a.Discard, 0), len(*f.got)):]
 		}
-		got = nil
+		f.got = nil
 		switch connected := f.server != nil; {
 		case a.Do == Close:
 			f.close(a.Reason, a.Reset)
@@ -95,7 +95,7 @@ func (f *netFlow) live(a Action) {
 				f.close(ClientClosed, false)
 				return
 			}
-			a, got = f.read(f.client, &f.up, &f.upEnd, a, Handler.Received), &f.up
+			a = f.read(f.client, &f.up, &f.upEnd, a, Handler.Received)
 		case a.Do == Dial && (!connected || !f.eager):
 			a = f.dial(a)
 		case a.Do == Await && connected && !f.eager:
@@ -103,7 +103,9 @@ func (f *netFlow) live(a Action) {
 				f.close(ServerClosed, false)
 				return
 			}
-			a, got = f.read(f.server, &f.down, &f.downEnd, a, Handler.Answered), &f.down
+			a = f.read(f.server, &f.down, &f.downEnd, a, Handler.Answered)
+		case a.Do == Wait && (!connected || !f.eager):
+			a = f.wait(a)
 		case a.Do == Relay && connected:
 			reason := f.relay()
 			f.finish(reason)
@@ -111,8 +113,6 @@ func (f *netFlow) live(a Action) {
 		case a.Do == Detach && !connected:
 			f.detach(a.Take)
 			return
-		case a.Do == Wait && !connected:
-			a, got = f.wait(a), &f.up
 		default:
 			if f.e.cfg.Trouble != nil {
 				f.e.cfg.Trouble(fmt.Errorf("the handler answered with verb %d, which is not possible then", a.Do))
@@ -148,25 +148,36 @@ func (f *netFlow) read(from *net.TCPConn, got *[]byte, end *bool, a Action,
 		switch {
 		case err == nil:
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			f.limit = time.Time{}
-			return f.ask(func(h Handler) Action { return h.TimedOut(&f.Flow, *got) })
+			return f.timedOut()
 		case from == f.client && !errors.Is(err, io.EOF):
 			return Action{Do: Close, Reason: ClientReset, Reset: true}
 		default:
 			*end = true
 		}
 	}
+	f.got = got
 	return f.ask(func(h Handler) Action { return tell(h, &f.Flow, *got, *end) })
 }
 
-// wait lets time pass.
+func (f *netFlow) timedOut() Action {
+	f.limit, f.got = time.Time{}, &f.up
+	return f.ask(func(h Handler) Action { return h.TimedOut(&f.Flow, f.up) })
+}
+
+// wait waits for the time limit.
 func (f *netFlow) wait(a Action) Action {
-	ctx, cancel := context.WithTimeout(context.Background(), a.Within)
+	if a.Within > 0 {
+		f.limit = time.Now().Add(a.Within)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	if !f.limit.IsZero() {
+		ctx, cancel = context.WithDeadline(context.Background(), f.limit)
+	}
 	defer cancel()
 	if f.begin(cancel) {
 		<-ctx.Done()
 	}
-	return f.ask(func(h Handler) Action { return h.TimedOut(&f.Flow, f.up) })
+	return f.timedOut()
 }
 
 func (f *netFlow) sawFirstByte() {

@@ -113,8 +113,8 @@ func TestALongOpening(t *testing.T) {
 		c := r.dial()
 		go send(t, c, 1, size)
 		s := r.accept()
-		_ = s.CloseWrite()
 		receive(t, s, 1, size)
+		_ = s.CloseWrite()
 		r.end(ClientClosed)
 	})
 }
@@ -293,6 +293,24 @@ func TestTimeLimits(t *testing.T) {
 		say(t, c, "lo, world")
 		hearReset(t, c)
 		r.end("TOO_LATE")
+	})
+}
+
+func TestAPauseBetweenTwoTries(t *testing.T) {
+	both(t, func(t *testing.T, start starter) {
+		h := &script{}
+		h.received = func(*Flow, []byte, bool) Action { return Action{Do: Wait, Within: 20 * time.Millisecond, Discard: 1} }
+		waits := 0
+		h.timedOut = func(_ *Flow, read []byte) Action {
+			if waits++; waits < 3 {
+				return Action{Do: Wait, Within: 20 * time.Millisecond, Discard: 1}
+			}
+			return Action{Do: Dial, To: h.to, Preface: append([]byte(nil), read...)}
+		}
+		r := newRig(t, start, Config{}, h)
+		c := r.dial()
+		say(t, c, "1234five")
+		hear(t, r.accept(), "4five4five")
 	})
 }
 

@@ -71,6 +71,9 @@ func (s *script) Received(f *Flow, read []byte, eof bool) Action {
 	if s.received != nil {
 		return s.received(f, read, eof)
 	}
+	if eof && len(read) == 0 {
+		return Action{Reason: ClientClosed}
+	}
 	return Action{Do: Dial, To: s.to, Within: patience, Eager: true}
 }
 

@@ -20,7 +20,7 @@ const (
 	reading                 // until as many bytes of the client's are there as are needed
 	connecting              // to the backend
 	awaiting                // until as many bytes of the backend's are there as are needed
-	waiting                 // for time to pass
+	pausing                 // until the time limit
 	relaying
 	lingering // the backend is gone; what the client sends is dropped, so that it gets what is on its way to it
 	detached  // a goroutine has the client's stream
@@ -166,6 +166,11 @@ func (l *loop) proceed(s *stream) {
 			}
 			s.phase = choosing
 			l.act(s, &s.down, l.handler.Answered(&s.Flow, s.down.bytes(), s.down.eof))
+		case pausing:
+			if s.client.failed {
+				l.end(s, ClientReset, resetBoth)
+			}
+			return
 		case relaying:
 			l.relay(s)
 			return
@@ -272,13 +277,13 @@ func (l *loop) act(s *stream, d *direction, a Action) {
 		}
 		s.phase, s.need = awaiting, max(a.Need, len(s.down.bytes())+1)
 		l.within(s, a.Within)
+	case a.Do == Wait && (!connected || !s.eager):
+		s.phase = pausing
+		l.within(s, a.Within)
 	case a.Do == Relay && connected:
 		l.startRelay(s)
 	case a.Do == Detach && !connected:
 		l.detach(s, a.Take)
-	case a.Do == Wait && !connected:
-		s.phase = waiting
-		l.within(s, a.Within)
 	default:
 		l.e.trouble(troubleHandler, fmt.Errorf("the handler answered with verb %d, which is not possible then", a.Do))
 		l.end(s, WasCut, resetBoth)
@@ -393,12 +398,9 @@ func (l *loop) hangUp(s *stream) {
 func (l *loop) expired(s *stream) {
 	s.timer.deadline = 0
 	switch s.phase {
-	case reading, waiting:
+	case reading, awaiting, pausing:
 		s.phase = choosing
 		l.act(s, &s.up, l.handler.TimedOut(&s.Flow, s.up.bytes()))
-	case awaiting:
-		s.phase = choosing
-		l.act(s, &s.down, l.handler.TimedOut(&s.Flow, s.down.bytes()))
 	case connecting:
 		l.giveUp(s, os.ErrDeadlineExceeded)
 	case relaying:
