@@ -57,7 +57,7 @@ func TestBulkBothWaysAtOnce(t *testing.T) {
 
 func TestBulkIsSpliced(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("needs Linux")
+		t.Skip("event loops are of Linux alone")
 	}
 	const size = 64 << 20
 	r := newRig(t, Start, Config{}, &script{})

@@ -237,7 +237,9 @@ func hearReset(t testing.TB, c net.Conn) {
 // eventually waits for a condition that other goroutines bring about.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for start := time.Now(); !is(); time.Sleep(time.Millisecond) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for start := time.Now(); !is(); <-tick.C {
 		if time.Since(start) > patience {
 			t.Fatalf("never: %s", what)
 		}

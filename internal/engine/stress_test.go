@@ -171,7 +171,7 @@ func mirror(c *net.TCPConn) {
 
 func TestLoopsShareTheFlows(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("needs Linux")
+		t.Skip("event loops are of Linux alone")
 	}
 	const flows, loops = 60, 3
 	var perLoop [loops]atomic.Int64

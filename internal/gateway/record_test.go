@@ -305,7 +305,7 @@ func TestRecordRing(t *testing.T) {
 			},
 			"pop": func(t *rapid.T) {
 				if len(model) == 0 {
-					t.Skip("empty")
+					return
 				}
 				if got := *q.pop(); got != model[0].rec {
 					t.Fatalf("popped %v, want %v", got.in, model[0].rec.in)
@@ -315,7 +315,7 @@ func TestRecordRing(t *testing.T) {
 			},
 			"change": func(t *rapid.T) {
 				if len(model) == 0 {
-					t.Skip("empty")
+					return
 				}
 				e := &model[rapid.IntRange(0, len(model)-1).Draw(t, "which")]
 				e.rec.out++
