@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -12,6 +13,9 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -144,6 +148,36 @@ func openInTime(t *testing.T, addr string) *flow {
 	}
 }
 
+// awaitDeaf waits until a process no longer listens on an address of IPv4, on which another does.
+func awaitDeaf(t *testing.T, pid int, addr string) {
+	t.Helper()
+	table, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const listens = `(?m)^ *\d+: [0-9A-F]{8}:%04X \S+ 0A \S+ \S+ \S+ +\d+ +\d+ (\d+) `
+	m := regexp.MustCompile(fmt.Sprintf(listens, netip.MustParseAddrPort(addr).Port())).FindSubmatch(table)
+	if m == nil {
+		t.Fatalf("nobody listens on %s", addr)
+	}
+	socket := fmt.Sprintf("socket:[%s]", m[1])
+	holds := func() bool {
+		dir := fmt.Sprintf("/proc/%d/fd", pid)
+		files, _ := os.ReadDir(dir) // none when the process has ended
+		return slices.ContainsFunc(files, func(f os.DirEntry) bool {
+			to, err := os.Readlink(filepath.Join(dir, f.Name()))
+			return err == nil && to == socket
+		})
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for start := time.Now(); holds(); <-tick.C {
+		if time.Since(start) > patience {
+			t.Fatalf("process %d holds %s after its successor has taken it over", pid, addr)
+		}
+	}
+}
+
 func TestSIGHUPHandsOverWithoutDroppingAFlow(t *testing.T) {
 	url := controlPlane(t)
 	i := install(t)
@@ -173,6 +207,7 @@ func TestSIGHUPHandsOverWithoutDroppingAFlow(t *testing.T) {
 	}()
 	p.signal(t, syscall.SIGHUP)
 	successor := p.await(t, `msg="a successor serves: gateway drains" successor=(\d+)`)[1]
+	awaitDeaf(t, p.Process.Pid, p.private)
 	fresh := openInTime(t, p.private)
 	close(stop)
 	if n := <-opened; n == 0 {
@@ -202,6 +237,7 @@ func TestSIGHUPHandsOverWithoutDroppingAFlow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	awaitDeaf(t, pid, p.private)
 	fresh.ask(t, "/at-the-second")
 	latest := openInTime(t, p.private)
 	latest.ask(t, "/at-the-third")
@@ -209,6 +245,22 @@ func TestSIGHUPHandsOverWithoutDroppingAFlow(t *testing.T) {
 	_ = latest.Close()
 	_ = syscall.Kill(last, syscall.SIGTERM)
 	for range p.lines { // until the last process has closed the log
+	}
+}
+
+// Who stops the service stops the old process too, which has flows left.
+func TestSIGTERMShortensTheDrainOfAHandover(t *testing.T) {
+	p := startProgram(t, install(t), "--control-url", controlPlane(t), "--drain", "100ms")
+	old := openInTime(t, p.private)
+	p.signal(t, syscall.SIGHUP)
+	p.await(t, `msg="(a successor serves): gateway drains"`)
+	old.ask(t, "/old")
+	_ = syscall.Kill(-p.Process.Pid, syscall.SIGTERM) // the old one's group, which is the new one's
+	if err := p.end(); err != nil {
+		t.Errorf("the old process: %v", err)
+	}
+	if _, err := old.Read(make([]byte, 1)); err == nil {
+		t.Error("the flow goes on")
 	}
 }
 

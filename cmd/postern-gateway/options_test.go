@@ -7,7 +7,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +140,37 @@ func TestTokens(t *testing.T) {
 		if token != tt.want || tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
 			t.Errorf("%s: %q, %v", tt.name, token, err)
 		}
+	}
+}
+
+// The unit in docs starts the program with flags and variables that there are, and gives it the time to drain.
+func TestTheSystemdUnit(t *testing.T) {
+	text, err := os.ReadFile("../../docs/postern-gateway.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	find := func(expression string) [][]string {
+		t.Helper()
+		found := regexp.MustCompile(`(?m)`+expression).FindAllStringSubmatch(string(text), -1)
+		if len(found) == 0 {
+			t.Fatalf("the unit has no %s", expression)
+		}
+		return found
+	}
+	env := map[string]string{}
+	for _, m := range find(`^#\s+(POSTERN_GATEWAY_\w+)=(\S+)$`) {
+		env[m[1]] = m[2]
+	}
+	o, err := parse(strings.Fields(find(`^ExecStart=\S+ (.*)$`)[0][1]), from(env), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(o.listeners) == 0 || len(o.trusted) == 0 || o.config.ControlURL == "" {
+		t.Errorf("the variables do not count: %+v", o)
+	}
+	stop, err := strconv.Atoi(find(`^TimeoutStopSec=(\d+)$`)[0][1])
+	if err != nil || o.drain >= time.Duration(stop)*time.Second {
+		t.Errorf("it may drain for %v, and is killed after %d seconds", o.drain, stop)
 	}
 }
 

@@ -168,31 +168,36 @@ func (p *process) stop() {
 	signal.Reset(syscall.SIGTERM, os.Interrupt)
 	p.tell("STOPPING=1")
 	p.log.Info("gateway drains", "flows", p.gateway.LiveFlows(), "deadline", p.drain)
-	p.end(p.drain)
+	ctx, cancel := context.WithTimeout(context.Background(), p.drain)
+	defer cancel()
+	p.end(ctx)
 }
 
-// retire does the same after a successor has taken over the sockets, with a deadline of its own.
+// retire does the same after a successor has taken over the sockets, with a deadline of its own, which SIGTERM brings
+// down to that of stop: who stops a service tells all of its processes.
 func (p *process) retire(successor int) {
 	p.tell("READY=1", fmt.Sprintf("MAINPID=%d", successor))
 	p.log.Info("a successor serves: gateway drains", "successor", successor, "flows", p.gateway.LiveFlows(), "deadline", p.handoverDrain)
+	ctx, cancel := context.WithTimeout(context.Background(), p.handoverDrain)
+	defer cancel()
 	go func() {
 		for s := range p.signals {
 			if s == syscall.SIGHUP {
 				p.log.Info("a successor serves already", "successor", successor)
 				continue
 			}
-			p.log.Info("gateway drains already: a second signal ends it", "flows", p.gateway.LiveFlows())
 			signal.Reset(syscall.SIGTERM, os.Interrupt)
+			p.log.Info("gateway drains", "flows", p.gateway.LiveFlows(), "deadline", p.drain)
+			time.AfterFunc(p.drain, cancel)
 		}
 	}()
-	p.end(p.handoverDrain)
+	p.end(ctx)
 }
 
-// end closes the process's own sockets, so that nobody waits in a queue that no one serves, and drains the gateway.
-func (p *process) end(deadline time.Duration) {
+// end closes the process's own sockets, so that nobody waits in a queue that no one serves, and drains the gateway until
+// ctx ends.
+func (p *process) end(ctx context.Context) {
 	p.sockets.close()
-	ctx, cancel := context.WithTimeout(context.Background(), deadline)
-	defer cancel()
 	if err := p.gateway.Shutdown(ctx); err != nil {
 		p.log.Warn("the drain deadline passed", "error", err)
 	}
