@@ -88,8 +88,17 @@ func startProgram(t *testing.T, i installation, args ...string) *program {
 	}, args...)...))
 }
 
-// start starts a gateway by a command. Whatever of it and its successors is left at the test's end is killed.
+// start starts a gateway by a command and waits until it listens.
 func start(t *testing.T, cmd *exec.Cmd) *program {
+	t.Helper()
+	p := launch(t, cmd)
+	m := p.await(t, `msg="gateway listens" .*private=(\S+) public=(\S+)`)
+	p.private, p.public = m[1], m[2]
+	return p
+}
+
+// launch starts a gateway by a command. Whatever of it and its successors is left at the test's end is killed.
+func launch(t *testing.T, cmd *exec.Cmd) *program {
 	t.Helper()
 	p := &program{Cmd: cmd, lines: make(chan string, 10_000)}
 	p.Env = append(append(os.Environ(), asProgram+"=1"), p.Env...)
@@ -112,8 +121,6 @@ func start(t *testing.T, cmd *exec.Cmd) *program {
 			p.lines <- s.Text()
 		}
 	}()
-	m := p.await(t, `msg="gateway listens" .*private=(\S+) public=(\S+)`)
-	p.private, p.public = m[1], m[2]
 	return p
 }
 

@@ -36,77 +36,65 @@ func TestPrivilegesAreDropped(t *testing.T) {
 	}
 	i := install(t)
 	p := startProgram(t, i, "--user", "65534:65533")
-	pids := []int{p.Process.Pid}
+	checkUnprivileged(t, p.Process.Pid)
 	p.signal(t, syscall.SIGHUP)
-	p.hang(t) // which one it reaches does not matter
 	successor, err := strconv.Atoi(p.await(t, `msg="a successor serves: gateway drains" successor=(\d+)`)[1])
 	if err != nil {
 		t.Fatal(err)
 	}
-	pids = append(pids, successor)
+	checkUnprivileged(t, successor)
+	if info, err := os.Stat(filepath.Join(i.data, "proof-key.pem")); err != nil || info.Sys().(*syscall.Stat_t).Uid != 65534 || info.Mode() != 0o600 {
+		t.Errorf("the key file: %v, %v", info, err)
+	}
+	_ = syscall.Kill(successor, syscall.SIGTERM)
+	if err := p.end(); err != nil {
+		t.Error(err)
+	}
+}
+
+func checkUnprivileged(t *testing.T, pid int) {
+	t.Helper()
 	const none = "0000000000000000"
 	want := map[string]string{
 		"Uid": "65534 65534 65534 65534", "Gid": "65533 65533 65533 65533", "Groups": "65533", "Umask": "0077", "NoNewPrivs": "1",
 		"CapInh": none, "CapPrm": none, "CapEff": none, "CapBnd": none, "CapAmb": none,
 	}
-	for _, pid := range pids[1:] { // the first may have ended
-		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, thread := range threads {
+		id, err := strconv.Atoi(thread.Name())
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, task := range tasks {
-			tid, err := strconv.Atoi(task.Name())
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := status(t, tid)
-			for name, value := range want {
-				if got[name] != value {
-					t.Errorf("thread %d of %d: %s is %q, want %q", tid, pid, name, got[name], value)
-				}
+		got := status(t, id)
+		for name, value := range want {
+			if got[name] != value {
+				t.Errorf("thread %d of %d: %s is %q, want %q", id, pid, name, got[name], value)
 			}
 		}
-		limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
-		if err != nil || !regexp.MustCompile(`Max core file size +0 +0 `).Match(limits) {
-			t.Errorf("core dumps are not off: %v\n%s", err, limits)
-		}
 	}
-	if info, err := os.Stat(filepath.Join(i.data, "proof-key.pem")); err != nil || info.Sys().(*syscall.Stat_t).Uid != 65534 || info.Mode() != 0o600 {
-		t.Errorf("the key file: %v, %v", info, err)
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
+	if err != nil || !regexp.MustCompile(`Max core file size +0 +0 `).Match(limits) {
+		t.Errorf("core dumps are not off: %v\n%s", err, limits)
 	}
-	_ = syscall.Kill(successor, syscall.SIGKILL)
 }
 
 func TestRootIsWarned(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root is warned")
 	}
-	p := &program{}
 	i := install(t)
-	p.Cmd = exec.CommandContext(t.Context(), i.program, "--data", i.data, "--public", "127.0.0.1:0")
-	p.Env = append(os.Environ(), asProgram+"=1")
-	stderr, err := p.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
+	p := launch(t, exec.CommandContext(t.Context(), i.program, "--data", i.data, "--public", "127.0.0.1:0"))
+	p.await(t, `level=WARN msg="runs as root, .* give (--user)"`)
+	p.await(t, `msg="(gateway listens)"`)
+	if got := status(t, p.Process.Pid); got["CapEff"] != "0000000000000000" || got["CapBnd"] != "0000000000000000" || got["NoNewPrivs"] != "1" {
+		t.Errorf("root kept privileges: %v", got)
 	}
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = p.Process.Kill(); _ = p.Wait() })
-	buf := make([]byte, 1<<16)
-	n := 0
-	for !strings.Contains(string(buf[:n]), "gateway listens") {
-		c, err := stderr.Read(buf[n:])
-		if err != nil {
-			t.Fatalf("%v:\n%s", err, buf[:n])
-		}
-		n += c
-	}
-	if !strings.Contains(string(buf[:n]), "give --user") {
-		t.Errorf("no warning:\n%s", buf[:n])
-	}
-	if got := status(t, p.Process.Pid); got["CapEff"] != "0000000000000000" || got["NoNewPrivs"] != "1" {
-		t.Errorf("root kept capabilities: %v", got)
+	p.signal(t, syscall.SIGTERM)
+	if err := p.end(); err != nil {
+		t.Error(err)
 	}
 }
 
