@@ -4,10 +4,8 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"flag"
 	"go/parser"
 	"go/token"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -21,174 +19,188 @@ import (
 	"time"
 )
 
-// asProgram makes the test binary be the program: the tests start themselves as a process that can be signalled.
+// asProgram makes the test binary be the program: the tests start copies of themselves as processes that can be
+// signalled, and replaced on disk.
 const asProgram = "POSTERN_GATEWAY_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
+	switch os.Getenv(asProgram) {
+	case "":
+		os.Exit(m.Run())
+	case "confined":
+		confined()
+	default:
 		main()
-		return
 	}
-	os.Exit(m.Run())
 }
 
-// program is a gateway in a process of its own.
-type program struct {
-	*exec.Cmd
-	dir    string
-	stderr *bufio.Scanner
-	public string // the address of its public listener
-}
+// patience bounds how long a test waits for what has to happen.
+const patience = 30 * time.Second
 
-// startProgram starts a gateway and waits until it listens.
-func startProgram(t *testing.T, drain string) *program {
+// installation is a place on disk with the program and its data.
+type installation struct{ program, data string }
+
+// install makes an installation that every user may run.
+func install(t *testing.T) installation {
 	t.Helper()
+	dir := t.TempDir()
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	i := installation{program: filepath.Join(dir, "postern-gateway"), data: filepath.Join(dir, "data")}
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	t.Cleanup(cancel)
-	p := &program{dir: t.TempDir()}
-	p.Cmd = exec.CommandContext(ctx, exe, "--id", "gw-1", "--data", p.dir, "--public", "127.0.0.1:0", "--private", "127.0.0.1:0",
-		"--trusted-peer", "127.0.0.1, 10.0.0.0/8", "--drain", drain, "--log-level", "DEBUG", "--hello-timeout", "1h")
-	p.Env = append(os.Environ(), asProgram+"=1")
-	stderr, err := p.StderrPipe()
+	content, err := os.ReadFile(exe)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Start(); err != nil {
+	i.put(t, content)
+	return i
+}
+
+// put puts another version of the program in place of the one that is there, as a package manager does.
+func (i installation) put(t *testing.T, content []byte) {
+	t.Helper()
+	next := i.program + ".new"
+	if err := errors.Join(os.WriteFile(next, content, 0o755), os.Chmod(next, 0o755), os.Rename(next, i.program)); err != nil {
 		t.Fatal(err)
 	}
-	p.stderr = bufio.NewScanner(stderr)
-	p.public = p.awaitLine(t, `msg="gateway listens".* public=(\S+)`)
+}
+
+// program is a gateway in a process of its own, with those that come after it.
+type program struct {
+	*exec.Cmd
+	lines   chan string // its log and that of its successors, until all have ended
+	public  string      // the address of its public listener
+	private string
+}
+
+// startProgram starts a gateway and waits until it listens.
+func startProgram(t *testing.T, i installation, args ...string) *program {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	t.Cleanup(cancel)
+	return start(t, exec.CommandContext(ctx, i.program, append([]string{
+		"--id", "gw-1", "--data", i.data, "--public", "127.0.0.1:0",
+		"--private", "127.0.0.1:0", "--trusted-peer", "127.0.0.1, 10.0.0.0/8", "--log-level", "DEBUG", "--hello-timeout", "1h",
+	}, args...)...))
+}
+
+// start starts a gateway by a command and waits until it listens.
+func start(t *testing.T, cmd *exec.Cmd) *program {
+	t.Helper()
+	p := launch(t, cmd)
+	m := p.await(t, `msg="gateway listens" .*private=(\S+) public=(\S+)`)
+	p.private, p.public = m[1], m[2]
 	return p
 }
 
-// awaitLine reads the log up to a line, and returns the expression's first group in it.
-func (p *program) awaitLine(t *testing.T, expression string) string {
+// launch starts a gateway by a command. Whatever of it and its successors is left at the test's end is killed.
+func launch(t *testing.T, cmd *exec.Cmd) *program {
+	t.Helper()
+	p := &program{Cmd: cmd, lines: make(chan string, 10_000)}
+	p.Env = append(append(os.Environ(), asProgram+"=1"), p.Env...)
+	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	stderr, write, err := os.Pipe() // not StderrPipe, which ends with the first process
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Stderr = write
+	err = p.Start()
+	_ = write.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(-p.Process.Pid, syscall.SIGKILL) })
+	go func() {
+		defer close(p.lines)
+		defer func() { _ = stderr.Close() }()
+		for s := bufio.NewScanner(stderr); s.Scan(); {
+			p.lines <- s.Text()
+		}
+	}()
+	return p
+}
+
+// await reads the log up to a line, and returns the expression's groups in it.
+func (p *program) await(t *testing.T, expression string) []string {
 	t.Helper()
 	line := regexp.MustCompile(expression)
-	for p.stderr.Scan() {
-		if m := line.FindStringSubmatch(p.stderr.Text()); m != nil {
-			return m[1]
+	timeout := time.After(patience)
+	var seen []string
+	for {
+		select {
+		case text, more := <-p.lines:
+			if !more {
+				t.Fatalf("the log ended without %s:\n%s", expression, strings.Join(seen, "\n"))
+			}
+			if m := line.FindStringSubmatch(text); m != nil {
+				return m
+			}
+			seen = append(seen, text)
+		case <-timeout:
+			t.Fatalf("waited in vain for %s:\n%s", expression, strings.Join(seen, "\n"))
 		}
 	}
-	t.Fatalf("the log ended without %s", expression)
-	return ""
 }
 
 // hang opens a flow that stays in the middle of its first bytes.
 func (p *program) hang(t *testing.T) {
 	t.Helper()
+	dial(t, p.public)
+}
+
+func dial(t *testing.T, addr string) net.Conn {
+	t.Helper()
 	var d net.Dialer
-	conn, err := d.DialContext(t.Context(), "tcp", p.public)
+	conn, err := d.DialContext(t.Context(), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	return conn
 }
 
-func (p *program) signal(t *testing.T) {
+func (p *program) signal(t *testing.T, s syscall.Signal) {
 	t.Helper()
-	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := p.Process.Signal(s); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // end reads the rest of the log and returns how the process ended.
 func (p *program) end() error {
-	for p.stderr.Scan() {
+	for range p.lines {
 	}
 	return p.Wait()
 }
 
 func TestSIGTERMDrainsAndExitsWithZero(t *testing.T) {
-	p := startProgram(t, "200ms")
+	i := install(t)
+	p := startProgram(t, i, "--drain", "200ms")
 	p.hang(t) // the deadline has to end it
-	p.signal(t)
+	p.signal(t, syscall.SIGTERM)
 	if err := p.end(); err != nil {
 		t.Errorf("after SIGTERM: %v", err)
 	}
-	if _, err := os.Stat(filepath.Join(p.dir, "proof-key.pem")); err != nil {
+	if _, err := os.Stat(filepath.Join(i.data, "proof-key.pem")); err != nil {
 		t.Errorf("the proof key was not kept: %v", err)
 	}
 }
 
 // Whoever asks twice does not want to wait for the drain.
 func TestASecondSIGTERMEndsTheDrain(t *testing.T) {
-	p := startProgram(t, "1h")
-	p.hang(t)
-	p.signal(t)
-	p.awaitLine(t, `msg="gateway (drains)"`)
-	ended := make(chan error, 1)
-	go func() { ended <- p.end() }()
-	var err error
-	for over := false; !over; {
-		_ = p.Process.Signal(syscall.SIGTERM) // again when the first of them came too early to be the second; or it has ended
-		select {
-		case err = <-ended:
-			over = true
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+	p := startProgram(t, install(t), "--drain", "1h", "--control-url", controlPlane(t))
+	openInTime(t, p.private)
+	p.signal(t, syscall.SIGTERM)
+	p.await(t, `msg="gateway drains"`)
+	p.signal(t, syscall.SIGTERM)
+	err := p.end()
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
 		t.Errorf("after the second SIGTERM: %v, want that it ended the process", err)
-	}
-}
-
-func TestCommandLine(t *testing.T) {
-	dir := t.TempDir()
-	tokenFile := filepath.Join(dir, "token")
-	if err := os.WriteFile(tokenFile, []byte(" from the file\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	nobody := func(string) string { return "" }
-	env := func(key string) string {
-		if key == tokenVariable {
-			return "from the environment"
-		}
-		return ""
-	}
-	base := []string{"--id", "gw-1", "--data", dir, "--public", "127.0.0.1:0"}
-	for _, tt := range []struct {
-		name   string
-		args   []string
-		getenv func(string) string
-		want   string // of the error; empty when it is a good command line
-		token  string
-	}{
-		{"without a control plane", base, nobody, "", ""},
-		{"token from the environment", append(base, "--control-url", "http://127.0.0.1:1"), env, "", "from the environment"},
-		{"token from a file", append(base, "--control-url", "http://127.0.0.1:1", "--token-file", tokenFile), env, "", "from the file"},
-		{"no token", append(base, "--control-url", "http://127.0.0.1:1"), nobody, "POSTERN_GATEWAY_TOKEN", ""},
-		{"a token file that is not there", append(base, "--control-url", "http://127.0.0.1:1", "--token-file", dir+"/none"), nobody, "no such file", ""},
-		{"no directory", []string{"--public", "127.0.0.1:0"}, nobody, "--data", ""},
-		{"nothing to listen on", []string{"--data", dir}, nobody, "--private", ""},
-		{"private and nobody trusted", append(base, "--private", "127.0.0.1:0"), nobody, "--trusted-peer", ""},
-		{"a range that is none", append(base, "--trusted-peer", "10.0.0.0/33"), nobody, "--help", ""},
-		{"an unknown flag", append(base, "--open-sesame"), nobody, "--help", ""},
-		{"an argument too many", append(base, "now"), nobody, `"now"`, ""},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			o, err := parse(tt.args, tt.getenv, io.Discard)
-			if tt.want == "" {
-				if err != nil {
-					t.Fatal(err)
-				}
-				if o.config.Token != tt.token || o.config.RulesFile != filepath.Join(dir, "rules") {
-					t.Errorf("token %q, rules file %q", o.config.Token, o.config.RulesFile)
-				}
-				return
-			}
-			if err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("error %v, want one that names %s", err, tt.want)
-			}
-		})
-	}
-	var help strings.Builder
-	if _, err := parse([]string{"--help"}, nobody, &help); !errors.Is(err, flag.ErrHelp) || !strings.Contains(help.String(), "SIGTERM") {
-		t.Errorf("--help: %v\n%s", err, help.String())
 	}
 }
 
@@ -196,7 +208,13 @@ func TestCommandLine(t *testing.T) {
 // what stands here, and nothing else.
 func TestTheDataPathLinksLittle(t *testing.T) {
 	const module = "github.com/postern/postern/"
-	allowed := []string{"golang.org/x/crypto/cryptobyte"}
+	allowed := []string{
+		"github.com/prometheus/client_golang/prometheus", "github.com/prometheus/client_golang/prometheus/collectors",
+		"github.com/prometheus/client_golang/prometheus/promhttp", "golang.org/x/crypto/cryptobyte", "golang.org/x/sys/unix",
+	}
+	own := []string{
+		"api", "cmd/postern-gateway", "internal/backend", "internal/engine", "internal/gateway", "internal/l4", "internal/link", "internal/policy",
+	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
@@ -245,7 +263,9 @@ func TestTheDataPathLinksLittle(t *testing.T) {
 			t.Errorf("the walk did not come by %s", must)
 		}
 	}
-	if len(seen) != 6 {
-		t.Errorf("the data path is made of %d of our packages: %v", len(seen), seen)
+	for pkg := range seen {
+		if !slices.Contains(own, pkg) {
+			t.Errorf("the data path links %s", pkg)
+		}
 	}
 }

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/postern/postern/internal/gateway"
+)
+
+// process is the program once it has its sockets and no privileges.
+type process struct {
+	options
+	log           *slog.Logger
+	sockets       sockets
+	ready         int    // the descriptor to tell a predecessor at, -1 for none
+	notifySocket  string // the service manager's, empty for none
+	setProcessors bool   // nobody has said how many processors Go may use
+
+	gateway *gateway.Gateway
+	signals chan os.Signal
+}
+
+// serve is the process's life: it takes flows until it is told to end, or until a successor takes them.
+func (p *process) serve(getenv func(string) string) error {
+	p.signals = make(chan os.Signal, 4)
+	signal.Notify(p.signals, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP)
+	if err := p.start(getenv); err != nil {
+		return err
+	}
+	if p.ready >= 0 {
+		// The predecessor speaks to the service manager: until it has, this process is a stranger there.
+		if err := sayReady(p.ready); err != nil {
+			p.log.Warn("the predecessor no longer listens", "error", err)
+		}
+	} else {
+		p.tell("READY=1")
+	}
+
+	type result struct {
+		pid int
+		err error
+	}
+	var handedOver chan result // nil while no handover is under way
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	for {
+		select {
+		case s := <-p.signals:
+			switch {
+			case s != syscall.SIGHUP:
+				if handedOver != nil {
+					cancel()
+					if r := <-handedOver; r.err == nil { // it came to serve all the same
+						_ = syscall.Kill(r.pid, syscall.SIGTERM)
+					}
+				}
+				p.stop()
+				return nil
+			case handedOver != nil:
+				p.log.Info("a handover is under way")
+			default:
+				p.log.Info("starts a successor")
+				p.tell(reloading()...)
+				handedOver = make(chan result, 1)
+				go func(done chan<- result) {
+					pid, err := p.succeed(ctx)
+					done <- result{pid, err}
+				}(handedOver)
+			}
+		case r := <-handedOver:
+			if r.err == nil {
+				p.retire(r.pid)
+				return nil
+			}
+			handedOver = nil
+			p.log.Error("no successor serves: this process goes on", "error", r.err)
+			p.tell("READY=1")
+		}
+	}
+}
+
+// succeed starts the program on disk in this process's place, with the same arguments.
+func (p *process) succeed(ctx context.Context) (pid int, err error) {
+	if os.Getpid() == 1 {
+		return 0, errors.New("the first process of a container cannot be replaced: its end would be the container's")
+	}
+	path, err := executable()
+	if err != nil {
+		return 0, err
+	}
+	return p.sockets.handOver(ctx, path, os.Args)
+}
+
+// start starts the gateway.
+func (p *process) start(getenv func(string) string) (err error) {
+	c := &p.config
+	c.Log = p.log
+	if c.Token, err = p.token(getenv); err != nil {
+		return err
+	}
+	if c.Key, err = gateway.LoadOrCreateKey(p.data); err != nil {
+		return fmt.Errorf("%w\nNext: give a directory that this user may write with --data", err)
+	}
+	if c.Listeners, err = p.listenerConfigs(); err != nil {
+		return err
+	}
+	// One processor more than event loops: each loop holds its own while it is busy, and the rest needs one too.
+	if c.Loops == 0 {
+		c.Loops = runtime.GOMAXPROCS(0)
+	}
+	if p.setProcessors {
+		runtime.GOMAXPROCS(c.Loops + 1)
+	}
+	c.HoldProcessors = runtime.GOMAXPROCS(0) > c.Loops
+	if p.gateway, err = gateway.Start(context.Background(), *c); err != nil {
+		return err
+	}
+	p.log.Info("gateway listens", "id", c.ID, "pid", os.Getpid(), "private", p.gateway.PrivateAddr(), "public", p.gateway.PublicAddr(),
+		"listeners", len(c.Listeners), "revision", p.gateway.Revision(), "loops", c.Loops, "descriptors", descriptors())
+	return nil
+}
+
+// listenerConfigs are the command line's listeners and those of systemd's sockets.
+func (p *process) listenerConfigs() ([]gateway.ListenerConfig, error) {
+	all := p.listeners
+	for name := range p.sockets {
+		if !p.onCommandLine(name) {
+			all = append(all, listenerOption{name: name})
+		}
+	}
+	var out []gateway.ListenerConfig
+	for _, l := range all {
+		tcp, err := p.sockets.listener(l.name)
+		if err != nil {
+			for _, c := range out {
+				_ = c.Listener.Close()
+			}
+			return nil, fmt.Errorf("%s listener %s: %w", l.name.role, l.name.addr, err)
+		}
+		out = append(out, p.options.listenerConfig(l, tcp))
+	}
+	return out, nil
+}
+
+// descriptors is how many descriptors the process may open: the soft limit, which Go has raised to the hard one. A flow
+// takes two.
+func descriptors() uint64 {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
+	}
+	return limit.Cur
+}
+
+// stop ends the process's work in order: no more flows, the open ones until the deadline. A further SIGTERM ends the
+// process at once.
+func (p *process) stop() {
+	signal.Ignore(syscall.SIGHUP)
+	signal.Reset(syscall.SIGTERM, os.Interrupt)
+	p.tell("STOPPING=1")
+	p.log.Info("gateway drains", "flows", p.gateway.LiveFlows(), "deadline", p.drain)
+	ctx, cancel := context.WithTimeout(context.Background(), p.drain)
+	defer cancel()
+	p.end(ctx)
+}
+
+// retire does the same after a successor has taken over the sockets, with a deadline of its own, which SIGTERM brings
+// down to that of stop: who stops a service tells all of its processes.
+func (p *process) retire(successor int) {
+	p.tell("READY=1", fmt.Sprintf("MAINPID=%d", successor))
+	p.log.Info("a successor serves: gateway drains", "successor", successor, "flows", p.gateway.LiveFlows(), "deadline", p.handoverDrain)
+	ctx, cancel := context.WithTimeout(context.Background(), p.handoverDrain)
+	defer cancel()
+	go func() {
+		for s := range p.signals {
+			if s == syscall.SIGHUP {
+				p.log.Info("a successor serves already", "successor", successor)
+				continue
+			}
+			signal.Reset(syscall.SIGTERM, os.Interrupt)
+			p.log.Info("gateway drains", "flows", p.gateway.LiveFlows(), "deadline", p.drain)
+			time.AfterFunc(p.drain, cancel)
+		}
+	}()
+	p.end(ctx)
+}
+
+// end closes the process's own sockets, so that nobody waits in a queue that no one serves, and drains the gateway until
+// ctx ends.
+func (p *process) end(ctx context.Context) {
+	p.sockets.close()
+	if err := p.gateway.Shutdown(ctx); err != nil {
+		p.log.Warn("the drain deadline passed", "error", err)
+	}
+	p.log.Info("gateway ended", "pid", os.Getpid())
+}
+
+// tell tells the service manager; that it cannot be told is for the log alone.
+func (p *process) tell(states ...string) {
+	if err := notify(p.notifySocket, states...); err != nil {
+		p.log.Warn("the service manager does not hear", "error", err)
+	}
+}
