@@ -78,12 +78,17 @@ func checkGatewayID(id string) error {
 	return checkTitle("gateway_id", id)
 }
 
-// gatewayChange runs f in one transaction on behalf of a gateway.
-func (p *Plane) gatewayChange(ctx context.Context, c policy.Caller, a policy.Action, id string, f func(*store.Tx) error) error {
+// mayAct refuses what the caller may not do in the name of a gateway.
+func mayAct(c policy.Caller, a policy.Action, id string) error {
 	if err := allowed(c, a, allGateways); err != nil {
 		return err
 	}
-	if err := checkGatewayID(id); err != nil {
+	return checkGatewayID(id)
+}
+
+// gatewayChange runs f in one transaction on behalf of a gateway.
+func (p *Plane) gatewayChange(ctx context.Context, c policy.Caller, a policy.Action, id string, f func(*store.Tx) error) error {
+	if err := mayAct(c, a, id); err != nil {
 		return err
 	}
 	return p.st.Write(ctx, f)
@@ -99,10 +104,11 @@ func (p *Plane) GatewayHello(ctx context.Context, c policy.Caller, gatewayID str
 
 // Acknowledge notes the revision of the rules that a gateway decides by.
 func (p *Plane) Acknowledge(ctx context.Context, c policy.Caller, gatewayID string, revision int64) error {
-	return p.gatewayChange(ctx, c, policy.ReceiveRules, gatewayID, func(tx *store.Tx) error {
-		err := tx.AcknowledgeRules(gatewayID, revision)
-		return missing(err, "GATEWAY_NOT_FOUND", "gateway "+link.Quote(gatewayID), "open the rules stream first")
-	})
+	if err := mayAct(c, policy.ReceiveRules, gatewayID); err != nil {
+		return err
+	}
+	err := p.st.Acknowledge(ctx, gatewayID, revision)
+	return missing(err, "GATEWAY_NOT_FOUND", "gateway "+link.Quote(gatewayID), "open the rules stream first")
 }
 
 // Report stores a gateway's batch. A batch that was stored before changes nothing.

@@ -29,11 +29,6 @@ func (tx *Tx) PutGateway(id string, proofKey []byte) error {
 	return err
 }
 
-// AcknowledgeRules notes the revision that a gateway applies, or returns ErrNotFound for one that never said hello.
-func (tx *Tx) AcknowledgeRules(id string, revision int64) error {
-	return tx.change(ErrNotFound, `UPDATE gateways SET applied_revision = $2, last_seen_at = $3 WHERE id = $1`, id, revision, stamp(tx.now))
-}
-
 // SeeGateway notes that a gateway was heard of.
 func (tx *Tx) SeeGateway(id string) error {
 	_, err := tx.exec(`UPDATE gateways SET last_seen_at = $2 WHERE id = $1`, id, stamp(tx.now))

@@ -47,6 +47,7 @@ type Store struct {
 
 	queue   *river.Client[*sql.Tx] // enqueues only; Work starts another that works
 	ready   readiness
+	acks    acknowledgements
 	sources sync.Mutex    // guards newest and news
 	newest  int64         // the newest revision of the rules that is known
 	news    chan struct{} // closed when there is a newer one
