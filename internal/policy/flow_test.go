@@ -134,8 +134,10 @@ func profile() link.RuleSet {
 	set.Clusters[2].Backends = []link.Backend{{Address: "[fd00::1]:443", Weight: 2}}
 	set.Clusters = append(set.Clusters, link.ClusterRules{ClusterID: umbrella, ProjectID: "q", Endpoints: []link.EndpointID{vpceQ}})
 	set.Projects = []link.ProjectRules{
-		{ProjectID: "p", Endpoints: []link.EndpointID{vpceP}}, {ProjectID: "q", Endpoints: []link.EndpointID{vpceQ}},
-		{ProjectID: "empty", Endpoints: []link.EndpointID{vpceC}}, {ProjectID: "", Endpoints: []link.EndpointID{vpceX}},
+		{ProjectID: "p", Endpoints: []link.EndpointID{vpceP}},
+		{ProjectID: "q", Endpoints: []link.EndpointID{vpceQ}},
+		{ProjectID: "empty", Endpoints: []link.EndpointID{vpceC}},
+		{ProjectID: "", Endpoints: []link.EndpointID{vpceX}},
 	}
 	return set
 }
@@ -208,6 +210,17 @@ func TestDecideByPort(t *testing.T) {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestOneClusterTwice: an endpoint that is a cluster's and its project's reaches one cluster, in whichever order the two
+// are looked at, which differs from one making of the rules to the next.
+func TestOneClusterTwice(t *testing.T) {
+	for range 40 {
+		d := Compile(profile()).Decide(FlowFacts{Listener: link.PrivateListener, EndpointID: vpceQ, Port: 22})
+		if !d.Allow || d.ClusterID != umbrella {
+			t.Fatalf("%+v", d)
+		}
 	}
 }
 
