@@ -24,7 +24,7 @@ type allowRange struct {
 	ui, sql bool
 }
 
-// compileAllowList leaves out what can hold no source address. Of a range that is there twice the marks are added up.
+// compileAllowList leaves out what is no range. Of a range that is there twice the marks are added up.
 func compileAllowList(list []link.AllowEntry) allowList {
 	if len(list) == 0 {
 		return allowList{}
@@ -32,10 +32,9 @@ func compileAllowList(list []link.AllowEntry) allowList {
 	ranges := make([]allowRange, 0, len(list))
 	for _, e := range list {
 		prefix := e.Prefix.Masked()
-		if !prefix.IsValid() || prefix.Addr().Is4In6() {
-			continue // a mapped range holds no address: sources are unmapped
+		if prefix.IsValid() {
+			ranges = append(ranges, allowRange{prefix: prefix, ui: e.UI, sql: e.SQL})
 		}
-		ranges = append(ranges, allowRange{prefix: prefix, ui: e.UI, sql: e.SQL})
 	}
 	slices.SortFunc(ranges, func(a, b allowRange) int {
 		return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), a.prefix.Bits()-b.prefix.Bits())

@@ -117,7 +117,7 @@ func TestDecide(t *testing.T) {
 }
 
 // profile is an installation whose service has a profile of its ports. Acme and globex are of one project, which has an
-// endpoint of its own; acme closes PostgreSQL's port.
+// endpoint of its own, and umbrella of another alone; acme closes PostgreSQL's port.
 func profile() link.RuleSet {
 	set := installation()
 	set.Ports = []link.PortRule{
@@ -132,14 +132,22 @@ func profile() link.RuleSet {
 	set.Clusters[2].DeniedPorts = []uint16{3306}
 	set.Clusters[2].Endpoints = []link.EndpointID{vpceC}
 	set.Clusters[2].Backends = []link.Backend{{Address: "[fd00::1]:443", Weight: 2}}
-	set.Projects = []link.ProjectRules{{ProjectID: "p", Endpoints: []link.EndpointID{vpceP}}, {ProjectID: "", Endpoints: []link.EndpointID{vpceX}}}
+	set.Clusters = append(set.Clusters, link.ClusterRules{ClusterID: umbrella, ProjectID: "q", Endpoints: []link.EndpointID{vpceQ}})
+	set.Projects = []link.ProjectRules{
+		{ProjectID: "p", Endpoints: []link.EndpointID{vpceP}},
+		{ProjectID: "q", Endpoints: []link.EndpointID{vpceQ}},
+		{ProjectID: "empty", Endpoints: []link.EndpointID{vpceC}},
+		{ProjectID: "", Endpoints: []link.EndpointID{vpceX}},
+	}
 	return set
 }
 
 const (
-	vpceC = link.EndpointID("vpce-0c0c0c0c0c0c0c0c0") // of initech alone
-	vpceP = link.EndpointID("vpce-0d0d0d0d0d0d0d0d0") // of the project
-	vpceX = link.EndpointID("vpce-0e0e0e0e0e0e0e0e0") // of nobody
+	umbrella = link.ID("44444444-4444-4444-8444-444444444444")
+	vpceC    = link.EndpointID("vpce-0c0c0c0c0c0c0c0c0") // of initech, and of a project without clusters
+	vpceP    = link.EndpointID("vpce-0d0d0d0d0d0d0d0d0") // of the project
+	vpceQ    = link.EndpointID("vpce-0f0f0f0f0f0f0f0f0") // of umbrella, and of its project
+	vpceX    = link.EndpointID("vpce-0e0e0e0e0e0e0e0e0") // of nobody
 )
 
 func TestDecideByPort(t *testing.T) {
@@ -178,6 +186,7 @@ func TestDecideByPort(t *testing.T) {
 
 		{"plain TCP through an endpoint of one cluster", private(vpceC, "", 22), passes(initech, RuleEndpoint, link.Backend{Address: "[fd00::1]:2222", Weight: 2})},
 		{"there a name tells nothing", private(vpceC, "acme.pe.test", 22), passes(initech, RuleEndpoint, link.Backend{Address: "[fd00::1]:2222", Weight: 2})},
+		{"through one that is a cluster's and its project's", private(vpceQ, "", 22), passes(umbrella, RuleEndpoint)},
 		{"through an endpoint of two clusters", private(vpceP, "", 22), refused("", RuleDefault, AmbiguousEndpoint)},
 		{"even with the name of one", private(vpceP, "acme.pe.test", 22), refused("", RuleDefault, AmbiguousEndpoint)},
 		{"through an endpoint of nobody's", private(vpceX, "", 22), refused("", RuleDefault, EndpointNotAuthorised)},
@@ -186,6 +195,10 @@ func TestDecideByPort(t *testing.T) {
 
 		{"a range for pages, on a port of pages", public("203.0.113.1", "acme.test", 443), passes(acme, "allowlist 203.0.113.0/24", acme443...)},
 		{"on a port for queries", public("203.0.113.1", "acme.test", 3306), refused(acme, "allowlist 203.0.113.0/24", AddressNotAllowed)},
+		{"publicly, to a port with its own at the backends", public("203.0.113.1", "globex.test", 5432), Decision{
+			Allow: true, ClusterID: globex, Target: &Target{ClusterID: globex, Backends: []link.Backend{{Address: "10.0.1.1:5433"}}},
+			Rule: RulePublicAccess, Reason: PublicAccessDisabled, WouldRefuse: true,
+		}},
 		{"a longer range for queries, on a port of pages", public("203.0.113.200", "acme.test", 443), refused(acme, "allowlist 203.0.113.200/32", AddressNotAllowed)},
 		{"on a port for queries", public("203.0.113.200", "acme.test", 3306), passes(acme, "allowlist 203.0.113.200/32", acme443...)},
 		{"on a port of no class", public("203.0.113.200", "acme.test", 8443), passes(acme, "allowlist 203.0.113.200/32", acme443...)},
@@ -200,6 +213,17 @@ func TestDecideByPort(t *testing.T) {
 	}
 }
 
+// TestOneClusterTwice: an endpoint that is a cluster's and its project's reaches one cluster, in whichever order the two
+// are looked at, which differs from one making of the rules to the next.
+func TestOneClusterTwice(t *testing.T) {
+	for range 40 {
+		d := Compile(profile()).Decide(FlowFacts{Listener: link.PrivateListener, EndpointID: vpceQ, Port: 22})
+		if !d.Allow || d.ClusterID != umbrella {
+			t.Fatalf("%+v", d)
+		}
+	}
+}
+
 func TestDecideClaim(t *testing.T) {
 	const code = "k7f3q9x2m4c8v6b1"
 	set := profile()
@@ -211,6 +235,7 @@ func TestDecideClaim(t *testing.T) {
 	set.Claims = []link.ClaimRule{
 		claim("k1", acme, code, later), claim("k2", globex, "taken", later), claim("k3", "gone", "lost", later),
 		claim("k4", acme, "twice", later), claim("k5", globex, "twice", later), claim("k6", acme, "proof", later),
+		claim("k7", acme, strings.Repeat("k", 63), later),
 	}
 	knock := func(id link.EndpointID, name string, at time.Time) FlowFacts {
 		return FlowFacts{Listener: link.PrivateListener, EndpointID: id, Source: netip.MustParseAddr("10.9.9.9"), Name: name, Port: 443, At: at}
@@ -234,6 +259,7 @@ func TestDecideClaim(t *testing.T) {
 		{"another code", knock(vpceX, "k7f3q9x2m4c8v6b2.claim.pe.test", epoch), unknown},
 		{"a part of the code", knock(vpceX, code[:15]+".claim.pe.test", epoch), unknown},
 		{"in another domain", knock(vpceX, code+".claim.test", epoch), unknown},
+		{"as long as a label", knock(vpceX, strings.Repeat("k", 63)+".claim.pe.test", epoch), Decision{Allow: true, ClusterID: acme, Claim: "k7", Rule: RuleClaim}},
 		{"longer than a label", knock(vpceX, strings.Repeat("k", 64)+".claim.pe.test", epoch), unknown},
 		{"below the claim's name", knock(vpceX, "x."+name, epoch), Decision{Rule: RuleDefault, Reason: UnknownName}},
 		{"no code", knock(vpceX, ".claim.pe.test", epoch), Decision{Rule: RuleDefault, Reason: UnknownName}},

@@ -16,14 +16,18 @@ func TestCompile(t *testing.T) {
 		t.Error("rules of revision 0 are rules")
 	}
 	set := installation()
+	set.Clusters[0].Health.Statuses = []int{200}
 	r := Compile(set)
 	if r.Revision() != 3 {
 		t.Errorf("revision %d", r.Revision())
 	}
+	if clusters, endpoints := r.Counts(); clusters != 3 || endpoints != 2 {
+		t.Errorf("%d clusters and %d endpoints, want 3 and 2: the empty id is none", clusters, endpoints)
+	}
 	flow := FlowFacts{Listener: link.PrivateListener, EndpointID: vpceA, Name: "acme.pe.test"}
 	before := r.Decide(flow)
-	set.Clusters[0].Backends[0].Address, set.Clusters[0].Endpoints[0] = "evil:1", vpceB
-	if got := r.Decide(flow); !cmp.Equal(got, before) || got.Target.Backends[0].Address != "10.0.0.1:443" {
+	set.Clusters[0].Backends[0].Address, set.Clusters[0].Endpoints[0], set.Clusters[0].Health.Statuses[0] = "evil:1", vpceB, 500
+	if got := r.Decide(flow); !cmp.Equal(got, before) || got.Target.Backends[0].Address != "10.0.0.1:443" || got.Target.Health.Statuses[0] != 200 {
 		t.Errorf("a change of the rule set reached the compiled rules: %+v", got)
 	}
 	unknown := link.RuleSet{Revision: 1, Clusters: []link.ClusterRules{{
@@ -186,10 +190,65 @@ func TestTargetsStay(t *testing.T) {
 	}
 }
 
+// TestTargetsFollow: whatever of a Target changes, flows get the new one.
+func TestTargetsFollow(t *testing.T) {
+	set := installation()
+	set.Ports = []link.PortRule{{Port: 5432, BackendPort: 5432}}
+	rules := Compile(set)
+	for name, change := range map[string]func(c *link.ClusterRules){
+		"a backend":      func(c *link.ClusterRules) { c.Backends = c.Backends[:1] },
+		"a weight":       func(c *link.ClusterRules) { c.Backends = []link.Backend{{Address: "10.0.0.1:443", Weight: 9}} },
+		"the check":      func(c *link.ClusterRules) { c.Health.Check = link.CheckHTTP },
+		"its statuses":   func(c *link.ClusterRules) { c.Health.Statuses = []int{204} },
+		"PROXY protocol": func(c *link.ClusterRules) { c.ProxyProtocol = true },
+		"a limit":        func(c *link.ClusterRules) { c.Limits.FlowsPerEndpoint = 7 },
+	} {
+		c := installation().Clusters[0]
+		change(&c)
+		next, err := rules.Apply(link.RuleDelta{From: 3, Revision: 4, Clusters: []link.ClusterRules{c}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, port := range []link.PortRule{{}, set.Ports[0]} {
+			got := next.Decide(FlowFacts{Listener: link.PrivateListener, EndpointID: vpceA, Name: "acme.pe.test", Port: port.Port}).Target
+			if diff := cmp.Diff(naiveTarget(c, port), got); diff != "" {
+				t.Errorf("%s, port %d: -want +got:\n%s", name, port.Port, diff)
+			}
+		}
+	}
+}
+
+// TestNamedTwice: a name and an endpoint that a cluster's rules hold twice are held once, and go when they hold neither.
+func TestNamedTwice(t *testing.T) {
+	twice := link.ClusterRules{ClusterID: acme, PrivateNames: []string{"a.test", "A.test."}, Endpoints: []link.EndpointID{vpceA, vpceB, vpceA}}
+	once := link.ClusterRules{ClusterID: acme, PrivateNames: []string{"a.test"}, Endpoints: []link.EndpointID{vpceA}}
+	flow := FlowFacts{Listener: link.PrivateListener, EndpointID: vpceA, Name: "a.test"}
+	rules := Compile(link.RuleSet{Revision: 1, Clusters: []link.ClusterRules{twice}})
+	for i, c := range []link.ClusterRules{once, twice, {ClusterID: acme}} {
+		if d := rules.Decide(flow); !d.Allow {
+			t.Errorf("before change %d: %+v", i, d)
+		}
+		next, err := rules.Apply(link.RuleDelta{From: rules.Revision(), Revision: rules.Revision() + 1, Clusters: []link.ClusterRules{c}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules = next
+	}
+	if d := rules.Decide(flow); d.Reason != UnknownName {
+		t.Errorf("at the end: %+v", d)
+	}
+	if _, endpoints := rules.Counts(); endpoints != 0 {
+		t.Errorf("%d endpoints are left", endpoints)
+	}
+}
+
 func TestPort(t *testing.T) {
-	r := Compile(link.RuleSet{Revision: 1, Ports: []link.PortRule{
-		{Port: 22, Protocol: link.ProtocolTCP}, {Port: 443}, {Port: 443, Denied: true}, {Port: 0, Denied: true},
-	}})
+	set := installation()
+	set.Ports = []link.PortRule{{Port: 22, Protocol: link.ProtocolTCP}, {Port: 443}, {Port: 443, Denied: true}, {Port: 0, Denied: true, BackendPort: 9}}
+	r := Compile(set)
+	if got := sizes(r).targets; got != 3 {
+		t.Errorf("%d Targets for 3 clusters: port 0 is none that a rule could be of", got)
+	}
 	for port, want := range map[uint16]link.PortRule{
 		0: {}, 1: {}, 22: {Port: 22, Protocol: link.ProtocolTCP}, 443: {Port: 443, Denied: true},
 	} {
