@@ -115,6 +115,7 @@ func TestRefusalsAreLoggedBySamples(t *testing.T) {
 			t.Errorf("after another minute: %+v", got)
 		}
 		time.Sleep(refusalWindow)
+		synctest.Wait()
 		l.refused(0, aRefusal("R"))
 		synctest.Wait()
 		if got := seen.take(t); len(got) != 1 || got[0].Msg != "flow refused" {
@@ -147,6 +148,7 @@ func TestAFloodOfRefusalsDoesNotFillTheLog(t *testing.T) {
 			t.Errorf("%d lines after a minute; %d refusals told of %d", len(got), told, kinds)
 		}
 		time.Sleep(refusalWindow) // of peace
+		synctest.Wait()
 		l.refused(0, aRefusal("LAST"))
 		end()
 		if got := seen.take(t); len(got) != 1 || got[0].Reason != "LAST" {
