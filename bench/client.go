@@ -78,12 +78,9 @@ func (c *client) begin(e errand, due time.Time) error {
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	first := c.transcripts[e].hello
-	if len(c.preface) > 0 {
-		first = append(c.room[:0], c.preface...)
-		first = append(first, c.transcripts[e].hello...)
-	}
-	if err := writeAll(fd, first); err != nil {
+	n := copy(c.room, c.preface)
+	n += copy(c.room[n:], c.transcripts[e].hello)
+	if err := writeAll(fd, c.room[:n]); err != nil {
 		_ = unix.Close(fd)
 		return fmt.Errorf("send the hello: %w", err)
 	}

@@ -111,8 +111,8 @@ func (c *control) tell(w http.ResponseWriter, r *http.Request, rules []byte) {
 	out := http.NewResponseController(w)
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
-	for line := append(rules, '\n'); ; line = []byte{'\n'} {
-		if _, err := w.Write(line); err != nil || out.Flush() != nil {
+	for ; ; rules = nil { // an empty line keeps the stream alive
+		if _, err := fmt.Fprintf(w, "%s\n", rules); err != nil || out.Flush() != nil {
 			return
 		}
 		select {

@@ -94,7 +94,7 @@ func haproxy(name string, splice bool) proxy {
 	return proxy{name: name, command: func(s *start) (*exec.Cmd, error) {
 		c := newConfiguration(s)
 		if c.Splice = splice; splice {
-			c.MaxFlows = c.MaxFlows / 2 // pipes want descriptors too
+			c.MaxFlows /= 2 // pipes want descriptors too
 		}
 		path, err := c.write(haproxyTemplate)
 		if err != nil {
@@ -166,7 +166,7 @@ func (p proxy) run(ctx context.Context, routes []route, workers int, on cores) (
 		return nil, err
 	}
 	run.cmd = cmd
-	if err := awaitListener(run.addr); err != nil {
+	if err := awaitListener(ctx, run.addr); err != nil {
 		return nil, err
 	}
 	if s.ready != nil {
@@ -180,7 +180,7 @@ func (p proxy) run(ctx context.Context, routes []route, workers int, on cores) (
 
 // close ends the process. The error says when it had ended before, or did not end well.
 func (p *process) close() error {
-	defer os.RemoveAll(p.dir)
+	defer os.RemoveAll(p.dir) //nolint:errcheck // what is left of a folder for temporary files
 	if p.release != nil {
 		defer p.release()
 	}
@@ -209,11 +209,11 @@ func freeAddress() (netip.AddrPort, error) {
 	return netip.ParseAddrPort(l.Addr().String())
 }
 
-func awaitListener(at netip.AddrPort) error {
+func awaitListener(ctx context.Context, at netip.AddrPort) error {
 	var err error
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		var conn net.Conn
-		if conn, err = net.DialTimeout("tcp", at.String(), time.Second); err == nil {
+		if conn, err = new(net.Dialer).DialContext(ctx, "tcp", at.String()); err == nil {
 			return conn.Close()
 		}
 	}

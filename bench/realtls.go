@@ -113,7 +113,7 @@ func (p *prefaced) Write(b []byte) (int, error) {
 }
 
 func (c *tlsClient) dial(serverName string) (*tls.Conn, error) {
-	conn, err := net.DialTimeout("tcp", c.to.String(), patience)
+	conn, err := (&net.Dialer{Timeout: patience}).DialContext(context.Background(), "tcp", c.to.String())
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +244,7 @@ const echoBytes = 1 << 20
 // refused returns nil when the flow was closed without an answer.
 func refused(conn *tls.Conn) error {
 	defer conn.Close()
-	err := conn.Handshake()
+	err := conn.HandshakeContext(context.Background()) // dial has set a deadline
 	if _, answered := errors.AsType[*tls.CertificateVerificationError](err); answered || err == nil {
 		return errors.New("let pass")
 	}

@@ -17,13 +17,13 @@ const quiet = 0.03
 // bench is everything that a run is made of.
 type bench struct {
 	settings
-	cores     processors
-	identity  identity
-	backend   *backend
-	realTLS   *tlsBackend // nil when short flows are played back
-	client    *client
-	rate      float64
-	others    float64 // the most that other programs took of the processors in any window
+	cores    processors
+	identity identity
+	backend  *backend
+	realTLS  *tlsBackend // nil when short flows are played back
+	client   *client
+	rate     float64
+	others   float64 // the most that other programs took of the processors in any window
 }
 
 func run(ctx context.Context, args []string) (err error) {
@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(dir) //nolint:errcheck // what is left of a folder for temporary files
 	if s.Gateway == "" && slices.Contains(s.Proxies, ourName) {
 		if s.Gateway, err = buildGateway(ctx, dir); err != nil {
 			return err
