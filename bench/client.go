@@ -45,6 +45,7 @@ type clientStage uint8
 
 const (
 	closed clientStage = iota
+	connecting
 	awaitFlight
 	sendUpload
 	awaitDownload
@@ -78,17 +79,28 @@ func (c *client) begin(e errand, due time.Time) error {
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
+	c.flows[fd] = clientFlow{errand: e, stage: awaitFlight, due: due}
+	c.open++
+	err = c.sendHello(fd, e)
+	if again(err) { // the kernel has not come to it yet
+		c.flows[fd].stage = connecting
+		return c.poll.add(fd, unix.EPOLLOUT)
+	}
+	if err != nil {
+		return err
+	}
+	return c.poll.add(fd, readable)
+}
+
+// readable is what a flow waits for that has nothing to send.
+const readable = unix.EPOLLIN | unix.EPOLLRDHUP
+
+func (c *client) sendHello(fd int, e errand) error {
 	n := copy(c.room, c.preface)
 	n += copy(c.room[n:], c.transcripts[e].hello)
 	if err := writeAll(fd, c.room[:n]); err != nil {
-		_ = unix.Close(fd)
 		return fmt.Errorf("send the hello: %w", err)
 	}
-	if err := c.poll.add(fd, unix.EPOLLIN|unix.EPOLLRDHUP); err != nil {
-		return err
-	}
-	c.flows[fd] = clientFlow{errand: e, stage: awaitFlight, due: due}
-	c.open++
 	return nil
 }
 
@@ -132,6 +144,9 @@ func (c *client) turn(limit time.Duration, tick clock, ring func() error) error 
 // step does what an event allows. After an error the flow is over; errDone is its good end.
 func (c *client) step(fd int, f *clientFlow, events uint32) error {
 	switch f.stage {
+	case connecting:
+		f.stage = awaitFlight
+		return errors.Join(c.sendHello(fd, f.errand), c.poll.change(fd, readable))
 	case sendUpload:
 		return c.send(fd, f)
 	case awaitDownload:
@@ -215,7 +230,7 @@ func (c *client) send(fd int, f *clientFlow) error {
 		}
 		if f.left -= int64(n); f.left == 0 {
 			f.stage = awaitAnswer
-			return c.poll.change(fd, unix.EPOLLIN|unix.EPOLLRDHUP)
+			return c.poll.change(fd, readable)
 		}
 	}
 	return nil

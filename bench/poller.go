@@ -99,7 +99,7 @@ func streamSocket() (int, error) {
 }
 
 // connectSocket begins to connect from the address from, whose port the kernel chooses. On loopback the connection is
-// there when it returns.
+// mostly there when it returns.
 func connectSocket(from [4]byte, to netip.AddrPort) (int, error) {
 	fd, err := streamSocket()
 	if err != nil {

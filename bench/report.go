@@ -83,9 +83,10 @@ func judge(r row, rounds values, names []string) result {
 	return out
 }
 
-// ratio returns a/b, 0 when there is none.
+// ratio returns a/b, 0 when there is none. What a peer seems to add can be below nothing on a machine that is busy with
+// other things, and nothing is a ratio to that.
 func ratio(a, b float64) float64 {
-	if b == 0 {
+	if b <= 0 {
 		return 0
 	}
 	return a / b

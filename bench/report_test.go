@@ -79,6 +79,7 @@ func TestGoals(t *testing.T) {
 		{"as it is", row{Goal: goal{1, nothing}}, rounds(0.5, 10, 2, 16), 0.5, false},
 		{"no peer was measured", row{Goal: goal{1, betterPeer}}, rounds(3, 0, 0, 0), 0, false},
 		{"the gateway was not measured", row{Goal: goal{1, betterPeer}}, rounds(0, 10, 2, 16), 0, false},
+		{"a peer that seems to take time away", row{Goal: goal{1, betterPeer}}, rounds(3, 10, 2, -16), 0, false},
 		{"no goal", row{}, rounds(3, 10, 2, 16), 0, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
