@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -31,14 +32,15 @@ func main() {
 
 // settings is the command line.
 type settings struct {
-	Rounds  int      `json:"rounds"`
-	Only    []string `json:"only,omitempty"`
-	Proxies []string `json:"proxies,omitempty"`
-	Quick   bool     `json:"quick,omitempty"`
-	TLS     string   `json:"tls"`
-	Rate    float64  `json:"rate"` // flows per second of the measure "paced"
-	Idle    int      `json:"idle"` // flows of the measure "memory"
-	Gateway string   `json:"gateway,omitempty"`
+	Rounds  int           `json:"rounds"`
+	Only    []string      `json:"only,omitempty"`
+	Proxies []string      `json:"proxies,omitempty"`
+	Quick   bool          `json:"quick,omitempty"`
+	TLS     string        `json:"tls"`
+	Rate    float64       `json:"rate"` // flows per second of the measure "paced"
+	Window  time.Duration `json:"window"`
+	Idle    int           `json:"idle"` // flows of the measure "memory"
+	Gateway string        `json:"gateway,omitempty"`
 	json    string
 }
 
@@ -51,6 +53,7 @@ func parse(args []string) (settings, error) {
 	f.BoolVar(&s.Quick, "quick", false, "one short round, to see that everything runs; its numbers mean little")
 	f.StringVar(&s.TLS, "tls", "replay", "short flows: replay the bytes of a recorded TLS session, or real TLS")
 	f.Float64Var(&s.Rate, "rate", 0, "flows per second of the measure paced (a quarter of what HAProxy does when saturated)")
+	f.DurationVar(&s.Window, "window", 5*time.Second, "how long short flows are measured; longer to look at a proxy with a profiler meanwhile")
 	f.IntVar(&s.Idle, "idle", 0, "flows of the measure memory (10,000, or what the limit of descriptors lets a proxy hold)")
 	f.StringVar(&s.Gateway, "gateway", "", "gateway `program` to measure (built from these sources)")
 	f.StringVar(&s.json, "json", "", "`file` to write the results to, as JSON")

@@ -50,16 +50,17 @@ const (
 
 // site is where a measure runs.
 type site struct {
-	proxy proxy // command is nil for none: straight to the backend
-	quick bool
+	proxy  proxy // command is nil for none: straight to the backend
+	quick  bool
+	length time.Duration // of a window
 }
 
 // How long things take. The warm-up lets heaps, caches and slow starts settle.
-func (s site) window(length time.Duration) window {
+func (s site) window() window {
 	if s.quick {
-		return window{warmUp: 500 * time.Millisecond, length: length / 4}
+		return window{warmUp: 500 * time.Millisecond, length: s.length / 4}
 	}
-	return window{warmUp: 1500 * time.Millisecond, length: length}
+	return window{warmUp: 1500 * time.Millisecond, length: s.length}
 }
 
 const (
@@ -174,7 +175,7 @@ func (b *bench) saturate(
 ) (out outcome, err error) {
 	err = b.placed(ctx, on.proxy, workers, func(run *process) error {
 		m := meter{pids: run.pids}
-		n, err := b.shortFlows(run).saturate(concurrency, m.window(on.window(5*time.Second)))
+		n, err := b.shortFlows(run).saturate(concurrency, m.window(on.window()))
 		out = outcome{say(m, n), m.others}
 		return err
 	})
@@ -191,7 +192,7 @@ func (b *bench) paced(ctx context.Context, on site) (out outcome, err error) {
 		if run != nil {
 			m.pids = run.pids
 		}
-		n, latency, err := b.shortFlows(run).pace(b.rate, m.window(on.window(6*time.Second)))
+		n, latency, err := b.shortFlows(run).pace(b.rate, m.window(on.window()))
 		if err != nil {
 			return err
 		}

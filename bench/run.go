@@ -182,7 +182,7 @@ func (b *bench) rounds(ctx context.Context, m measure, proxies []proxy) (map[str
 		got := map[string]map[string]float64{}
 		for i := range taking {
 			p := taking[(i+n)%len(taking)] // another one is first each time
-			out, err := m.run(b, ctx, site{p, b.Quick})
+			out, err := m.run(b, ctx, site{p, b.Quick, b.Window})
 			if err = errors.Join(err, context.Cause(ctx)); err != nil {
 				return nil, nil, fmt.Errorf("%s, round %d: %w", p.name, n+1, err)
 			}
@@ -210,7 +210,7 @@ func (b *bench) rounds(ctx context.Context, m measure, proxies []proxy) (map[str
 
 // quarter returns about a quarter of the rate at which HAProxy is saturated.
 func (b *bench) quarter(ctx context.Context) (float64, error) {
-	out, err := b.saturated(ctx, site{haproxy(plainName, false), true})
+	out, err := b.saturated(ctx, site{haproxy(plainName, false), true, b.Window})
 	if err != nil {
 		return 0, fmt.Errorf("find the fixed rate: %w", err)
 	}
