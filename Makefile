@@ -1,5 +1,5 @@
 # What people type. The whole check is .ci/run; these are its parts and the way around the product.
-.PHONY: build test race lint format fuzz ci demo
+.PHONY: build test race lint format fuzz bench ci demo
 
 build: ## the programs, in dist/
 	go build -o dist/ ./cmd/...
@@ -18,6 +18,9 @@ format: ## gofumpt and goimports over everything
 
 fuzz: ## every fuzz target for FUZZTIME (5s)
 	.ci/run fuzz
+
+bench: ## the gateway beside HAProxy and nginx, on Linux with both installed; 9 minutes on a quiet machine (docs/benchmarks.md)
+	go run ./bench
 
 ci: ## all that a change has to pass, from a clean clone, as root on Debian 12
 	.ci/run

@@ -76,7 +76,7 @@ var fences = map[string]string{
 
 	"golang.org/x/crypto/cryptobyte": "internal/l4",
 
-	"golang.org/x/sys/unix":               "internal/engine cmd/postern-gateway",
+	"golang.org/x/sys/unix":               "internal/engine cmd/postern-gateway bench",
 	"github.com/prometheus/client_golang": "internal/gateway",
 
 	// The conformance suite is test code that other packages' tests call.
