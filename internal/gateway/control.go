@@ -28,8 +28,9 @@ type controlPlane struct {
 	own *http.Transport // nil when the caller brought an HTTP client
 	due chan struct{}   // holds one token when the rules in force have to be kept and acknowledged
 
-	wantFull atomic.Bool                             // the next stream has to begin with the full rules
-	stream   atomic.Pointer[context.CancelCauseFunc] // ends the rules stream; nil before the first
+	wantFull  atomic.Bool                             // the next stream has to begin with the full rules
+	connected atomic.Bool                             // the rules stream is open
+	stream    atomic.Pointer[context.CancelCauseFunc] // ends the rules stream; nil before the first
 }
 
 func newControlPlane(cfg Config) *controlPlane {
@@ -119,6 +120,8 @@ func (g *Gateway) readRules(ctx context.Context) (got bool, err error) {
 		return false, because(ctx, err)
 	}
 	defer stream.Close() //nolint:errcheck // only read from
+	g.ctl.connected.Store(true)
+	defer g.ctl.connected.Store(false)
 	g.pool.TellAnew()
 	for news := (&rulesNews{}); ; {
 		doc, err := stream.NextDocument(func() { watch.Reset(g.cfg.KeepAlive) })
@@ -186,6 +189,7 @@ func (g *Gateway) apply(news *rulesNews) error {
 // enforce puts rules into force, and returns how many flows they ended.
 func (g *Gateway) enforce(rules *policy.Rules) (cut int) {
 	g.rules.Store(rules)
+	g.appliedAt.Store(g.cfg.Now().UnixMilli())
 	return g.recheck(rules)
 }
 
@@ -222,9 +226,9 @@ func (g *Gateway) acknowledge(ctx context.Context) {
 	}
 }
 
-// stopKeeping has the rules on disk be another process's to write, from when it returns; what is in force stays so, and
-// follows the control plane, but is no longer acknowledged.
-func (g *Gateway) stopKeeping() { g.kept.stop() }
+// StopKeeping has the rules on disk be another process's to write, from when it returns: for a gateway that drains while
+// its successor serves. What is in force stays so and follows the control plane, but is no longer acknowledged.
+func (g *Gateway) StopKeeping() { g.kept.stop() }
 
 // backoff paces retries: it doubles from one to the next, and each pause is drawn between half of it and all of it, so
 // that many gateways do not come back at once. The zero value starts anew.

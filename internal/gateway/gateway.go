@@ -33,6 +33,7 @@ type Gateway struct {
 	meters    *meters
 	claims    claims
 	live      atomic.Int64 // admitted flows that are open
+	appliedAt atomic.Int64 // when the rules in force were applied, in Unix milliseconds; 0 without any
 	seen      *observer
 	proof     *proofServer
 	ctl       *controlPlane // nil without a control plane
@@ -113,6 +114,7 @@ func (g *Gateway) loadRules() {
 			"file", g.cfg.RulesFile, "error", err)
 	case rules != nil:
 		g.rules.Store(rules)
+		g.appliedAt.Store(g.cfg.Now().UnixMilli())
 		clusters, endpoints := rules.Counts()
 		g.log.Info("decides by the rules of the file", "revision", rules.Revision(), "clusters", clusters, "endpoints", endpoints)
 	}
@@ -172,7 +174,7 @@ func (g *Gateway) finish() {
 			if _, err := g.kept.keep(); err != nil && !errors.Is(err, errRulesStopped) {
 				g.log.Error("the next start will begin with older rules", "error", err)
 			}
-			g.stopKeeping()
+			g.StopKeeping()
 			g.ctl.close()
 		}
 		close(g.closed)

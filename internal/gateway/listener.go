@@ -28,6 +28,7 @@ func (g *Gateway) listen(ctx context.Context) (err error) {
 	for _, c := range g.cfg.Listeners {
 		if c.Listener == nil {
 			var lc net.ListenConfig
+			lc.SetMultipathTCP(false) // no balancer speaks it, and it makes every flow dearer
 			opened, err := lc.Listen(ctx, "tcp", c.Addr)
 			if err != nil {
 				return fmt.Errorf("%s listener: %w", c.Side, err)

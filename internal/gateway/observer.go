@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"context"
+	"net/http"
 	"sync"
+	"time"
 
 	"github.com/postern/postern/api"
 	"github.com/postern/postern/internal/engine"
@@ -85,4 +87,32 @@ func (f *flow) record() flowRecord {
 		rec.backend = f.backend.Address()
 	}
 	return rec
+}
+
+// Metrics answers scrapes by Prometheus.
+func (g *Gateway) Metrics() http.Handler {
+	spooled, lost := func() int64 { return 0 }, g.seen.records.dropped.Load
+	if d := g.seen.delivery; d != nil {
+		spooled, lost = d.spooled, d.lost
+	}
+	return newMetricsHandler(metricSources{
+		traffic: g.seen.counts, engine: g.engine.Stats, waiting: g.seen.records.waiting, spooled: spooled, lost: lost,
+		rules: func() ruleFacts {
+			rules := g.rules.Load()
+			clusters, endpoints := rules.Counts()
+			facts := ruleFacts{revision: rules.Revision(), clusters: clusters, endpoints: endpoints}
+			if rules != nil {
+				facts.applied = time.UnixMilli(g.appliedAt.Load())
+			}
+			return facts
+		},
+		connected: func() bool { return g.ctl != nil && g.ctl.connected.Load() },
+		backends: func(yield func(link.BackendHealth) bool) {
+			for s := range g.pool.All() {
+				if !yield(link.BackendHealth{ClusterID: s.ClusterID, Backend: s.Backend, Healthy: s.Healthy, Reason: s.Reason}) {
+					return
+				}
+			}
+		},
+	}, g.log)
 }
