@@ -68,11 +68,14 @@ func prepare(o options, getenv func(string) string, log *slog.Logger) error {
 	for _, l := range o.listeners {
 		names = append(names, l.name)
 	}
+	if o.metrics != nil {
+		names = append(names, *o.metrics)
+	}
 	if err := o.fits(names); err != nil {
 		return err
 	}
 	if err := s.open(context.Background(), names); err != nil {
-		return fmt.Errorf("%w\nNext: check --private and --public; is another process listening there?", err)
+		return fmt.Errorf("%w\nNext: check --private, --public and --metrics; is another process listening there?", err)
 	}
 	if err := makeData(o.data, who); err != nil {
 		return fmt.Errorf("%w\nNext: give a directory that can be made, with --data", err)

@@ -51,6 +51,7 @@ Control plane
 Process
   --user NAME|UID[:GID]      becomes this user once it listens
   --loops N                  event loops (default: one per processor)
+  --metrics ADDR             host:port for Prometheus; without a host on loopback
   --drain TIME               that open flows have to end after SIGTERM (30s)
   --handover-drain TIME      the same after SIGHUP (1h0m0s)
   --log-json, --log-level L  DEBUG, INFO, WARN or ERROR (INFO)
@@ -66,6 +67,7 @@ type options struct {
 	listeners     []listenerOption
 	trusted       peers // of the private side
 	publicTrusted peers
+	metrics       *socketName // nil for none
 	data          string
 	tokenFile     string
 	user          string
@@ -143,6 +145,11 @@ func (o *options) flags(host string) *flag.FlagSet {
 	flags.Var((*size)(&c.SpoolSize), "spool-size", "")
 	flags.StringVar(&o.user, "user", "", "")
 	flags.IntVar(&c.Loops, "loops", 0, "")
+	flags.Func("metrics", "", func(s string) error {
+		name, err := metricsName(s)
+		o.metrics = &name
+		return err
+	})
 	flags.DurationVar(&o.drain, "drain", 30*time.Second, "")
 	flags.DurationVar(&o.handoverDrain, "handover-drain", time.Hour, "")
 	flags.BoolVar(&o.logJSON, "log-json", false, "")
@@ -189,8 +196,9 @@ func (o *options) addListener(side link.Listener, s string) error {
 // fits checks the options against the sockets that there will be.
 func (o *options) fits(names []socketName) error {
 	private := slices.ContainsFunc(names, func(n socketName) bool { return n.role == string(link.PrivateListener) })
+	public := slices.ContainsFunc(names, func(n socketName) bool { return n.role == string(link.PublicListener) })
 	switch {
-	case len(names) == 0:
+	case !private && !public:
 		return fmt.Errorf("nothing to listen on: give --private, --public or both; %w", errUsage)
 	case private && len(o.trusted) == 0:
 		return fmt.Errorf("--private without --trusted-peer would refuse every flow: give the load balancer's addresses, "+

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
@@ -27,6 +29,8 @@ type process struct {
 
 	gateway *gateway.Gateway
 	signals chan os.Signal
+	scraped []*http.Server // usually one or none
+	serving sync.WaitGroup // one per server of scraped
 }
 
 // serve is the process's life: it takes flows until it is told to end, or until a successor takes them.
@@ -126,14 +130,40 @@ func (p *process) start(getenv func(string) string) (err error) {
 	}
 	p.log.Info("gateway listens", "id", c.ID, "pid", os.Getpid(), "private", p.gateway.PrivateAddr(), "public", p.gateway.PublicAddr(),
 		"listeners", len(c.Listeners), "revision", p.gateway.Revision(), "loops", c.Loops, "descriptors", descriptors())
+	p.serveMetrics()
 	return nil
+}
+
+// serveMetrics answers scrapes until the process ends or a successor does.
+func (p *process) serveMetrics() {
+	for name := range p.sockets {
+		if name.role != metricsRole {
+			continue
+		}
+		l, err := p.sockets.listener(name)
+		if err != nil {
+			p.log.Error("no metrics", "error", err) // which is no reason to carry no flows
+			continue
+		}
+		srv := newMetricsServer(p.gateway.Metrics(), p.log)
+		p.scraped = append(p.scraped, srv)
+		p.log.Info("metrics are served", "url", fmt.Sprintf("http://%s/metrics", l.Addr()))
+		p.serving.Go(func() { _ = srv.Serve(l) }) // until closeMetrics
+	}
+}
+
+func (p *process) closeMetrics() {
+	for _, srv := range p.scraped {
+		_ = srv.Close()
+	}
+	p.serving.Wait()
 }
 
 // listenerConfigs are the command line's listeners and those of systemd's sockets.
 func (p *process) listenerConfigs() ([]gateway.ListenerConfig, error) {
 	all := p.listeners
 	for name := range p.sockets {
-		if !p.onCommandLine(name) {
+		if name.role != metricsRole && !p.onCommandLine(name) {
 			all = append(all, listenerOption{name: name})
 		}
 	}
@@ -176,6 +206,7 @@ func (p *process) stop() {
 // retire does the same after a successor has taken over the sockets, with a deadline of its own, which SIGTERM brings
 // down to that of stop: who stops a service tells all of its processes.
 func (p *process) retire(successor int) {
+	p.closeMetrics() // or scrapes would meet now one process, now the other
 	p.tell("READY=1", fmt.Sprintf("MAINPID=%d", successor))
 	p.log.Info("a successor serves: gateway drains", "successor", successor, "flows", p.gateway.LiveFlows(), "deadline", p.handoverDrain)
 	ctx, cancel := context.WithTimeout(context.Background(), p.handoverDrain)
@@ -201,6 +232,7 @@ func (p *process) end(ctx context.Context) {
 	if err := p.gateway.Shutdown(ctx); err != nil {
 		p.log.Warn("the drain deadline passed", "error", err)
 	}
+	p.closeMetrics()
 	p.log.Info("gateway ended", "pid", os.Getpid())
 }
 

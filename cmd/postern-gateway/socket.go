@@ -18,12 +18,12 @@ import (
 // socketName says what a listening socket is for and, as the command line says it, where it listens. A socket that
 // systemd opened has no address on the command line: it is numbered.
 type socketName struct {
-	role string // link.PrivateListener or link.PublicListener
+	role string // link.PrivateListener, link.PublicListener or metricsRole
 	addr string
 }
 
 // roles are what a socket may be for.
-var roles = []string{string(link.PrivateListener), string(link.PublicListener)}
+var roles = []string{string(link.PrivateListener), string(link.PublicListener), metricsRole}
 
 // sockets are the process's listening sockets, by name. The descriptors are the process's own: what the gateway listens
 // on are duplicates, so that a socket can be handed to a successor whatever the gateway has done with its own.
@@ -164,7 +164,7 @@ func activated(getenv func(string) string) (sockets, error) {
 			name = names[i]
 		}
 		if !slices.Contains(roles, name) {
-			return nil, fmt.Errorf("systemd passed a socket named %q: give FileDescriptorName=private or public", name)
+			return nil, fmt.Errorf("systemd passed a socket named %q: give FileDescriptorName=private, public or metrics", name)
 		}
 		unix.CloseOnExec(3 + i)
 		s[socketName{name, "systemd:" + strconv.Itoa(i)}] = 3 + i
