@@ -207,6 +207,7 @@ func (p *process) stop() {
 // down to that of stop: who stops a service tells all of its processes.
 func (p *process) retire(successor int) {
 	p.closeMetrics() // or scrapes would meet now one process, now the other
+	p.gateway.StopKeeping()
 	p.tell("READY=1", fmt.Sprintf("MAINPID=%d", successor))
 	p.log.Info("a successor serves: gateway drains", "successor", successor, "flows", p.gateway.LiveFlows(), "deadline", p.handoverDrain)
 	ctx, cancel := context.WithTimeout(context.Background(), p.handoverDrain)
