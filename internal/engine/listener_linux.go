@@ -36,7 +36,7 @@ const (
 // newDoor takes over a listener. The descriptor is a copy, out of reach of the runtime's poller, which would be woken for
 // every flow. What is set on a listener holds for the sockets that are accepted from it.
 func newDoor(ln *net.TCPListener, tag any) (*door, error) {
-	defer ln.Close()
+	defer func() { _ = ln.Close() }() // the copy is what is used
 	raw, err := ln.SyscallConn()
 	if err != nil {
 		return nil, fmt.Errorf("engine: take over the listener: %w", err)

@@ -24,6 +24,7 @@ type loop struct {
 
 	turn   int64 // turns so far
 	now    int64 // nanoseconds on the engine's clock when this turn began
+	busy   int64 // when there was an event last
 	wheel  wheel
 	bufs   buffers
 	lent   *direction // whose bytes are in the shared buffer
@@ -52,8 +53,9 @@ type loop struct {
 	stopped bool          // no more is taken into the inbox
 }
 
-// holdTime is how long a loop that may hold its processor waits with it before it gives it back.
-const holdTime = 4 * time.Millisecond
+// holdTime is how long a loop that may hold its processor keeps it after an event. To give it back has the runtime's
+// monitor look fifty times in the next milliseconds whether it should be taken away.
+const holdTime = 20 * time.Millisecond
 
 // Indexes in epoll of what is not a stream's socket. Streams have 2*index for the client and 2*index+1 for the server.
 const (
@@ -99,6 +101,9 @@ func (l *loop) run() {
 		n := l.wait()
 		l.turn++
 		l.now = l.e.clock()
+		if n > 0 {
+			l.busy = l.now
+		}
 		for i := range n {
 			l.dispatch(&l.events[i])
 		}
@@ -130,7 +135,7 @@ func (l *loop) run() {
 //
 // A blocking system call costs a Go program more than its own time: the scheduler takes the goroutine's processor (P)
 // back after some microseconds, and the goroutine has to get one again, often by waking another thread. With
-// HoldProcessors the first milliseconds are waited without telling the scheduler. That is safe since such a wait ends
+// HoldProcessors the first milliseconds are waited through without telling the scheduler. That is safe since such a wait ends
 // early when the runtime needs the P: to stop the world, to scan this goroutine's stack or to preempt it, it sends the
 // thread a signal, which interrupts epoll_wait whatever SA_RESTART says (signal(7)); and should the signal come just
 // before the call, it sends another one soon, since it repeats them until the goroutine has stopped, at most 0.1 ms
@@ -143,13 +148,13 @@ func (l *loop) wait() int {
 	limit := l.untilTimer()
 	hold := 0
 	if l.e.cfg.HoldProcessors {
-		hold = int(holdTime / time.Millisecond)
+		hold = max(0, int((holdTime-time.Duration(l.now-l.busy))/time.Millisecond))
 		if limit >= 0 {
 			hold = min(hold, limit)
 		}
 	}
-	if n := epollHold(l.epoll, l.events[:], hold); n > 0 || limit >= 0 && limit <= hold {
-		return n
+	if n := epollHold(l.epoll, l.events[:], hold); n > 0 || hold > 0 || limit == 0 {
+		return n // also when the time has passed, or a signal came: the next turn looks how long it has been idle
 	}
 	n, err := unix.EpollWait(l.epoll, l.events[:], limit)
 	if err != nil {
@@ -160,10 +165,9 @@ func (l *loop) wait() int {
 
 // untilTimer returns how many milliseconds the loop may wait; -1 for as long as it takes.
 func (l *loop) untilTimer() int {
-	now := l.e.clock()
-	wait := l.wheel.wait(now)
+	wait := l.wheel.wait(l.now)
 	if l.paused {
-		until := max(0, time.Duration(l.resumeAt-now))
+		until := max(0, time.Duration(l.resumeAt-l.now))
 		if wait < 0 || until < wait {
 			wait = until
 		}

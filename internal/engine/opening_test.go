@@ -400,7 +400,7 @@ func TestAHandlerMayCloseAtAnyCall(t *testing.T) {
 			bye := func(at string) Action { return Action{Do: Close, Reason: at, Reset: reset} }
 			for at, s := range map[string]*script{
 				"TIMED_OUT": {
-					accepted: func(*Flow) Action { return Action{Do: Read, Need: 100, Within: time.Millisecond} },
+					received: func(*Flow, []byte, bool) Action { return Action{Do: Read, Within: time.Millisecond} },
 					timedOut: func(*Flow, []byte) Action { return bye("TIMED_OUT") },
 				},
 				"RECEIVED":  {received: func(*Flow, []byte, bool) Action { return bye("RECEIVED") }},

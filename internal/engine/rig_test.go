@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-
 	"syscall"
 	"testing"
 	"time"

@@ -166,6 +166,7 @@ func (g *Gateway) Close() error {
 // finish ends what is not a flow. Only the first call does; others wait for it.
 func (g *Gateway) finish() {
 	g.closeOnce.Do(func() {
+		_ = g.engine.Close() // no flow is left
 		g.proof.close()
 		g.pool.Close()
 		g.quit()
