@@ -99,10 +99,10 @@ func clusterRules(w api.GatewayClusterRules) (link.ClusterRules, error) {
 func (g *gateway) follow(ctx context.Context, s *api.RuleStream) error {
 	for {
 		d, to, _, err := next(s)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
+			return nil //nolint:nilerr // the simulation is over
+		case err != nil:
 			return fmt.Errorf("gateway %s: %w", g.id, err)
 		}
 		if d.From != d.Revision {

@@ -106,8 +106,7 @@ func (g *gateway) load(ctx context.Context, s setting, r *result) (stream *api.R
 	read := time.Now()
 	g.rules, g.at = policy.Compile(link.RuleSet{Revision: d.Revision, Clusters: d.Clusters}), to
 	r.FullLoad, r.FullCompile, r.FullBytes = ms(time.Since(start)), ms(time.Since(read)), size
-	part = link.RuleSet{Revision: d.Revision, Clusters: slices.Clone(d.Clusters[:min(s.Part, len(d.Clusters))])}
-	d = link.RuleDelta{}
+	part = link.RuleSet{Revision: d.Revision, Clusters: slices.Clone(d.Clusters[:min(s.Part, len(d.Clusters))])} // not all of them in memory for it
 	r.FullMemory = heap() - before
 	g.due <- struct{}{}
 	return stream, part, nil

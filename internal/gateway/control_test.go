@@ -178,14 +178,16 @@ func TestPartsMakeAWhole(t *testing.T) {
 }
 
 func TestBrokenRulesChangeNothing(t *testing.T) {
-	good, err := json.Marshal(api.GatewayRules{Revision: 2, Clusters: []api.GatewayClusterRules{{
-		ClusterID: acmeID, PrivateNames: []string{acmePrivate}, Backends: []api.GatewayTarget{{Address: "127.0.0.1:1"}},
-		EndpointIDs: []string{endpointA}, PublicAccess: "ENABLED", AllowList: []api.AllowRule{{Prefix: "10.0.0.0/8"}},
-		Health: &api.GatewayHealthCheck{Check: "HTTP", Path: "/healthz", Statuses: []int{200}}, Limits: &api.GatewayLimits{Flows: 5},
-		DeniedPorts: []uint16{22},
-	}}, Ports: &[]api.GatewayPort{{Port: 5432, Protocol: "POSTGRES", Traffic: "SQL"}},
+	good, err := json.Marshal(api.GatewayRules{
+		Revision: 2, Clusters: []api.GatewayClusterRules{{
+			ClusterID: acmeID, PrivateNames: []string{acmePrivate}, Backends: []api.GatewayTarget{{Address: "127.0.0.1:1"}},
+			EndpointIDs: []string{endpointA}, PublicAccess: "ENABLED", AllowList: []api.AllowRule{{Prefix: "10.0.0.0/8"}},
+			Health: &api.GatewayHealthCheck{Check: "HTTP", Path: "/healthz", Statuses: []int{200}}, Limits: &api.GatewayLimits{Flows: 5},
+			DeniedPorts: []uint16{22},
+		}}, Ports: &[]api.GatewayPort{{Port: 5432, Protocol: "POSTGRES", Traffic: "SQL"}},
 		Projects: []api.GatewayProjectRules{{ProjectID: globexID, EndpointIDs: []string{endpointB}}},
-		Claims:   []api.GatewayClaimRule{{ID: globexID, ClusterID: acmeID, Domain: "pe.postern.test", Hash: make([]byte, 32)}}})
+		Claims:   []api.GatewayClaimRule{{ID: globexID, ClusterID: acmeID, Domain: "pe.postern.test", Hash: make([]byte, 32)}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

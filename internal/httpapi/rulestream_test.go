@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -176,4 +177,39 @@ func TestRulesStreamLeavesNothingBehind(t *testing.T) {
 	cancel() // the gateway vanishes
 	transport.CloseIdleConnections()
 	goleak.VerifyNone(t, before)
+}
+
+// Many gateways follow at once, each at its own pace: all of them end with the same rules, though no two need to have been
+// told the same changes.
+func TestManyGatewaysFollow(t *testing.T) {
+	w := newWorld(t)
+	ctx := within(t)
+	list, err := w.client.Gateways(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const gateways, changes = 12, 25
+	last := list.RulesRevision + changes
+	var following sync.WaitGroup
+	for i := range gateways {
+		s := follow(ctx, t, w)
+		following.Go(func() {
+			for at := (api.GatewayRules{}); at.Revision < last; {
+				doc, err := s.Next(nil)
+				if err != nil || doc.From != at.Revision || doc.Revision <= at.Revision || len(doc.Clusters) != 1 {
+					t.Errorf("gateway %d, after revision %d: %+v, %v", i, at.Revision, doc, err)
+					return
+				}
+				if at = doc; at.Revision == last && at.Clusters[0].PublicAccess != "DISABLED" {
+					t.Errorf("gateway %d ends with public access %s", i, at.Clusters[0].PublicAccess)
+				}
+			}
+		})
+	}
+	for i := range changes {
+		if _, err := w.client.SetPublicAccess(ctx, w.cluster.ID, []string{"DISABLED", "ENABLED"}[i%2]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	following.Wait()
 }
