@@ -28,7 +28,7 @@ type netFlow struct {
 	// The goroutine's own.
 	up, down       []byte  // read from the client, from the backend, and not passed on
 	got            *[]byte // which of them the Handler's last call got, if any
-	upEnd, downEnd bool   // nothing comes after these
+	upEnd, downEnd bool    // nothing comes after these
 	server         *net.TCPConn
 	eager          bool
 	limit          time.Time // of Read and Await; zero is never

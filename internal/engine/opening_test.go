@@ -1,3 +1,5 @@
+//go:build unix
+
 package engine
 
 import (
@@ -343,14 +345,26 @@ func TestADialThatFails(t *testing.T) {
 	})
 }
 
-// blackHole returns an address that takes no connection and refuses none: a listener with a full queue.
-func blackHole(t *testing.T) netip.AddrPort {
+// socket4 returns a bare socket, of which nothing is known to package net.
+func socket4(t testing.TB) int {
 	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	syscall.ForkLock.RLock()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fd)
+	}
+	syscall.ForkLock.RUnlock()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = syscall.Close(fd) })
+	return fd
+}
+
+// blackHole returns an address that takes no connection and refuses none: a listener with a full queue.
+func blackHole(t *testing.T) netip.AddrPort {
+	t.Helper()
+	fd := socket4(t)
 	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		t.Fatal(err)
 	}

@@ -92,7 +92,12 @@ func (w *wheel) remove(s *stream) {
 // expired may set and remove.
 func (w *wheel) advance(now int64, expired func(*stream)) {
 	for last := now >> tickShift; w.tick < last; {
-		w.tick++
+		next := w.next()
+		if next < 0 || next > last {
+			w.tick = last
+			return
+		}
+		w.tick = next
 		if w.tick%wheelSlots == 0 {
 			w.drain(&w.far[w.tick/wheelSlots%wheelSlots], now, expired)
 		}
@@ -114,8 +119,8 @@ func (w *wheel) drain(head **stream, now int64, expired func(*stream)) {
 	}
 }
 
-// wait returns how long after now the wheel wants to be advanced again; negative when it is empty.
-func (w *wheel) wait(now int64) time.Duration {
+// next returns the first tick to come at which there is something to look at; -1 when there is none.
+func (w *wheel) next() int64 {
 	next := int64(-1)
 	if n := firstFrom(&w.inNear, int((w.tick+1)%wheelSlots)); n >= 0 {
 		next = w.tick + 1 + int64(n)
@@ -126,6 +131,12 @@ func (w *wheel) wait(now int64) time.Duration {
 			next = t
 		}
 	}
+	return next
+}
+
+// wait returns how long after now the wheel wants to be advanced again; negative when it is empty.
+func (w *wheel) wait(now int64) time.Duration {
+	next := w.next()
 	if next < 0 {
 		return -1
 	}
