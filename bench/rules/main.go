@@ -5,7 +5,7 @@
 // a machine does not have the memory for a hundred such, so the others begin as gateways that come back do: they hold a
 // part of the same version and follow the same changes. To apply one costs in proportion to the change, not to the rules.
 //
-//	go run ./bench/rules [--json] [--gateways 100] [--clusters 100000] [--endpoints 1000000] [--changes 200] [--every 50ms]
+//	go run ./bench/rules [--json] [--gateways 100] [--clusters 100000] [--endpoints 1000000] [--changes 200] [--every 250ms]
 package main
 
 import (
@@ -77,7 +77,7 @@ func main() {
 	flag.IntVar(&s.Clusters, "clusters", 100_000, "how many clusters there are")
 	flag.IntVar(&s.Endpoints, "endpoints", 1_000_000, "how many endpoints are authorised")
 	flag.IntVar(&s.Changes, "changes", 200, "how many changes are made")
-	flag.DurationVar(&s.Every, "every", 50*time.Millisecond, "the time from one change to the next")
+	flag.DurationVar(&s.Every, "every", 250*time.Millisecond, "the time from one change to the next")
 	flag.IntVar(&s.Part, "part", 1000, "how many clusters the gateways hold that do not hold all")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
