@@ -68,10 +68,10 @@ type claimAnswer struct {
 
 // claimed reports that the flow's endpoint was claimed: its client completed a TLS handshake for the claim's name.
 func (g *Gateway) claimed(f *flow) {
-	if !g.claims.use(f.claim, f.facts.EndpointID, g.monotonic()) {
+	if !g.claims.use(f.claim, f.endpoint, g.monotonic()) {
 		return
 	}
 	g.seen.records.claimed(api.GatewayClaim{
-		ClaimID: string(f.claim), EndpointID: string(f.facts.EndpointID), Source: f.source.Addr().String(), At: g.cfg.Now().UTC(),
+		ClaimID: string(f.claim), EndpointID: string(f.endpoint), Source: f.source.Addr().String(), At: g.cfg.Now().UTC(),
 	})
 }

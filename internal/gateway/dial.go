@@ -22,8 +22,8 @@ func (f *flow) dial(failed *backend.Backend) engine.Action {
 	f.phase = inDial
 	b, to, err := f.g.pool.Pick(f.addressee(), failed)
 	switch {
-	case errors.Is(err, backend.ErrUnresolved) && f.waited < f.g.cfg.Timeouts.Dial:
-		f.waited += resolvePause
+	case errors.Is(err, backend.ErrUnresolved) && time.Duration(f.waits)*resolvePause < f.g.cfg.Timeouts.Dial:
+		f.waits++
 		return engine.Action{Do: engine.Wait, Within: resolvePause}
 	case err != nil && failed != nil:
 		return f.end(reasonUnreachable)
@@ -41,7 +41,7 @@ func (f *flow) dial(failed *backend.Backend) engine.Action {
 func (f *flow) addressee() backend.Target {
 	t := f.target
 	return backend.Target{
-		ClusterID: t.ClusterID, Port: f.port.BackendPort, Backends: t.Backends, Health: t.Health, ProxyProtocol: t.ProxyProtocol,
+		ClusterID: t.ClusterID, Port: f.backendPort, Backends: t.Backends, Health: t.Health, ProxyProtocol: t.ProxyProtocol,
 	}
 }
 
@@ -68,8 +68,8 @@ func (f *flow) preface(to netip.AddrPort) []byte {
 // proxyHeader tells a backend who the client is, as the load balancer told us. The destination is the backend with the
 // port that the client dialled: the address that it dialled means nothing here.
 func (f *flow) proxyHeader(to netip.AddrPort) l4.ProxyWriter {
-	w := l4.ProxyWriter{Source: f.source, Destination: netip.AddrPortFrom(to.Addr(), f.facts.Port)}
-	id := string(f.facts.EndpointID)
+	w := l4.ProxyWriter{Source: f.source, Destination: netip.AddrPortFrom(to.Addr(), f.port)}
+	id := string(f.endpoint)
 	if n, ok := strings.CutPrefix(id, azureEndpointIDPrefix); ok {
 		v, err := strconv.ParseUint(n, 10, 32)
 		w.AzureLink, w.HasAzureLink = uint32(v), err == nil
@@ -145,13 +145,13 @@ func (f *flow) finish(e engine.End) {
 		g.live.Add(-1)
 	}
 	if f.entered {
-		g.meters.leave(f.party)
+		g.meters.leave(f.party())
 	}
 }
 
 // answer hands the flow to the gateway's own server.
 func (f *flow) answer(reason string) engine.Action {
-	f.phase, f.answering = inRelay, true
+	f.phase = inRelay
 	return engine.Action{Do: engine.Detach, Take: func(stream net.Conn, done <-chan struct{}) {
 		in, out := f.g.proof.answer(f, stream.(l4.Stream), done)
 		f.finish(engine.End{Reason: f.cutOr(done, reason), In: in, Out: out})

@@ -27,39 +27,56 @@ const (
 // mostDials is how many backends a flow tries.
 const mostDials = 2
 
-// flow is one stream from accept to end: the State of an engine's Flow. The engine calls for one flow come one after
-// the other; what an answering goroutine may read is written before it starts.
+// flow is one stream from accept to end: the State of an engine's Flow. The engine's calls for one flow come one after
+// the other; what an answering goroutine may read is written before it starts. There may be a million of them that do
+// nothing, so that what can be found out again is not kept.
 type flow struct {
 	g        *Gateway
 	listener *listener
-	loop     int
-	source   netip.AddrPort // the client: as the load balancer told, or the peer
-	facts    policy.FlowFacts
-	port     link.PortRule
+	loop     int32
 
-	phase      phase
-	timed      bool // the time for the ClientHello runs
-	refusedGSS bool
-	postgres   bool // the client asked for TLS as PostgreSQL's clients do, and so must we
-	entered    bool // counted as its party's
-	party      party
+	phase       phase
+	port        uint16 // as the client dialled it
+	backendPort uint16 // of the rule of that port
+	dials       uint8
+	waits       uint16        // for the backend\'s address
+	protocol    link.Protocol // of the rule of that port
+	sourceTold  bool          // source is the client's: nobody stands between, or who does told
+	nameless    bool
+	timed       bool // the time for the ClientHello runs
+	refusedGSS  bool
+	postgres    bool // the client asked for TLS as PostgreSQL's clients do, and so must we
+	entered     bool // counted as its party's
+	admitted    bool
+	proof       bool
 
-	admitted bool
-	cluster  link.ID
-	proof    bool
-	claim    link.ID
-	target   *policy.Target
-	backend  *backend.Backend
-	dials    int
-	waited   time.Duration  // for a backend's address
-	to       netip.AddrPort // the backend's address
-	id       [16]byte       // of the flow's record
-	begun    time.Time
-	ticket   ticket
+	source   netip.AddrPort  // the client: as the load balancer told, or the peer
+	endpoint link.EndpointID // empty: not through a private endpoint
+	name     string          // the server name that the client sent
+	at       time.Time       // when it was decided
 
-	answering bool                   // a goroutine has taken over
-	cut       atomic.Pointer[string] // why it was cut, once it was
+	cluster link.ID
+	claim   link.ID
+	target  *policy.Target
+	backend *backend.Backend
+	to      netip.AddrPort // the backend's address
+	id      [16]byte       // of the flow's record
+	ticket  ticket
+	cut     atomic.Pointer[string] // why it was cut, once it was
 }
+
+// facts are what policy decides by.
+func (f *flow) facts() policy.FlowFacts {
+	facts := policy.FlowFacts{
+		Listener: f.listener.Side, EndpointID: f.endpoint, Name: f.name, Nameless: f.nameless, Port: f.port, At: f.at,
+	}
+	if f.sourceTold {
+		facts.Source = f.source.Addr()
+	}
+	return facts
+}
+
+func (f *flow) party() party { return partyOf(f.endpoint, f.source.Addr()) }
 
 // flows recycles the values of flows that have ended.
 var flows = sync.Pool{New: func() any { return new(flow) }}
@@ -73,7 +90,7 @@ func (d *dataPath) Accepted(ef *engine.Flow) engine.Action {
 	f := flows.Get().(*flow)
 	f.reset(g, ef)
 	ef.State = f
-	g.seen.counts.accepted(f.loop, f.listener.Side)
+	g.seen.counts.accepted(int(f.loop), f.listener.Side)
 	peer := f.source.Addr()
 	trusted := f.listener.trusts(peer)
 	if f.listener.Side == link.PrivateListener && !trusted {
@@ -82,7 +99,7 @@ func (d *dataPath) Accepted(ef *engine.Flow) engine.Action {
 	if trusted {
 		return engine.Action{Do: engine.Read, Need: 1, Within: g.cfg.Timeouts.Header}
 	}
-	f.facts.Source = peer
+	f.sourceTold = true
 	if a := f.identified(); a.Do != goOn {
 		return a
 	}
@@ -91,8 +108,7 @@ func (d *dataPath) Accepted(ef *engine.Flow) engine.Action {
 
 func (f *flow) reset(g *Gateway, ef *engine.Flow) {
 	l := ef.Tag().(*listener)
-	*f = flow{g: g, listener: l, loop: ef.Loop(), source: ef.Peer()}
-	f.facts.Listener, f.facts.Port = l.Side, l.port
+	*f = flow{g: g, listener: l, loop: int32(ef.Loop()), source: ef.Peer(), port: l.port}
 }
 
 // Received implements engine.Handler.
@@ -123,14 +139,14 @@ func (f *flow) refuse(cluster link.ID, reason string) engine.Action {
 // decide asks policy, and sends an admitted flow on its way.
 func (f *flow) decide() engine.Action {
 	g := f.g
-	f.facts.At = g.cfg.Now()
+	f.at = g.cfg.Now()
 	now := g.monotonic()
-	_, _, isClaim := link.CutClaim(f.facts.Name)
-	if isClaim && !g.meters.mayClaim(f.party, now) {
+	_, _, isClaim := link.CutClaim(f.name)
+	if isClaim && !g.meters.mayClaim(f.party(), now) {
 		return f.refuse("", reasonClaimRate) // before it is known whether the code is right
 	}
-	d := g.rules.Load().Decide(f.facts)
-	if d.Claim != "" && !g.claims.open(d.Claim, f.facts.EndpointID) {
+	d := g.rules.Load().Decide(f.facts())
+	if d.Claim != "" && !g.claims.open(d.Claim, f.endpoint) {
 		return f.refuse(d.ClusterID, reasonClaimUsed)
 	}
 	if !d.Allow {
@@ -140,7 +156,7 @@ func (f *flow) decide() engine.Action {
 	if d.Target != nil {
 		limits = d.Target.Limits
 	}
-	if reason := g.meters.admit(f.party, d.ClusterID, limits, now); reason != "" {
+	if reason := g.meters.admit(f.party(), d.ClusterID, limits, now); reason != "" {
 		return f.refuse(d.ClusterID, reason)
 	}
 	if d.WouldRefuse {
@@ -164,7 +180,7 @@ func (f *flow) holds(rules *policy.Rules) bool {
 	if f.claim != "" {
 		return true
 	}
-	d := rules.Decide(f.facts)
+	d := rules.Decide(f.facts())
 	return d.Allow && d.ClusterID == f.cluster && d.Proof == f.proof
 }
 

@@ -46,22 +46,21 @@ func (o *observer) run(ctx context.Context) {
 
 // started takes note of a flow that was admitted.
 func (o *observer) started(f *flow) {
-	f.begun = f.facts.At
 	rec := f.record()
-	f.ticket = o.records.started(f.loop, &rec)
+	f.ticket = o.records.started(int(f.loop), &rec)
 	f.id = rec.id
-	o.counts.decided(f.loop, f.listener.Side, verdictAllowed, "")
+	o.counts.decided(int(f.loop), f.listener.Side, verdictAllowed, "")
 }
 
 // ended takes note of the end of a flow that was accepted.
 func (o *observer) ended(f *flow, e engine.End) {
-	o.counts.ended(f.loop, f.listener.Side, e)
+	o.counts.ended(int(f.loop), f.listener.Side, e)
 	if !f.admitted {
 		return
 	}
 	rec := f.record()
 	rec.ended, rec.in, rec.out, rec.reason = f.g.cfg.Now(), e.In, e.Out, e.Reason
-	o.records.ended(f.loop, f.ticket, &rec)
+	o.records.ended(int(f.loop), f.ticket, &rec)
 }
 
 // refused takes note of a refused flow, or with would of one that passed and would have been refused.
@@ -70,9 +69,9 @@ func (o *observer) refused(f *flow, cluster link.ID, reason string, would bool) 
 	if would {
 		v = verdictWouldRefuse
 	}
-	o.counts.decided(f.loop, f.listener.Side, v, reason)
-	o.records.refused(f.loop, refusal{
-		cluster: cluster, listener: f.listener.Side, endpoint: f.facts.EndpointID, name: f.facts.Name,
+	o.counts.decided(int(f.loop), f.listener.Side, v, reason)
+	o.records.refused(int(f.loop), refusal{
+		cluster: cluster, listener: f.listener.Side, endpoint: f.endpoint, name: f.name,
 		source: f.source.Addr(), reason: reason, would: would,
 	})
 }
@@ -80,8 +79,8 @@ func (o *observer) refused(f *flow, cluster link.ID, reason string, would bool) 
 // record is what is recorded of a flow at its start.
 func (f *flow) record() flowRecord {
 	rec := flowRecord{
-		id: f.id, cluster: f.cluster, listener: f.listener.Side, endpoint: f.facts.EndpointID, source: f.source,
-		name: f.facts.Name, port: f.facts.Port, started: f.begun,
+		id: f.id, cluster: f.cluster, listener: f.listener.Side, endpoint: f.endpoint, source: f.source,
+		name: f.name, port: f.port, started: f.at,
 	}
 	if f.backend != nil {
 		rec.backend = f.backend.Address()

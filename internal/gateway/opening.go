@@ -115,11 +115,10 @@ func (f *flow) header(read []byte, eof bool) (engine.Action, int) {
 // believe takes over what a trusted peer's PROXY header says. The reason is empty unless it cannot be believed.
 func (f *flow) believe(h l4.ProxyHeader) (reason string) {
 	if h.Source.IsValid() {
-		f.source = netip.AddrPortFrom(h.Source.Addr().Unmap(), h.Source.Port())
-		f.facts.Source = f.source.Addr()
+		f.source, f.sourceTold = netip.AddrPortFrom(h.Source.Addr().Unmap(), h.Source.Port()), true
 	}
 	if h.Destination.IsValid() {
-		f.facts.Port = h.Destination.Port()
+		f.port = h.Destination.Port()
 	}
 	if f.listener.Side == link.PublicListener {
 		return "" // what names a private endpoint has no meaning at the public door
@@ -130,24 +129,24 @@ func (f *flow) believe(h l4.ProxyHeader) (reason string) {
 		if err != nil {
 			return reasonBadEndpointID
 		}
-		f.facts.EndpointID = id
+		f.endpoint = id
 	case h.HasAzureLink:
-		f.facts.EndpointID = link.EndpointID(azureEndpointIDPrefix + strconv.FormatUint(uint64(h.AzureLink), 10))
+		f.endpoint = link.EndpointID(azureEndpointIDPrefix + strconv.FormatUint(uint64(h.AzureLink), 10))
 	case h.HasGCPConnection:
-		f.facts.EndpointID = link.EndpointID(gcpEndpointIDPrefix + strconv.FormatUint(h.GCPConnection, 10))
+		f.endpoint = link.EndpointID(gcpEndpointIDPrefix + strconv.FormatUint(h.GCPConnection, 10))
 	}
 	return ""
 }
 
 // identified goes on once it is known whose the flow is and which port it came to.
 func (f *flow) identified() engine.Action {
-	f.party = partyOf(f.facts.EndpointID, f.source.Addr())
-	if !f.g.meters.enter(f.party) {
+	if !f.g.meters.enter(f.party()) {
 		return f.refuse("", reasonFairShare)
 	}
 	f.entered = true
-	f.port = f.g.rules.Load().Port(f.facts.Port)
-	if f.port.Denied || f.port.Protocol == link.ProtocolTCP {
+	rule := f.g.rules.Load().Port(f.port)
+	f.protocol, f.backendPort = rule.Protocol, rule.BackendPort
+	if rule.Denied || f.protocol == link.ProtocolTCP {
 		return f.decide()
 	}
 	f.phase = inStart
@@ -163,7 +162,7 @@ func (f *flow) start(read []byte, eof bool) (engine.Action, int) {
 	switch {
 	case opening == l4.OpeningTLS:
 		return f.hello(read, eof), 0
-	case opening != l4.OpeningPostgres || f.port.Protocol == link.ProtocolTLS:
+	case opening != l4.OpeningPostgres || f.protocol == link.ProtocolTLS:
 		return f.refuse("", reasonNotTLS), 0
 	}
 	kind, n, err := l4.ParsePostgres(read)
@@ -177,7 +176,7 @@ func (f *flow) start(read []byte, eof bool) (engine.Action, int) {
 	case l4.PostgresCancel:
 		// The one message that has to come without TLS, from a client before PostgreSQL 17: only the endpoint can tell
 		// where it goes.
-		f.facts.Nameless = true
+		f.nameless = true
 		return f.decide(), 0
 	case l4.PostgresStartup:
 		return f.refuse("", reasonNoTLS), 0
@@ -219,8 +218,8 @@ func (f *flow) hello(read []byte, eof bool) engine.Action {
 	default:
 		return f.refuse("", reasonBadHello)
 	}
-	f.facts.Name = hello.ServerName
-	if f.port.Protocol == link.ProtocolPostgres && !f.postgres && !hello.OffersProtocol(l4.PostgresALPN) {
+	f.name = hello.ServerName
+	if f.protocol == link.ProtocolPostgres && !f.postgres && !hello.OffersProtocol(l4.PostgresALPN) {
 		return f.refuse("", reasonNotTLS)
 	}
 	return f.decide()

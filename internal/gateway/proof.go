@@ -147,7 +147,7 @@ func (p *proofServer) handle(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if c.flow.claim != "" {
-		_ = json.NewEncoder(w).Encode(claimAnswer{c.flow.claim, c.flow.cluster, c.flow.facts.EndpointID, p.cfg.ID})
+		_ = json.NewEncoder(w).Encode(claimAnswer{c.flow.claim, c.flow.cluster, c.flow.endpoint, p.cfg.ID})
 		return
 	}
 	nonce := r.URL.Query()["nonce"]
@@ -157,8 +157,8 @@ func (p *proofServer) handle(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	proof := link.PathProof{
-		Nonce: nonce[0], ClusterID: c.flow.cluster, Name: c.flow.facts.Name, Listener: c.flow.facts.Listener,
-		EndpointID: c.flow.facts.EndpointID, Source: c.flow.source.String(), GatewayID: p.cfg.ID, IssuedAt: p.cfg.Now().UTC(),
+		Nonce: nonce[0], ClusterID: c.flow.cluster, Name: c.flow.name, Listener: c.flow.listener.Side,
+		EndpointID: c.flow.endpoint, Source: c.flow.source.String(), GatewayID: p.cfg.ID, IssuedAt: p.cfg.Now().UTC(),
 	}
 	_ = json.NewEncoder(w).Encode(proof.Sign(p.cfg.Key)) // an error here is a client that has left
 }
