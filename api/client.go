@@ -111,7 +111,9 @@ func networking(clusterID string, segments ...string) *url.URL {
 // nil. Any status but 2xx is an *Error.
 func (c *Client) call(ctx context.Context, method string, u *url.URL, query url.Values, in, out any) error {
 	var body []byte
-	if in != nil {
+	if report, ok := in.(GatewayReport); ok {
+		body = report.AppendJSON(nil)
+	} else if in != nil {
 		var err error
 		if body, err = json.Marshal(in); err != nil {
 			return fmt.Errorf("the request cannot be written as JSON: %w", err)

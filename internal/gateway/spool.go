@@ -149,11 +149,7 @@ func (s *spool) append(l lane, batches []api.GatewayReport) (written int, err er
 		}
 	}()
 	for _, rep := range batches {
-		body, err := json.Marshal(rep)
-		if err != nil {
-			return written, err
-		}
-		line := appendLine(nil, recordsIn(rep), body)
+		line := appendLine(nil, recordsIn(rep), rep.AppendJSON(nil))
 		if !s.makeRoom(l, int64(len(line))) {
 			s.dropped.Add(uint64(recordsIn(rep)))
 			written++
