@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -104,6 +105,10 @@ func (p *process) succeed(ctx context.Context) (pid int, err error) {
 	return p.sockets.handOver(ctx, path, os.Args)
 }
 
+// heapSlack is the garbage that may gather before it is collected, in percent of what lives. Flows make little of it, so
+// that collecting twice as often costs next to nothing, and an idle flow keeps a third less memory.
+const heapSlack = 50
+
 // start starts the gateway.
 func (p *process) start(getenv func(string) string) (err error) {
 	c := &p.config
@@ -123,6 +128,9 @@ func (p *process) start(getenv func(string) string) (err error) {
 	}
 	if p.setProcessors {
 		runtime.GOMAXPROCS(c.Loops + 1)
+	}
+	if getenv("GOGC") == "" {
+		debug.SetGCPercent(heapSlack)
 	}
 	c.HoldProcessors = runtime.GOMAXPROCS(0) > c.Loops
 	if p.gateway, err = gateway.Start(context.Background(), *c); err != nil {

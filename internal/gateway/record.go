@@ -16,7 +16,7 @@ import (
 // that the control plane reads.
 const (
 	mostFlowRecords = 1 << 16 // of all loops together
-	mostIdleRecords = 1 << 13 // room for so many of a loop is kept when none waits
+	mostIdleRecords = 1 << 10 // room for so many of a loop is kept when none waits
 	mostKinds       = 1 << 13 // kinds of refusal, of all loops together
 	mostClaims      = 1 << 12
 	mostInBatch     = 500 // of flows, of refusals, of backends and of claims each
