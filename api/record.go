@@ -36,7 +36,9 @@ type Flow struct {
 	Listener    string    `json:"listener" enum:"private,public"`
 	EndpointID  string    `json:"endpoint_id,omitempty" doc:"The private endpoint it came through"`
 	Source      string    `json:"source" doc:"address:port"`
-	Name        string    `json:"name" doc:"The server name that was asked for"`
+	Name        string    `json:"name" doc:"The server name that was asked for; empty on a port without names"`
+	Port        int       `json:"port,omitempty" doc:"As the client dialled it"`
+	Backend     string    `json:"backend,omitempty" doc:"host:port that took it"`
 	StartedAt   time.Time `json:"started_at"`
 	EndedAt     time.Time `json:"ended_at,omitzero" doc:"Absent while it lives"`
 	BytesIn     int64     `json:"bytes_in" doc:"From the customer"`

@@ -46,18 +46,26 @@ func (a *app) flowCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.show(l, &table{head: []string{"STARTED", "DOOR", "ENDPOINT", "SOURCE", "NAME", "IN", "OUT", "ENDED"}, none: "no flows"}, func(t *table) {
+		return a.show(l, &table{head: []string{"STARTED", "DOOR", "ENDPOINT", "SOURCE", "NAME", "PORT", "BACKEND", "IN", "OUT", "ENDED"}, none: "no flows"}, func(t *table) {
 			for _, f := range l.Flows {
 				end := f.CloseReason
 				if f.EndedAt.IsZero() {
 					end = "open"
 				}
-				t.add(when(f.StartedAt, time.Now()), f.Listener, f.EndpointID, f.Source, f.Name,
+				t.add(when(f.StartedAt, time.Now()), f.Listener, f.EndpointID, f.Source, f.Name, port(f.Port), f.Backend,
 					strconv.FormatInt(f.BytesIn, 10), strconv.FormatInt(f.BytesOut, 10), end)
 			}
 		})
 	})
 	return noun("flow", "flows", "TCP streams through the gateways", list)
+}
+
+// port is a port as a table shows it, empty when it is not known.
+func port(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
 }
 
 func (a *app) eventCommand() *cobra.Command {

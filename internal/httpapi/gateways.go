@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"math"
 	"net/http"
 	"reflect"
 
@@ -100,10 +101,16 @@ func readReport(in api.GatewayReport) (link.GatewayReport, error) {
 		if err != nil {
 			return out, err
 		}
+		if f.Port < 0 || f.Port > math.MaxUint16 {
+			return out, &link.Error{
+				Kind: link.Invalid, Reason: "MALFORMED_PORT", Field: at + ".port", Message: fmt.Sprintf("not a port: %d", f.Port),
+				Hint: "give the port that the client dialled, or leave it out",
+			}
+		}
 		flow := link.Flow{
 			ID: f.ID, GatewayID: in.GatewayID, ClusterID: cluster, Listener: link.Listener(f.Listener),
-			EndpointID: link.EndpointID(f.EndpointID), Source: f.Source, Name: f.Name, StartedAt: f.StartedAt,
-			BytesIn: f.BytesIn, BytesOut: f.BytesOut, CloseReason: f.CloseReason,
+			EndpointID: link.EndpointID(f.EndpointID), Source: f.Source, Name: f.Name, Port: uint16(f.Port), Backend: f.Backend,
+			StartedAt: f.StartedAt, BytesIn: f.BytesIn, BytesOut: f.BytesOut, CloseReason: f.CloseReason,
 		}
 		if f.EndedAt != nil {
 			flow.EndedAt = *f.EndedAt

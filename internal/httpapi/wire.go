@@ -116,8 +116,8 @@ func wireRefusedAttempt(a link.RefusedAttempt) api.RefusedAttempt {
 func wireFlow(f link.Flow) api.Flow {
 	out := api.Flow{
 		ID: f.ID, GatewayID: f.GatewayID, ClusterID: string(f.ClusterID), Listener: string(f.Listener),
-		EndpointID: string(f.EndpointID), Source: f.Source, Name: f.Name, StartedAt: f.StartedAt.UTC(),
-		BytesIn: f.BytesIn, BytesOut: f.BytesOut, CloseReason: f.CloseReason,
+		EndpointID: string(f.EndpointID), Source: f.Source, Name: f.Name, Port: int(f.Port), Backend: f.Backend,
+		StartedAt: f.StartedAt.UTC(), BytesIn: f.BytesIn, BytesOut: f.BytesOut, CloseReason: f.CloseReason,
 	}
 	if !f.EndedAt.IsZero() {
 		out.EndedAt = f.EndedAt.UTC()

@@ -16,12 +16,13 @@ func (tx *Tx) AddBatch(gatewayID, batchID string) (fresh bool, err error) {
 
 // PutFlow stores a flow's record. A record that says the flow ended is never replaced by one that says it lives.
 func (tx *Tx) PutFlow(f link.Flow) error {
-	_, err := tx.exec(`INSERT INTO flows (id, gateway_id, cluster_id, listener, endpoint_id, source, name, started_at, ended_at, bytes_in, bytes_out, close_reason)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+	_, err := tx.exec(`INSERT INTO flows (id, gateway_id, cluster_id, listener, endpoint_id, source, name, started_at, ended_at, bytes_in, bytes_out, close_reason,
+			port, backend)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 		ON CONFLICT (gateway_id, id) DO UPDATE SET ended_at = excluded.ended_at, bytes_in = excluded.bytes_in, bytes_out = excluded.bytes_out,
-			close_reason = excluded.close_reason WHERE flows.ended_at = 0`,
+			close_reason = excluded.close_reason, backend = excluded.backend WHERE flows.ended_at = 0`,
 		f.ID, f.GatewayID, f.ClusterID, f.Listener, f.EndpointID, f.Source, f.Name, stamp(f.StartedAt), stamp(f.EndedAt),
-		f.BytesIn, f.BytesOut, f.CloseReason)
+		f.BytesIn, f.BytesOut, f.CloseReason, f.Port, f.Backend)
 	return err
 }
 
@@ -30,9 +31,9 @@ func (tx *Tx) Flows(cluster link.ID, c Cut) ([]link.Flow, int64, error) {
 	return cutList(tx, c, func(r Row) (l listed[link.Flow], err error) {
 		f := &l.v
 		err = r.Scan(&l.seq, &f.ID, &f.GatewayID, &f.ClusterID, &f.Listener, &f.EndpointID, &f.Source, &f.Name, at(&f.StartedAt),
-			at(&f.EndedAt), &f.BytesIn, &f.BytesOut, &f.CloseReason)
+			at(&f.EndedAt), &f.BytesIn, &f.BytesOut, &f.CloseReason, &f.Port, &f.Backend)
 		return l, err
-	}, `SELECT seq, id, gateway_id, cluster_id, listener, endpoint_id, source, name, started_at, ended_at, bytes_in, bytes_out, close_reason
+	}, `SELECT seq, id, gateway_id, cluster_id, listener, endpoint_id, source, name, started_at, ended_at, bytes_in, bytes_out, close_reason, port, backend
 		FROM flows WHERE cluster_id = $1`, cluster)
 }
 

@@ -178,9 +178,9 @@ func TestSwapLosesAgainstAnEarlierSwap(t *testing.T) {
 func TestReportsAreStoredOnce(t *testing.T) {
 	st := open(t, t.TempDir())
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
-	flow := link.Flow{ID: "f1", GatewayID: "g", ClusterID: "c", Listener: link.PrivateListener, StartedAt: at}
+	flow := link.Flow{ID: "f1", GatewayID: "g", ClusterID: "c", Listener: link.PrivateListener, Port: 443, StartedAt: at}
 	ended := flow
-	ended.EndedAt, ended.BytesIn = at.Add(time.Second), 7
+	ended.EndedAt, ended.BytesIn, ended.Backend = at.Add(time.Second), 7, "10.0.0.1:443"
 	refused := link.RefusedAttempt{ClusterID: "c", Listener: link.PrivateListener, Reason: "R", Count: 2, FirstAt: at, LastAt: at}
 	write(t, st, func(tx *store.Tx) error {
 		for _, batch := range []string{"b1", "b2", "b1"} {
