@@ -36,6 +36,9 @@ func Start(cfg Config) (Engine, error) {
 	if cfg.Loops <= 0 {
 		cfg.Loops = runtime.GOMAXPROCS(0)
 	}
+	if runtime.GOMAXPROCS(0) <= cfg.Loops {
+		cfg.HoldProcessors = false // nobody else would get one
+	}
 	var files unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
 		return nil, fmt.Errorf("engine: ask for the limit of descriptors: %w", err)

@@ -160,12 +160,7 @@ func (l *loop) accept(place int) {
 		case errno == unix.EAGAIN:
 			w.turn = 0
 			return
-		case out(errno):
-			l.tally.acceptErrors++
-			l.e.trouble(troubleAccept, errno)
-			l.pause()
-			return
-		case errno == unix.EBADF || errno == unix.EINVAL || errno == unix.ENOTSOCK || errno == unix.EOPNOTSUPP || errno == unix.EFAULT:
+		case out(errno) || errno == unix.EBADF || errno == unix.EINVAL || errno == unix.ENOTSOCK:
 			l.tally.acceptErrors++
 			l.e.trouble(troubleAccept, errno)
 			l.pause()

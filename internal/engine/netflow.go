@@ -170,10 +170,11 @@ func (f *netFlow) wait(a Action) Action {
 		f.limit = time.Now().Add(a.Within)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	if !f.limit.IsZero() {
-		ctx, cancel = context.WithDeadline(context.Background(), f.limit)
-	}
 	defer cancel()
+	if !f.limit.IsZero() {
+		timer := time.AfterFunc(time.Until(f.limit), cancel)
+		defer timer.Stop()
+	}
 	if f.begin(cancel) {
 		<-ctx.Done()
 	}

@@ -169,6 +169,28 @@ func TestAnEarlyAnswerArrives(t *testing.T) {
 	})
 }
 
+// What a slow client has not taken yet arrives too when the backend is gone and the client still sends: to close a socket
+// with unread bytes would take it back.
+func TestAnAnswerArrivesThoughTheBackendIsGone(t *testing.T) {
+	const size = 64 << 10
+	r := newRig(t, Start, Config{}, &script{})
+	client, server := r.pair()
+	_ = client.SetReadBuffer(4 << 10)
+	_ = client.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+	_, _ = io.Copy(struct{ io.Writer }{client}, noise(1)) // until nobody takes more
+	send(t, server, 2, size)
+	eventually(t, "the answer has left the backend", func() bool { return r.engine.Stats().Out >= size })
+	reset(server)
+	eventually(t, "the engine takes what the client sends", func() bool {
+		_ = client.SetWriteDeadline(time.Now().Add(patience))
+		n, _ := client.Write(make([]byte, 64<<10))
+		return n == 64<<10
+	})
+	receive(t, client, 2, size)
+	_ = client.Close()
+	r.end(ServerClosed)
+}
+
 // The same after the client has closed its half: that is what happened first, and the answer still has to arrive.
 func TestAnAnswerBeforeAResetArrives(t *testing.T) {
 	both(t, func(t *testing.T, start starter) {
