@@ -11,9 +11,8 @@ import (
 
 // door is a listener. All loops wait at it; the kernel wakes one of those that sleep (EPOLLEXCLUSIVE).
 type door struct {
-	fd    int
-	tag   any
-	local netip.AddrPort // invalid when it is bound to no single address
+	fd  int
+	tag any
 }
 
 // doorway is a door as one loop sees it.
@@ -56,10 +55,6 @@ func newDoor(ln *net.TCPListener, tag any) (*door, error) {
 		return nil, fmt.Errorf("engine: prepare the listener: %w", err)
 	}
 	setKeepAlive(d.fd)
-	if a, ok := ln.Addr().(*net.TCPAddr); ok && !a.IP.IsUnspecified() {
-		ap := a.AddrPort()
-		d.local = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-	}
 	return d, nil
 }
 

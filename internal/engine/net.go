@@ -92,7 +92,7 @@ func (e *netEngine) accept(l *net.TCPListener, tag any) {
 		f := &netFlow{e: e, client: conn}
 		f.loop = int(e.accepted.Add(1) % uint64(len(e.turns)))
 		f.turn = &e.turns[f.loop]
-		f.peer, f.local, f.tag = addrPort(conn.RemoteAddr()), addrPort(conn.LocalAddr()), tag
+		f.peer, f.tag = addrPort(conn.RemoteAddr()), tag
 		e.mu.Lock()
 		e.flows[f] = struct{}{}
 		e.mu.Unlock()

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,9 +44,14 @@ type stream struct {
 	reason  string // relaying: what happened first
 	moved   int64  // when bytes moved last
 
-	dialed, connect, firstByte int64         // when the last Dial was, or when it succeeded; how long it took; how long until the first byte
-	done                       chan struct{} // detached: closed to end it
-	cutOff                     net.Conn      // detached: the stream
+	dialed, connect, firstByte int64  // when the last Dial was, or when it succeeded; how long it took; how long until the first byte
+	taken                      *taken // detached
+}
+
+// taken is what a loop knows of a stream that a goroutine has.
+type taken struct {
+	stream net.Conn
+	done   chan struct{} // closed to end it; nil once it is
 }
 
 // socket is one side of a stream. Its flags are hints: the next system call may prove them wrong.
@@ -67,8 +71,8 @@ type direction struct {
 	held    *buffer // what was read and not passed on; nil when there is nothing
 	pipe    *pipe   // while it splices
 	moved   int64   // bytes passed on
-	average int32   // of bytes that came at a time, lately
 	blocked int64   // since when the destination takes no more; 0 while it does
+	average int32   // of bytes that came at a time, lately
 	eof     bool    // the source has ended its half, in order
 	ended   bool    // nothing will be passed on any more
 }
@@ -76,10 +80,7 @@ type direction struct {
 // admit makes a stream of a socket that was just accepted.
 func (l *loop) admit(fd int, peer netip.AddrPort, d *door) {
 	s := l.take()
-	s.peer, s.local, s.tag, s.loop = peer, d.local, d.tag, l.number
-	if !d.local.IsValid() {
-		s.where = localAddr
-	}
+	s.peer, s.tag, s.loop = peer, d.tag, l.number
 	s.client = socket{fd: fd, readable: true, writable: true}
 	l.tally.accepted++
 	s.phase = choosing
@@ -121,21 +122,6 @@ func (l *loop) vacate(s *stream) {
 	l.flows.Add(-1)
 	l.e.left()
 	l.resume()
-}
-
-func localAddr(f *Flow) netip.AddrPort {
-	s := (*stream)(unsafe.Pointer(f)) // a Flow of this engine is the first field of its stream
-	sa, err := unix.Getsockname(s.client.fd)
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
-	}
-	return netip.AddrPort{}
 }
 
 // proceed does what the stream's phase is about, as far as it goes now.
@@ -457,19 +443,18 @@ func (l *loop) cut(s *stream, reason string) {
 	}
 	if s.phase != detached {
 		l.end(s, reason, resetBoth)
-	} else if s.done != nil {
-		if c, ok := s.cutOff.(interface{ SetLinger(sec int) error }); ok {
+	} else if s.taken.done != nil {
+		if c, ok := s.taken.stream.(interface{ SetLinger(sec int) error }); ok {
 			_ = c.SetLinger(0) // once the taker closes it, the peer sees a reset
 		}
-		close(s.done)
-		s.done = nil
+		close(s.taken.done)
+		s.taken.done = nil
 	}
 }
 
 // detach hands the client's stream to a goroutine.
 func (l *loop) detach(s *stream, take func(net.Conn, <-chan struct{})) {
 	fd := s.client.fd
-	_ = s.Local() // as long as there is a socket to ask
 	if s.client.polled {
 		// Its description lives on in the copy that package net makes, and epoll would keep it.
 		epollCtl(l.epoll, unix.EPOLL_CTL_DEL, fd, 0, 0, 0)
@@ -487,10 +472,10 @@ func (l *loop) detach(s *stream, take func(net.Conn, <-chan struct{})) {
 		conn = &prefixed{TCPConn: conn.(*net.TCPConn), rest: append([]byte(nil), rest...)}
 	}
 	l.drop(&s.up)
-	s.phase, s.done, s.cutOff = detached, make(chan struct{}), conn
+	done := make(chan struct{})
+	s.phase, s.taken = detached, &taken{conn, done}
 	s.timer.deadline = 0
 	l.handler.Ended(&s.Flow, End{Reason: Detached})
-	done := s.done
 	l.e.takers.Go(func() {
 		take(conn, done)
 		_ = conn.Close()
