@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern/postern/api"
 	"github.com/postern/postern/internal/l4"
 	"github.com/postern/postern/internal/servertest"
 )
@@ -118,3 +119,6 @@ func callInto(t *testing.T, out io.Writer, stdin io.Reader, env []string, path s
 	}
 	return said{errors: errs.String(), code: cmd.ProcessState.ExitCode()}
 }
+
+// targets are the backends of a cluster.
+func targets(addr string) []api.GatewayTarget { return []api.GatewayTarget{{Address: addr}} }
