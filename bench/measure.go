@@ -244,6 +244,10 @@ func (b *bench) bulk(ctx context.Context, on site) (out outcome, err error) {
 // settle is how long a proxy is left alone before its memory is read.
 const settle = 3 * time.Second
 
+// idleFor is how long flows have idled when memory is taken: idle flows stay for minutes and hours, and what opening
+// thousands at once needed for a moment is not theirs.
+const idleFor = 25 * time.Second
+
 // memory opens many flows, lets each have its exchange, and looks what they hold while nothing happens.
 func (b *bench) memory(ctx context.Context, on site) (out outcome, err error) {
 	err = b.placed(ctx, on.proxy, workers, func(run *process) error {
@@ -260,7 +264,7 @@ func (b *bench) memory(ctx context.Context, on site) (out outcome, err error) {
 		if err := b.client.hold(b.Idle); err != nil {
 			return err
 		}
-		time.Sleep(settle)
+		time.Sleep(idleFor)
 		after, err := residentMemory(run.pids)
 		out.values = map[string]float64{"memory": float64(after-before) / 1024 / float64(b.Idle)}
 		return errors.Join(err, b.client.release())

@@ -43,7 +43,10 @@ func run(args []string, getenv func(string) string, stderr io.Writer) error {
 	if getenv(socketsVariable) == "" {
 		return prepare(o, getenv, log)
 	}
-	p := &process{options: o, log: log, notifySocket: getenv("NOTIFY_SOCKET"), setProcessors: getenv("GOMAXPROCS") == ""}
+	p := &process{
+		options: o, log: log, ended: make(chan struct{}),
+		notifySocket: getenv("NOTIFY_SOCKET"), setProcessors: getenv("GOMAXPROCS") == "",
+	}
 	if p.sockets, p.ready, err = inherited(getenv); err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ type process struct {
 	setProcessors bool   // nobody has said how many processors Go may use
 
 	gateway *gateway.Gateway
+	ended   chan struct{} // closed by end
 	signals chan os.Signal
 	scraped []*http.Server // usually one or none
 	serving sync.WaitGroup // one per server of scraped
@@ -105,10 +106,6 @@ func (p *process) succeed(ctx context.Context) (pid int, err error) {
 	return p.sockets.handOver(ctx, path, os.Args)
 }
 
-// heapSlack is the garbage that may gather before it is collected, in percent of what lives. Flows make little of it, so
-// that collecting twice as often costs next to nothing, and an idle flow keeps a third less memory.
-const heapSlack = 50
-
 // start starts the gateway.
 func (p *process) start(getenv func(string) string) (err error) {
 	c := &p.config
@@ -131,6 +128,7 @@ func (p *process) start(getenv func(string) string) (err error) {
 	}
 	if getenv("GOGC") == "" {
 		debug.SetGCPercent(heapSlack)
+		go giveBackMemory(p.ended)
 	}
 	c.HoldProcessors = runtime.GOMAXPROCS(0) > c.Loops
 	if p.gateway, err = gateway.Start(context.Background(), *c); err != nil {
@@ -238,6 +236,7 @@ func (p *process) retire(successor int) {
 // ctx ends.
 func (p *process) end(ctx context.Context) {
 	p.sockets.close()
+	defer close(p.ended)
 	if err := p.gateway.Shutdown(ctx); err != nil {
 		p.log.Warn("the drain deadline passed", "error", err)
 	}
