@@ -112,7 +112,7 @@ func networking(clusterID string, segments ...string) *url.URL {
 func (c *Client) call(ctx context.Context, method string, u *url.URL, query url.Values, in, out any) error {
 	var body []byte
 	if report, ok := in.(GatewayReport); ok {
-		body = report.AppendJSON(nil)
+		body = report.AppendJSON(make([]byte, 0, flowJSON*len(report.Flows)+1<<10))
 	} else if in != nil {
 		var err error
 		if body, err = json.Marshal(in); err != nil {

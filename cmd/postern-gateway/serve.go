@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -127,8 +126,7 @@ func (p *process) start(getenv func(string) string) (err error) {
 		runtime.GOMAXPROCS(c.Loops + 1)
 	}
 	if getenv("GOGC") == "" {
-		debug.SetGCPercent(heapSlack)
-		go giveBackMemory(p.ended)
+		go keepMemory(p.ended)
 	}
 	c.HoldProcessors = runtime.GOMAXPROCS(0) > c.Loops
 	if p.gateway, err = gateway.Start(context.Background(), *c); err != nil {

@@ -202,6 +202,9 @@ func (l *loop) dispatch(ev *unix.EpollEvent) {
 	if ev.Events&(unix.EPOLLRDHUP|gone) != 0 {
 		sock.ending = true
 	}
+	if ev.Events&unix.EPOLLRDHUP != 0 {
+		sock.ended = true
+	}
 	if ev.Events&(unix.EPOLLOUT|gone) != 0 {
 		sock.writable = true
 	}

@@ -93,6 +93,8 @@ func (l *loop) takeIn(s *stream, d *direction, from *socket) (n int, ok bool) {
 		b.end = n
 		if n < len(b.mem) && !from.ending {
 			from.readable = false // all that was there was read: epoll(7)
+		} else if n > 0 && n < len(b.mem) && from.ended && !from.failed {
+			d.eof = true // and the end came before it: to read it on its own would tell nothing new
 		}
 		if n == 0 {
 			l.drop(d)

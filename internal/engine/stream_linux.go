@@ -62,6 +62,7 @@ type socket struct {
 	readable bool // bytes or the end may be there
 	writable bool
 	ending   bool // its end, or an error, may lie behind the bytes
+	ended    bool // the peer has ended its half: what is unread is all there will be
 	failed   bool // the kernel reported an error
 	gone     bool // it broke: a system call said so
 }
