@@ -109,9 +109,10 @@ func (m *meters) enter(p party) (ok bool) {
 }
 
 // overShare reports whether a party with mine flows gets no further one: of most flows that may be open there are open
-// ones, and parties share them. Below seven eighths everybody gets what he asks for.
+// ones, and parties share them, with one who may come yet: at the bound the gateway does not even accept, so that who is
+// there, be it one alone, must not fill it. Below seven eighths everybody gets what he asks for.
 func overShare(open, most, mine, parties int) bool {
-	return open >= most-most/8 && mine >= max(most/max(parties, 1), 1)
+	return open >= most-most/8 && mine >= max(most/(parties+1), 1)
 }
 
 // leave undoes enter.

@@ -74,9 +74,10 @@ func TestFairShare(t *testing.T) {
 		{"half full", 500, 1000, 500, 1, false},
 		{"nearly full, all mine", 875, 1000, 875, 2, true},
 		{"nearly full, none mine", 875, 1000, 0, 2, false},
-		{"nearly full, my share not used up", 900, 1000, 499, 2, false},
-		{"nearly full, my share used up", 900, 1000, 500, 2, true},
-		{"one alone may fill all", 999, 1000, 999, 1, false},
+		{"nearly full, my share not used up", 900, 1000, 332, 2, false},
+		{"nearly full, my share used up", 900, 1000, 333, 2, true},
+		{"one alone may have much", 874, 1000, 874, 1, false},
+		{"and leaves the rest for who comes", 875, 1000, 875, 1, true},
 		{"more parties than flows", 8, 8, 0, 100, false},
 		{"more parties than flows, and I have one", 8, 8, 1, 100, true},
 	}
