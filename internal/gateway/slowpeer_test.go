@@ -34,7 +34,7 @@ func halfEnded(t testing.TB) (addr string) {
 
 // Whoever is silent is given up after the time for what he owes: at every place where something is waited for.
 func TestSilentPeersAreGivenUp(t *testing.T) {
-	const short = 150 * time.Millisecond
+	const short, answered = 150 * time.Millisecond, 1500 * time.Millisecond // the second where an answer has to come before
 	const echoPort, endedPort = 2000, 2001
 	hello := clientHello(t, acmePrivate)
 	header := func(port uint16) string {
@@ -56,10 +56,10 @@ func TestSilentPeersAreGivenUp(t *testing.T) {
 		{name: "half a hello", change: func(o *Timeouts) { o.Hello = short }, send: header(443) + string(hello[:60]), refuse: reasonHelloTimeout},
 		{name: "half an SSLRequest", change: func(o *Timeouts) { o.Hello = short }, send: header(443) + l4.PostgresSSLRequest[:5], refuse: reasonHelloTimeout},
 		{
-			name: "an SSLRequest and no hello", change: func(o *Timeouts) { o.Hello = short },
+			name: "an SSLRequest and no hello", change: func(o *Timeouts) { o.Hello = answered },
 			send: header(443) + l4.PostgresSSLRequest, answer: "S", refuse: reasonHelloTimeout,
 		},
-		{name: "a flow on which nothing moves", change: func(o *Timeouts) { o.Idle = short }, send: header(echoPort) + "x", answer: "x", close: engine.Idle},
+		{name: "a flow on which nothing moves", change: func(o *Timeouts) { o.Idle = answered }, send: header(echoPort) + "x", answer: "x", close: engine.Idle},
 		{
 			name: "a backend that has ended its half, and a client that is silent", change: func(o *Timeouts) { o.HalfClose = short },
 			send: header(endedPort), close: engine.HalfClosed,
@@ -68,6 +68,7 @@ func TestSilentPeersAreGivenUp(t *testing.T) {
 	bothEngines(t, func(t *testing.T, change func(*Config)) {
 		for _, tt := range tests {
 			t.Run(tt.name, func(t *testing.T) {
+				t.Parallel()
 				w := newWorld(t, func(c *Config) {
 					if change != nil {
 						change(c)

@@ -18,11 +18,11 @@ import (
 	"time"
 
 	"github.com/postern/postern/api"
-	"github.com/postern/postern/internal/engine"
 	"github.com/postern/postern/internal/l4"
 )
 
-// soakEnv says how long TestSoak runs on each engine; without it, it is a moment, so that it does not rot.
+// soakEnv says how long TestSoak runs on event loops, and four times as long as on package net; without it, it is a moment,
+// so that it does not rot.
 const soakEnv = "POSTERN_SOAK"
 
 const (
@@ -37,14 +37,19 @@ const (
 // back, clients are slow, silent and mad. It holds that no byte is corrupted, that no flow is refused or cut that the
 // rules allow, that no flow gets a byte that they don't, and that nothing stays: no goroutine, descriptor or memory.
 func TestSoak(t *testing.T) {
-	length := 4 * time.Second
+	const moment = 4 * time.Second
+	soaking := moment
 	if v := os.Getenv(soakEnv); v != "" {
 		var err error
-		if length, err = time.ParseDuration(v); err != nil {
+		if soaking, err = time.ParseDuration(v); err != nil {
 			t.Fatal(err)
 		}
 	}
 	bothEngines(t, func(t *testing.T, change func(*Config)) {
+		length := soaking
+		if change != nil {
+			length = max(moment, soaking/4)
+		}
 		s := newSoak(t, change)
 		s.run(length / 5) // warms everything up
 		idle := s.idle()
@@ -514,7 +519,7 @@ func (s *soak) report() {
 	for _, what := range slices.Sorted(maps.Keys(s.did)) {
 		s.t.Logf("%8d %s", s.did[what], what)
 	}
-	var st engine.Stats = s.w.g.engine.Stats()
+	st := s.w.g.engine.Stats()
 	s.t.Logf("%8d MiB checked by the clients, %d MiB relayed, of these %d MiB spliced; the heap had up to %d MiB",
 		s.bytes>>20, (st.In+st.Out)>>20, st.Spliced>>20, s.mostMem>>20)
 	for _, b := range s.backends {
