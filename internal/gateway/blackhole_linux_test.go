@@ -30,7 +30,7 @@ func newBlackHole(t *testing.T) *blackHole {
 		t.Fatal(err)
 	}
 	file := os.NewFile(uintptr(fd), "black hole")
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // package net has a copy
 	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		t.Fatal(err)
 	}

@@ -175,14 +175,15 @@ func TestPeersThatDoNotReadHoldLittleMemory(t *testing.T) {
 		}
 		eventually(t, "all flows are relayed", func() bool { return w.g.engine.Stats().Relaying == flows })
 		var last engine.Stats
-		for same := 0; same < 5; {
-			time.Sleep(50 * time.Millisecond)
+		same := 0
+		eventually(t, "nothing moves any more", func() bool {
 			s := w.g.engine.Stats()
 			if same++; s.In != last.In || s.Out != last.Out {
 				same = 0
 			}
 			last = s
-		}
+			return same > 30
+		})
 		if most := uint64(flows/2) * size; last.In >= most || last.Out >= most {
 			t.Fatalf("%d bytes in and %d out: the buffers took all, so that nobody waits for anybody", last.In, last.Out)
 		}

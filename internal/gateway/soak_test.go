@@ -164,7 +164,7 @@ func (s *soak) happen(rnd *rand.Rand) {
 		b := s.mortal[rnd.IntN(len(s.mortal))]
 		s.deaths.Add(1)
 		b.die()
-		time.Sleep(time.Duration(rnd.IntN(100)) * time.Millisecond)
+		linger(rnd, 100)
 		b.rise()
 		s.deaths.Add(1)
 		s.count("deaths of backends", 1)
@@ -182,7 +182,7 @@ func (s *soak) happen(rnd *rand.Rand) {
 			}
 		}, rnd.IntN(8) == 0)
 		p.state.Add(1)
-		time.Sleep(time.Duration(rnd.IntN(150)) * time.Millisecond)
+		linger(rnd, 150)
 	}
 }
 
@@ -300,10 +300,10 @@ func (s *soak) mad(f *soakFlow, header []byte) {
 	said := header[:f.rnd.IntN(len(header)+1)]
 	switch f.rnd.IntN(3) {
 	case 0:
-		said = append(header, s.hello[:f.rnd.IntN(len(s.hello))]...)
+		said = slices.Concat(header, s.hello[:f.rnd.IntN(len(s.hello))])
 	case 1:
 		at := f.rnd.IntN(blockSize - 1000)
-		said = append(header, block()[at:at+1+f.rnd.IntN(999)]...)
+		said = slices.Concat(header, block()[at:at+1+f.rnd.IntN(999)])
 	}
 	_, _ = f.Write(said)
 	_ = f.SetReadDeadline(time.Now().Add(time.Duration(f.rnd.IntN(100)) * time.Millisecond))
@@ -344,8 +344,14 @@ func (s *soak) judge(kind string, p *soakParty, f *soakFlow, state, deaths int64
 var soakKinds = slices.Concat(
 	slices.Repeat([]soakKind{{"short", (*soak).short}}, 12),
 	[]soakKind{
-		{"bulky", (*soak).bulky}, {"bulky down", (*soak).bulkyDown}, {"long", (*soak).long}, {"idle", (*soak).idleFlow},
-		{"slow", (*soak).slow}, {"half-closed", (*soak).halfClosed}, {"reset", (*soak).reset}, {"reset in the middle", (*soak).resetInBulk},
+		{"bulky", (*soak).bulky},
+		{"bulky down", (*soak).bulkyDown},
+		{"long", (*soak).long},
+		{"idle", (*soak).idleFlow},
+		{"slow", (*soak).slow},
+		{"half-closed", (*soak).halfClosed},
+		{"reset", (*soak).reset},
+		{"reset in the middle", (*soak).resetInBulk},
 	},
 )
 
@@ -391,7 +397,7 @@ func (s *soak) idleFlow(f *soakFlow) error {
 		if err := f.exchange(10, 10); err != nil {
 			return err
 		}
-		time.Sleep(time.Duration(f.rnd.IntN(100)) * time.Millisecond)
+		linger(f.rnd, 100)
 	}
 	return f.end()
 }
@@ -416,7 +422,7 @@ type lazyReader struct {
 
 func (r *lazyReader) Read(b []byte) (int, error) {
 	if r.rnd.IntN(8) == 0 {
-		time.Sleep(time.Duration(r.rnd.IntN(5)) * time.Millisecond)
+		linger(r.rnd, 5)
 	}
 	return r.TCPConn.Read(b[:min(len(b), 16<<10)])
 }
@@ -484,7 +490,10 @@ func (s *soak) idle() (st idleState) {
 		return true
 	})
 	s.forget()
-	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for range 20 { // what serves HTTP comes and goes
+		<-tick.C
 		stats := s.w.g.engine.Stats()
 		now := idleState{heap(), runtime.NumGoroutine(), descriptors(s.t) - 2*stats.Pipes, stats.Pipes}
 		if st.heap == 0 || now.goroutines < st.goroutines || now.descriptors < st.descriptors {
@@ -497,7 +506,7 @@ func (s *soak) idle() (st idleState) {
 func descriptors(t *testing.T) int {
 	open, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		t.Skip("needs /proc/self/fd")
+		t.Logf("descriptors are not counted: %v", err)
 	}
 	return len(open)
 }

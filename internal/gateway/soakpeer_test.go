@@ -105,21 +105,17 @@ func (b *soakBackend) die() {
 
 func (b *soakBackend) serve(c net.Conn) {
 	if b.hello {
-		var start [8]byte
-		if _, err := io.ReadFull(c, start[:]); err != nil {
+		head := make([]byte, len(l4.PostgresSSLRequest)) // or as much of the hello
+		if _, err := io.ReadFull(c, head); err != nil {
 			return
 		}
-		head := start[:5]
-		if string(start[:]) == l4.PostgresSSLRequest {
+		if string(head) == l4.PostgresSSLRequest {
 			if _, err := c.Write([]byte{l4.PostgresYes}); err != nil {
 				return
 			}
-			head = make([]byte, 5)
 			if _, err := io.ReadFull(c, head); err != nil {
 				return
 			}
-		} else {
-			head = append([]byte(nil), start[:]...)
 		}
 		if head[0] != 22 {
 			b.bad.Add(1)
@@ -281,6 +277,11 @@ func (f *soakFlow) farewell() error {
 	return nil
 }
 
+// linger is a peer's own pause, of less than so many milliseconds. Nothing is waited for.
+func linger(rnd *rand.Rand, most int) {
+	<-time.After(time.Duration(rnd.IntN(most)) * time.Millisecond)
+}
+
 // shake sends the bytes in a few pieces, some time apart.
 func (f *soakFlow) shake(b []byte) error {
 	for len(b) > 0 {
@@ -289,7 +290,7 @@ func (f *soakFlow) shake(b []byte) error {
 			return err
 		}
 		if b = b[n:]; len(b) > 0 {
-			time.Sleep(time.Duration(f.rnd.IntN(10)) * time.Millisecond)
+			linger(f.rnd, 10)
 		}
 	}
 	return nil
