@@ -133,7 +133,12 @@ func (c *fakeControl) close() {
 }
 
 func (c *fakeControl) read(w http.ResponseWriter, r *http.Request, into any) bool {
-	dec := json.NewDecoder(r.Body)
+	body, err := io.ReadAll(r.Body)
+	if err != nil { // a gateway that ends breaks off what it was saying
+		w.WriteHeader(http.StatusBadRequest)
+		return false
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {
 		c.t.Errorf("%s: %v", r.URL.Path, err)
