@@ -88,11 +88,13 @@ func TestNoDescriptorForABackend(t *testing.T) {
 			echo(t, keeps, "who is in stays in")
 			restore()
 			echo(t, p.opens(endpointA, acmePrivate), "the backend is as good as before")
-			for _, h := range p.control.health {
-				if !h.Healthy {
-					t.Errorf("reported %+v", h)
+			p.control.change(func() {
+				for _, h := range p.control.health {
+					if !h.Healthy {
+						t.Errorf("reported %+v", h)
+					}
 				}
-			}
+			})
 		})
 	}
 }

@@ -115,7 +115,8 @@ func clientHello(t testing.TB, name string) []byte {
 func TestPeersThatDoNotReadHoldLittleMemory(t *testing.T) {
 	const (
 		flows    = 100
-		size     = 6 << 20 // beyond what the kernel's buffers take
+		size     = 6 << 20   // beyond what the kernel's buffers take
+		buffers  = 256 << 10 // the peers' own; below a segment's size everything would be slow
 		perFlow  = 160 << 10
 		downPort = 2000
 		upPort   = 2001
@@ -128,7 +129,6 @@ func TestPeersThatDoNotReadHoldLittleMemory(t *testing.T) {
 		whole := func(c net.Conn) {
 			defer c.Close()
 			<-read
-			_ = c.(*net.TCPConn).SetReadBuffer(1 << 20) // windows below a segment's size are slow
 			got := make([]byte, 64<<10)
 			at := 0
 			for at < size {
@@ -147,11 +147,11 @@ func TestPeersThatDoNotReadHoldLittleMemory(t *testing.T) {
 		}
 		rules := w.rules(1)
 		carry(&rules, downPort, server(t, func(c net.Conn) {
-			_ = c.(*net.TCPConn).SetWriteBuffer(32 << 10)
+			_ = c.(*net.TCPConn).SetWriteBuffer(buffers)
 			_, _ = c.Write(block)
 		}))
 		carry(&rules, upPort, server(t, func(c net.Conn) {
-			_ = c.(*net.TCPConn).SetReadBuffer(16 << 10)
+			_ = c.(*net.TCPConn).SetReadBuffer(buffers)
 			whole(c)
 		}))
 		w.apply(rules)
@@ -162,11 +162,11 @@ func TestPeersThatDoNotReadHoldLittleMemory(t *testing.T) {
 			c := w.balancerTo(endpointA, port).(*net.TCPConn)
 			_ = c.SetDeadline(time.Now().Add(6 * testPatient))
 			if port == downPort {
-				_ = c.SetReadBuffer(16 << 10)
+				_ = c.SetReadBuffer(buffers)
 				peers.Go(func() { whole(c) })
 				continue
 			}
-			_ = c.SetWriteBuffer(32 << 10)
+			_ = c.SetWriteBuffer(buffers)
 			peers.Go(func() {
 				_, _ = c.Write(block)
 				_ = c.CloseWrite()
