@@ -25,17 +25,26 @@ func TestLimits(t *testing.T) {
 	}{
 		{"no limits", link.Limits{}, []step{{who: a}, {who: a}, {who: b}}},
 		{"flows of a cluster", link.Limits{Flows: 2}, []step{
-			{who: a}, {who: b}, {who: a, refused: reasonClusterFull}, {who: b, refused: reasonClusterFull},
-			{who: b, leaves: true}, {who: a, refused: reasonClusterFull},
+			{who: a},
+			{who: b},
+			{who: a, refused: reasonClusterFull},
+			{who: b, refused: reasonClusterFull},
+			{who: b, leaves: true},
+			{who: a, refused: reasonClusterFull},
 		}},
 		{"flows of an endpoint do not bound another's", link.Limits{FlowsPerEndpoint: 1}, []step{
 			{who: a}, {who: a, refused: reasonEndpointFull}, {who: b}, {who: b, refused: reasonEndpointFull}, {who: a, leaves: true},
 		}},
 		{"new flows of a cluster", link.Limits{FlowsPerSecond: 2}, []step{
-			{who: a}, {who: b}, {who: a, refused: reasonClusterRate},
+			{who: a},
+			{who: b},
+			{who: a, refused: reasonClusterRate},
 			{at: 400 * time.Millisecond, who: a, refused: reasonClusterRate},
-			{at: 500 * time.Millisecond, who: a}, {at: 500 * time.Millisecond, who: b, refused: reasonClusterRate},
-			{at: time.Hour, who: a}, {at: time.Hour, who: a}, {at: time.Hour, who: a, refused: reasonClusterRate},
+			{at: 500 * time.Millisecond, who: a},
+			{at: 500 * time.Millisecond, who: b, refused: reasonClusterRate},
+			{at: time.Hour, who: a},
+			{at: time.Hour, who: a},
+			{at: time.Hour, who: a, refused: reasonClusterRate},
 		}},
 		{"new flows of an endpoint", link.Limits{FlowsPerSecondByEndpoint: 1}, []step{
 			{who: a}, {who: a, refused: reasonEndpointRate}, {who: b}, {at: time.Second, who: a},
