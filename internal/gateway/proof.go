@@ -107,12 +107,9 @@ func (p *proofServer) answer(f *flow, stream l4.Stream, cut <-chan struct{}) (in
 	err := server.HandshakeContext(ctx)
 	stop()
 	cancel()
-	if err != nil {
+	if err != nil || f.claim != "" && !f.g.claimed(f) {
 		_ = c.Close()
 		return c.in.Load(), c.out.Load()
-	}
-	if f.claim != "" {
-		f.g.claimed(f)
 	}
 	select {
 	case p.conns <- server:
