@@ -172,6 +172,11 @@ func (l *loop) finish(s *stream, d *direction, to *socket) {
 		return
 	}
 	shutdownFD(to.fd)
+	l.halfOver(s)
+}
+
+// halfOver has the other half end in time when nothing comes from it.
+func (l *loop) halfOver(s *stream) {
 	s.moved = l.now
 	if limit := l.e.cfg.HalfClose; limit > 0 {
 		l.wheel.set(s, l.now+int64(limit))
@@ -216,6 +221,7 @@ func (l *loop) destinationGone(s *stream, d *direction, to *socket) {
 		l.complete(s)
 		return
 	}
+	l.halfOver(s)
 	to.readable, to.ending = true, true
 	l.requeue(s)
 }

@@ -422,3 +422,23 @@ func TestMaxFlows(t *testing.T) {
 		hear(t, r.accept(), "hello")
 	})
 }
+
+// A backend that breaks while its client reads nothing ends one half: the other one has the time of HalfClose, not that
+// of Idle, to bring home what is on its way.
+func TestABackendThatBreaksWhileTheClientIsStuck(t *testing.T) {
+	const limit = 200 * time.Millisecond
+	r := newRig(t, Start, Config{Idle: time.Hour, HalfClose: limit}, &script{})
+	client, server := r.pair()
+	_ = server.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+	_, _ = io.Copy(struct{ io.Writer }{server}, noise(1))
+	reset(server)
+	say(t, client, "more")
+	select {
+	case e := <-r.script.ends:
+		if e.Reason != HalfClosed {
+			t.Errorf("ended for the reason %q, want %q", e.Reason, HalfClosed)
+		}
+	case <-time.After(patience / 2): // the first look at a flow is later than that
+		t.Error("the flow has not ended")
+	}
+}
