@@ -221,6 +221,33 @@ func TestProofOfPath(t *testing.T) {
 	}
 }
 
+// A gateway that does not start leaves no listener open: its owner may try again at the same addresses.
+func TestAGatewayThatDoesNotStartClosesItsListeners(t *testing.T) {
+	taken := listen(t)
+	defer taken.Close()
+	for name, spoil := range map[string]func(*Config){
+		"an address is taken": func(c *Config) { c.Listeners[0].Addr = taken.Addr().String() },
+		"a bad configuration": func(c *Config) { c.ID = "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, key, _ := ed25519.GenerateKey(nil)
+			brought := listen(t)
+			cfg := Config{ID: "gw", Key: key, Listeners: []ListenerConfig{
+				{Side: link.PrivateListener, Addr: "127.0.0.1:0"},
+				{Side: link.PublicListener, Listener: brought.(*net.TCPListener)},
+			}}
+			spoil(&cfg)
+			if g, err := Start(t.Context(), cfg); err == nil {
+				_ = g.Close()
+				t.Fatal("it started")
+			}
+			if err := brought.Close(); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("the listener was left open: %v", err)
+			}
+		})
+	}
+}
+
 func TestAProofIsOneRequest(t *testing.T) {
 	w := newWorld(t, nil)
 	w.apply(w.rules(1))
