@@ -268,7 +268,9 @@ func TestARevokedProofEndsInItsHandshake(t *testing.T) {
 	w.apply(w.rules(1))
 	halt := &gated{Conn: w.balancer(endpointA), until: make(chan struct{})}
 	var shaking sync.WaitGroup
-	shaking.Go(func() { _ = tls.Client(halt, &tls.Config{ServerName: "proof." + acmePrivate}).HandshakeContext(t.Context()) })
+	shaking.Go(func() {
+		_ = tls.Client(halt, &tls.Config{ServerName: "proof." + acmePrivate}).HandshakeContext(t.Context())
+	})
 	deadline := time.Now().Add(testPatient)
 	for w.g.LiveFlows() == 0 && time.Now().Before(deadline) {
 		time.Sleep(time.Millisecond)
