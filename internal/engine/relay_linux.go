@@ -47,6 +47,9 @@ func (l *loop) relay(s *stream) {
 // move passes on what from has and to takes. It reports that there is more to do than one turn allows.
 func (l *loop) move(s *stream, d *direction, from, to *socket) (more bool) {
 	if d.ended {
+		if back := s.other(d); from.failed && !back.ended {
+			l.destinationGone(s, back, from) // it had ended its half in order, and has broken since
+		}
 		return false
 	}
 	if from.failed && d.blocked != 0 && from == &s.client {
@@ -183,6 +186,13 @@ func (l *loop) halfOver(s *stream) {
 	}
 }
 
+func (s *stream) other(d *direction) *direction {
+	if d == &s.up {
+		return &s.down
+	}
+	return &s.up
+}
+
 func (s *stream) note(reason string) {
 	if s.reason == "" {
 		s.reason = reason
@@ -210,14 +220,12 @@ func (l *loop) destinationGone(s *stream, d *direction, to *socket) {
 	l.drop(d)
 	l.unpipe(d)
 	d.ended = true
-	other := &s.down
 	if to == &s.client {
-		other = &s.up
 		s.note(ClientReset)
 	} else {
 		s.note(ServerReset)
 	}
-	if other.ended {
+	if s.other(d).ended {
 		l.complete(s)
 		return
 	}

@@ -442,3 +442,19 @@ func TestABackendThatBreaksWhileTheClientIsStuck(t *testing.T) {
 		t.Error("the flow has not ended")
 	}
 }
+
+// A peer that has ended its half says nothing more by reading or writing: that it breaks has to be noticed all the same.
+func TestAResetAfterAHalfClose(t *testing.T) {
+	for _, byClient := range []bool{true, false} {
+		r := newRig(t, Start, Config{}, &script{})
+		one, other := r.pair()
+		reason := ClientClosed
+		if !byClient {
+			one, other, reason = other, one, ServerClosed
+		}
+		_ = one.CloseWrite()
+		hearEnd(t, other)
+		reset(one)
+		r.end(reason)
+	}
+}
