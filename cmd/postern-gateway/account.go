@@ -25,11 +25,10 @@ func findAccount(s string) (*account, error) {
 	a := &account{name: s}
 	u, err := user.Lookup(name)
 	if err != nil {
+		if _, err := accountNumber(name); err != nil {
+			return nil, fmt.Errorf("--user %s: no such user; %w", s, errUsage)
+		}
 		if u, err = user.LookupId(name); err != nil {
-			uid, numErr := strconv.Atoi(name)
-			if numErr != nil || uid < 0 {
-				return nil, fmt.Errorf("--user %s: no such user; %w", s, errUsage)
-			}
 			u = &user.User{Uid: name, Gid: name}
 		}
 	}
@@ -48,13 +47,20 @@ func findAccount(s string) (*account, error) {
 			}
 		}
 	}
-	if a.gid, err = strconv.Atoi(u.Gid); err != nil || a.gid < 0 {
+	if a.gid, err = accountNumber(u.Gid); err != nil {
 		return nil, fmt.Errorf("--user %s: no such group; %w", s, errUsage)
 	}
 	if a.groups == nil {
 		a.groups = []int{a.gid}
 	}
 	return a, nil
+}
+
+// accountNumber reads the number of a user or group. The kernel and the C library take one of more than 32 bits for
+// another: 2^32 for root's.
+func accountNumber(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	return int(n), err
 }
 
 // become makes the process one of the account's. Only root can, and it cannot go back.

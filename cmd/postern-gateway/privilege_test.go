@@ -159,7 +159,7 @@ func TestAccounts(t *testing.T) {
 			t.Errorf("%s: %+v, %v", in, a, err)
 		}
 	}
-	for _, in := range []string{"nobody-of-that-name", "-1", "root:no-such-group", "root:-1", "root:"} {
+	for _, in := range []string{"nobody-of-that-name", "-1", "4294967296", "4294967295", "54321:4294967296", "root:no-such-group", "root:-1", "root:"} {
 		if a, err := findAccount(in); err == nil {
 			t.Errorf("%s: %+v", in, a)
 		}

@@ -73,7 +73,11 @@ func duplicate(l *net.TCPListener) (fd int, err error) {
 
 // listener returns a listener on a socket. Closing it leaves the socket open.
 func (s sockets) listener(name socketName) (*net.TCPListener, error) {
-	fd, err := unix.FcntlInt(uintptr(s[name]), unix.F_DUPFD_CLOEXEC, 3)
+	own, there := s[name]
+	if !there {
+		return nil, fmt.Errorf("%s does not name it", socketsVariable)
+	}
+	fd, err := unix.FcntlInt(uintptr(own), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
 		return nil, err
 	}

@@ -146,8 +146,8 @@ type Engine interface {
 	// time before Drain and Close.
 	Listen(l *net.TCPListener, tag any) error
 
-	// Each calls visit, one flow after the other, for every open flow that Accepted was called for, detached ones included, in the flow's own turn
-	// (see Handler). A flow for which it returns cut is ended with the reason: both peers see a reset. Each returns once
+	// Each calls visit, one flow after the other, for every open flow that Accepted was called for, detached ones
+	// included, in the flow's own turn (see Handler). A flow for which it returns cut is ended with the reason: both peers see a reset. Each returns once
 	// every flow was visited; one that was accepted meanwhile may be missed, and its Handler calls come after the call
 	// of Each began. It may be called from anywhere but from a Handler.
 	Each(visit func(f *Flow) (reason string, cut bool))

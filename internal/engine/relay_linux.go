@@ -47,6 +47,9 @@ func (l *loop) relay(s *stream) {
 // move passes on what from has and to takes. It reports that there is more to do than one turn allows.
 func (l *loop) move(s *stream, d *direction, from, to *socket) (more bool) {
 	if d.ended {
+		if back := s.other(d); from.failed && !back.ended {
+			l.destinationGone(s, back, from) // it had ended its half in order, and has broken since
+		}
 		return false
 	}
 	if from.failed && d.blocked != 0 && from == &s.client {
@@ -172,10 +175,22 @@ func (l *loop) finish(s *stream, d *direction, to *socket) {
 		return
 	}
 	shutdownFD(to.fd)
+	l.halfOver(s)
+}
+
+// halfOver has the other half end in time when nothing comes from it.
+func (l *loop) halfOver(s *stream) {
 	s.moved = l.now
 	if limit := l.e.cfg.HalfClose; limit > 0 {
 		l.wheel.set(s, l.now+int64(limit))
 	}
+}
+
+func (s *stream) other(d *direction) *direction {
+	if d == &s.up {
+		return &s.down
+	}
+	return &s.up
 }
 
 func (s *stream) note(reason string) {
@@ -205,17 +220,16 @@ func (l *loop) destinationGone(s *stream, d *direction, to *socket) {
 	l.drop(d)
 	l.unpipe(d)
 	d.ended = true
-	other := &s.down
 	if to == &s.client {
-		other = &s.up
 		s.note(ClientReset)
 	} else {
 		s.note(ServerReset)
 	}
-	if other.ended {
+	if s.other(d).ended {
 		l.complete(s)
 		return
 	}
+	l.halfOver(s)
 	to.readable, to.ending = true, true
 	l.requeue(s)
 }

@@ -422,3 +422,39 @@ func TestMaxFlows(t *testing.T) {
 		hear(t, r.accept(), "hello")
 	})
 }
+
+// A backend that breaks while its client reads nothing ends one half: the other one has the time of HalfClose, not that
+// of Idle, to bring home what is on its way.
+func TestABackendThatBreaksWhileTheClientIsStuck(t *testing.T) {
+	const limit = 200 * time.Millisecond
+	r := newRig(t, Start, Config{Idle: time.Hour, HalfClose: limit}, &script{})
+	client, server := r.pair()
+	_ = server.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+	_, _ = io.Copy(struct{ io.Writer }{server}, noise(1))
+	reset(server)
+	say(t, client, "more")
+	select {
+	case e := <-r.script.ends:
+		if e.Reason != HalfClosed {
+			t.Errorf("ended for the reason %q, want %q", e.Reason, HalfClosed)
+		}
+	case <-time.After(patience / 2): // the first look at a flow is later than that
+		t.Error("the flow has not ended")
+	}
+}
+
+// A peer that has ended its half says nothing more by reading or writing: that it breaks has to be noticed all the same.
+func TestAResetAfterAHalfClose(t *testing.T) {
+	for _, byClient := range []bool{true, false} {
+		r := newRig(t, Start, Config{}, &script{})
+		one, other := r.pair()
+		reason := ClientClosed
+		if !byClient {
+			one, other, reason = other, one, ServerClosed
+		}
+		_ = one.CloseWrite()
+		hearEnd(t, other)
+		reset(one)
+		r.end(reason)
+	}
+}

@@ -66,12 +66,14 @@ type claimAnswer struct {
 	GatewayID  string          `json:"gateway_id"`
 }
 
-// claimed reports that the flow's endpoint was claimed: its client completed a TLS handshake for the claim's name.
-func (g *Gateway) claimed(f *flow) {
+// claimed reports that the flow's endpoint was claimed: its client completed a TLS handshake for the claim's name. It
+// returns false when another endpoint did so first.
+func (g *Gateway) claimed(f *flow) bool {
 	if !g.claims.use(f.claim, f.endpoint, g.monotonic()) {
-		return
+		return false
 	}
 	g.seen.records.claimed(api.GatewayClaim{
 		ClaimID: string(f.claim), EndpointID: string(f.endpoint), Source: f.source.Addr().String(), At: g.cfg.Now().UTC(),
 	})
+	return true
 }

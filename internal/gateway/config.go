@@ -62,7 +62,7 @@ type Config struct {
 type ListenerConfig struct {
 	Side link.Listener
 	// Addr is the address to listen on, host:port. Listener takes its place when the caller brings one; the gateway
-	// closes it.
+	// closes it, also when it does not start.
 	Addr     string
 	Listener *net.TCPListener
 	// Port is the port that clients dial to get here, where no PROXY header tells it; 0 means the listener's own.

@@ -39,7 +39,7 @@ type flow struct {
 	port        uint16 // as the client dialled it
 	backendPort uint16 // of the rule of that port
 	dials       uint8
-	waits       uint16        // for the backend\'s address
+	waits       uint16        // for the backend's address
 	protocol    link.Protocol // of the rule of that port
 	sourceTold  bool          // source is the client's: nobody stands between, or who does told
 	nameless    bool

@@ -47,13 +47,18 @@ type Gateway struct {
 // Start starts a gateway. It reads the rules file first and listens when it returns; with no usable file it refuses
 // every flow until the control plane has told it the rules. ctx bounds the start alone; end the gateway with Shutdown
 // or Close.
-func Start(ctx context.Context, cfg Config) (*Gateway, error) {
+func Start(ctx context.Context, cfg Config) (_ *Gateway, err error) {
+	g := &Gateway{begun: time.Now(), closed: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			g.closeListeners(cfg.Listeners)
+		}
+	}()
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	g := &Gateway{cfg: cfg, log: cfg.Log, begun: time.Now(), closed: make(chan struct{})}
+	g.cfg, g.log = cfg, cfg.Log
 	g.loadRules()
-	var err error
 	if g.proof, err = newProofServer(cfg); err != nil {
 		return nil, err
 	}
@@ -135,7 +140,7 @@ func (g *Gateway) monotonic() time.Duration { return time.Since(g.begun) }
 
 // trouble is what the engine cannot help.
 func (g *Gateway) trouble(err error) {
-	g.log.Error("flows cannot be accepted: will go on trying", "error", err)
+	g.log.Error("the engine is in trouble: will go on trying", "error", err)
 }
 
 // Revision returns the revision of the rules that the gateway decides by, 0 when it has none and refuses everything.

@@ -12,6 +12,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -218,6 +219,71 @@ func TestProofOfPath(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A gateway that does not start leaves no listener open: its owner may try again at the same addresses.
+func TestAGatewayThatDoesNotStartClosesItsListeners(t *testing.T) {
+	taken := listen(t)
+	defer taken.Close()
+	for name, spoil := range map[string]func(*Config){
+		"an address is taken": func(c *Config) { c.Listeners[0].Addr = taken.Addr().String() },
+		"a bad configuration": func(c *Config) { c.ID = "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, key, _ := ed25519.GenerateKey(nil)
+			brought := listen(t)
+			cfg := Config{ID: "gw", Key: key, Listeners: []ListenerConfig{
+				{Side: link.PrivateListener, Addr: "127.0.0.1:0"},
+				{Side: link.PublicListener, Listener: brought.(*net.TCPListener)},
+			}}
+			spoil(&cfg)
+			if g, err := Start(t.Context(), cfg); err == nil {
+				_ = g.Close()
+				t.Fatal("it started")
+			}
+			if err := brought.Close(); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("the listener was left open: %v", err)
+			}
+		})
+	}
+}
+
+func TestAProofIsOneRequest(t *testing.T) {
+	w := newWorld(t, nil)
+	w.apply(w.rules(1))
+	c := tls.Client(w.balancer(endpointA), &tls.Config{ServerName: "proof." + acmePrivate, InsecureSkipVerify: true})
+	request := "GET /?nonce=" + nonce() + " HTTP/1.1\r\nHost: proof\r\n\r\n"
+	if _, err := io.WriteString(c, request+request); err != nil {
+		t.Fatal(err)
+	}
+	text, _ := io.ReadAll(c)
+	if n := strings.Count(string(text), "200 OK"); n != 1 {
+		t.Errorf("%d of two requests on one flow were answered, want 1", n)
+	}
+}
+
+// A client that stops in the middle of the handshake with the gateway itself does not hold up a revocation.
+func TestARevokedProofEndsInItsHandshake(t *testing.T) {
+	w := newWorld(t, nil)
+	w.apply(w.rules(1))
+	halt := &gated{Conn: w.balancer(endpointA), until: make(chan struct{})}
+	var shaking sync.WaitGroup
+	shaking.Go(func() {
+		_ = tls.Client(halt, &tls.Config{ServerName: "proof." + acmePrivate}).HandshakeContext(t.Context())
+	})
+	deadline := time.Now().Add(testPatient)
+	for w.g.LiveFlows() == 0 && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond)
+	}
+	rules := w.rules(2)
+	rules.Clusters[0].EndpointIDs = nil
+	w.apply(rules)
+	w.control.awaitEnd(reasonRevoked)
+	if took := time.Since(deadline.Add(-testPatient)); took >= proofTimeout {
+		t.Errorf("it ended after %v, with the time of the handshake", took)
+	}
+	close(halt.until)
+	shaking.Wait()
 }
 
 func make129() []byte {

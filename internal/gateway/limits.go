@@ -89,19 +89,22 @@ func (m *meters) enter(p party) (ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.parties[p]
+	mine, parties := 0, m.parties.Load()
+	if c != nil {
+		mine = c.open
+	}
+	if mine == 0 {
+		parties++
+	}
+	if overShare(int(m.open.Load()), m.most, mine, int(parties)) {
+		return false
+	}
+	if mine == 0 {
+		m.parties.Add(1)
+	}
 	if c == nil {
 		c = &meter{}
 		s.parties[p] = c
-	}
-	parties := m.parties.Load()
-	if c.open == 0 {
-		parties++
-	}
-	if overShare(int(m.open.Load()), m.most, c.open, int(parties)) {
-		return false
-	}
-	if c.open == 0 {
-		m.parties.Add(1)
 	}
 	c.open++
 	m.open.Add(1)
@@ -115,7 +118,8 @@ func overShare(open, most, mine, parties int) bool {
 	return open >= most-most/8 && mine >= max(most/(parties+1), 1)
 }
 
-// leave undoes enter.
+// leave undoes enter. Of a party that no limit was reckoned for nothing stays: those who knock from ever new addresses
+// must not fill the memory until the next sweep.
 func (m *meters) leave(p party) {
 	s := shardOf(m, p)
 	s.mu.Lock()
@@ -124,6 +128,9 @@ func (m *meters) leave(p party) {
 	c := s.parties[p]
 	if c.open--; c.open == 0 {
 		m.parties.Add(-1)
+		if c.flows == (bucket{}) && c.claims == (bucket{}) {
+			delete(s.parties, p)
+		}
 	}
 }
 

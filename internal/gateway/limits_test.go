@@ -172,6 +172,21 @@ func TestMetersForget(t *testing.T) {
 	}
 }
 
+func TestAFloodFromManySourcesLeavesNothing(t *testing.T) {
+	m := newMeters(8)
+	for i := range 10_000 {
+		p := partyOf("", netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, byte(i >> 8), byte(i)}))
+		if m.enter(p) {
+			m.leave(p)
+		}
+	}
+	for i := range m.shards {
+		if n := len(m.shards[i].parties); n > 0 {
+			t.Fatalf("%d parties are remembered in one of the shards", n)
+		}
+	}
+}
+
 func BenchmarkMeters(b *testing.B) {
 	m := newMeters(1 << 20)
 	p := party{endpoint: endpointA}

@@ -16,15 +16,8 @@ type listener struct {
 	port uint16 // that clients dial
 }
 
-// listen opens the listeners, all or none.
-func (g *Gateway) listen(ctx context.Context) (err error) {
-	defer func() {
-		if err != nil {
-			for _, l := range g.listeners {
-				_ = l.Listener.Close()
-			}
-		}
-	}()
+// listen opens the listeners. When it fails some may be open: see closeListeners.
+func (g *Gateway) listen(ctx context.Context) error {
 	for _, c := range g.cfg.Listeners {
 		if c.Listener == nil {
 			var lc net.ListenConfig
@@ -42,6 +35,19 @@ func (g *Gateway) listen(ctx context.Context) (err error) {
 		g.listeners = append(g.listeners, l)
 	}
 	return nil
+}
+
+// closeListeners closes the listeners that were opened and those that the caller brought, for a gateway that does not
+// start.
+func (g *Gateway) closeListeners(brought []ListenerConfig) {
+	for _, l := range g.listeners {
+		_ = l.Listener.Close()
+	}
+	for _, c := range brought {
+		if c.Listener != nil {
+			_ = c.Listener.Close()
+		}
+	}
 }
 
 // PrivateAddr returns where the first private listener listens, nil when there is none.

@@ -54,7 +54,7 @@ func newProofServer(cfg Config) (*proofServer, error) {
 	http1.SetHTTP1(true)
 	p.http = &http.Server{
 		Handler: http.HandlerFunc(p.handle), ReadHeaderTimeout: proofTimeout, ReadTimeout: proofTimeout,
-		WriteTimeout: proofTimeout, IdleTimeout: proofTimeout, MaxHeaderBytes: proofMaxHeader,
+		WriteTimeout: proofTimeout, MaxHeaderBytes: proofMaxHeader,
 		ErrorLog: log.New(io.Discard, "", 0), Protocols: &http1,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			if t, ok := c.(*tls.Conn); ok {
@@ -63,6 +63,8 @@ func newProofServer(cfg Config) (*proofServer, error) {
 			return ctx
 		},
 	}
+	// One request per flow, or a flow could live for as long as its client likes to ask, and keep the gateway from draining.
+	p.http.SetKeepAlivesEnabled(false)
 	return p, nil
 }
 
@@ -103,16 +105,20 @@ func (p *proofServer) answer(f *flow, stream l4.Stream, cut <-chan struct{}) (in
 	c := &proofConn{Stream: stream, flow: f, closed: make(chan struct{})}
 	server := tls.Server(c, p.tls)
 	ctx, cancel := context.WithTimeout(context.Background(), proofTimeout)
+	go func() {
+		select {
+		case <-cut:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	err := server.HandshakeContext(ctx)
 	stop()
 	cancel()
-	if err != nil {
+	if err != nil || f.claim != "" && !f.g.claimed(f) {
 		_ = c.Close()
 		return c.in.Load(), c.out.Load()
-	}
-	if f.claim != "" {
-		f.g.claimed(f)
 	}
 	select {
 	case p.conns <- server:
