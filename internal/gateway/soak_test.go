@@ -536,6 +536,9 @@ func (s *soak) report() {
 			s.t.Errorf("backend %d got other bytes %d times", b.number, n)
 		}
 	}
+	if os.Getenv(soakEnv) == "" {
+		return // a moment on a busy machine may be too short for something of everything
+	}
 	for _, kind := range soakKinds {
 		if s.did["flows "+kind.name] == 0 {
 			s.t.Errorf("no %s flow was tried", kind.name)
