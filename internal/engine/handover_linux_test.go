@@ -44,11 +44,8 @@ func handOver(t *testing.T) {
 	}
 	const clients = 8
 	errs := make(chan error, clients)
-	for i := range clients {
-		go func() {
-			time.Sleep(time.Duration(i) * 50 * time.Microsecond)
-			errs <- greeted(own.Addr().String())
-		}()
+	for range clients {
+		go func() { errs <- greeted(own.Addr().String()) }()
 	}
 	old.StopAccepting()
 	for range clients {
