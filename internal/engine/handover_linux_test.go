@@ -22,12 +22,12 @@ func handOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer old.Close()
+	defer func() { _ = old.Close() }()
 	successor, err := Start(Config{Handler: greeter{}, Loops: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer successor.Close()
+	defer func() { _ = successor.Close() }()
 	for _, e := range []Engine{old, successor} {
 		f, err := own.File()
 		if err != nil {
@@ -44,11 +44,8 @@ func handOver(t *testing.T) {
 	}
 	const clients = 8
 	errs := make(chan error, clients)
-	for i := range clients {
-		go func() {
-			time.Sleep(time.Duration(i) * 50 * time.Microsecond)
-			errs <- greeted(own.Addr().String())
-		}()
+	for range clients {
+		go func() { errs <- greeted(own.Addr().String()) }()
 	}
 	old.StopAccepting()
 	for range clients {

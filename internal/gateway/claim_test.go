@@ -32,10 +32,7 @@ func TestTheSecondOfTwoClaimsIsToldNothing(t *testing.T) {
 		text, _ := io.ReadAll(second)
 		said <- string(text)
 	}()
-	deadline := time.Now().Add(testPatient)
-	for w.g.LiveFlows() == 0 && time.Now().Before(deadline) {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "the flow is admitted", func() bool { return w.g.LiveFlows() == 1 })
 	first := tls.Client(w.balancer(endpointB), conf)
 	if err := first.HandshakeContext(t.Context()); err != nil {
 		t.Fatal(err)

@@ -137,7 +137,8 @@ func (d *dataPath) Ended(ef *engine.Flow, e engine.End) {
 func (f *flow) finish(e engine.End) {
 	g := f.g
 	if f.backend != nil {
-		f.backend.Ended(e.Out > 0, e.Reason == engine.ServerClosed || e.Reason == engine.ServerReset)
+		silent := e.Reason == reasonBackendTLS && e.FirstByte == 0 // SSLRequest was not answered, which no client can bring about
+		f.backend.Ended(e.Out > 0, silent || e.Reason == engine.ServerClosed || e.Reason == engine.ServerReset)
 	}
 	g.seen.ended(f, e)
 	if f.admitted {

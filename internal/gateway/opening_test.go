@@ -11,12 +11,14 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/backend"
 	"github.com/postern/postern/internal/l4"
 	"github.com/postern/postern/internal/policy"
 )
@@ -182,6 +184,27 @@ func TestABackendWithoutTLSGetsNoHello(t *testing.T) {
 		}
 		w.control.awaitEnd(reasonBackendTLS)
 	}
+}
+
+// A backend that takes flows and does not answer SSLRequest is held to be as ill as one that closes every flow unanswered.
+func TestABackendThatDoesNotAnswerPostgresIsNoticed(t *testing.T) {
+	w := newWorld(t, nil)
+	deaf := server(t, func(c net.Conn) { _, _ = io.ReadFull(c, make([]byte, len(l4.PostgresSSLRequest))) })
+	rules := w.rules(1)
+	rules.Clusters[0].Backends = append(rules.Clusters[0].Backends[:0], api.GatewayTarget{Address: deaf})
+	w.apply(rules)
+	for range 5 {
+		c := w.balancer(endpointA)
+		say(t, c, l4.PostgresSSLRequest, "S")
+		if _, err := w.tls(c, acmePrivate); err == nil {
+			t.Fatal("the handshake succeeded")
+		}
+	}
+	w.control.await("the news of the backend", func() bool {
+		return slices.ContainsFunc(w.control.health, func(h api.GatewayBackend) bool {
+			return h.Backend == deaf && h.Reason == backend.ClosesUnanswered
+		})
+	})
 }
 
 // awaitEnd waits for the record of a flow that ended for a reason, and returns it.
