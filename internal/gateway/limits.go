@@ -82,6 +82,10 @@ func shardOf[K comparable](m *meters, k K) *meterShard {
 	return &m.shards[maphash.Comparable(m.seed, k)%uint64(len(m.shards))]
 }
 
+// privateShare is the part of the bound that is for private endpoints alone: public sources are as many as there are
+// addresses, and all their equal shares together must not close the private door.
+const privateShare = 16
+
 // enter counts a flow of p in, and reports whether it may stay: a gateway that is nearly full keeps what is left for
 // parties that have less than an equal share.
 func (m *meters) enter(p party) (ok bool) {
@@ -96,7 +100,8 @@ func (m *meters) enter(p party) (ok bool) {
 	if mine == 0 {
 		parties++
 	}
-	if overShare(int(m.open.Load()), m.most, mine, int(parties)) {
+	open := int(m.open.Load())
+	if overShare(open, m.most, mine, int(parties)) || p.endpoint == "" && open >= m.most-m.most/privateShare {
 		return false
 	}
 	if mine == 0 {

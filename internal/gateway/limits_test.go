@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -114,6 +115,25 @@ func TestAGreedyPartyCannotStarveAnother(t *testing.T) {
 	for i := range 90 {
 		if !m.enter(modest) {
 			t.Fatalf("flow %d of the modest party was refused", i)
+		}
+	}
+}
+
+// However many public sources there are, private endpoints get in.
+func TestThePublicCannotCloseThePrivateDoor(t *testing.T) {
+	m := newMeters(1600)
+	n := 0
+	for i := range 10_000 {
+		if m.enter(partyOf("", netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)}))) {
+			n++
+		}
+	}
+	if n != 1500 {
+		t.Errorf("the public got %d of 1600", n)
+	}
+	for i := range 100 {
+		if !m.enter(party{endpoint: link.EndpointID(fmt.Sprint("vpce-", i))}) {
+			t.Fatalf("private endpoint %d did not get in", i)
 		}
 	}
 }
