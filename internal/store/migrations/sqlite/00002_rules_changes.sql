@@ -16,6 +16,7 @@ CREATE TABLE rules_changes (
     PRIMARY KEY (kind, id)
 );
 CREATE INDEX rules_changes_by_revision ON rules_changes (revision);
+CREATE INDEX rules_changes_by_kind ON rules_changes (kind, revision); -- or what changed since is looked for among all clusters
 
 -- +goose Down
 DROP TABLE rules_changes;
