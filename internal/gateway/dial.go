@@ -111,7 +111,7 @@ func (d *dataPath) Connected(ef *engine.Flow, err error) engine.Action {
 // Answered implements engine.Handler: the backend's answer to SSLRequest is one byte.
 func (d *dataPath) Answered(ef *engine.Flow, read []byte, _ bool) engine.Action {
 	f := ef.State.(*flow)
-	if string(read) != string(rune(l4.PostgresYes)) {
+	if len(read) != 1 || read[0] != l4.PostgresYes {
 		return f.notGreeted()
 	}
 	f.phase = inRelay
