@@ -161,7 +161,7 @@ func TestANamesAddressesAreCheckedInTurn(t *testing.T) {
 		w.set(func() { w.names["db.test"] = []string{"10.0.0.1", "10.0.0.2"} })
 		target := at("db.test:443")
 		target.Health.Check = link.CheckTCP
-		_ = w.Wait(t.Context(), target)
+		await(t, w.Pool, target)
 		w.pass(time.Minute)
 		w.set(func() {
 			if len(w.asked) != 2 {
@@ -405,9 +405,7 @@ func TestPoolOverRealConnections(t *testing.T) {
 	name := net.JoinHostPort("localhost", fmt.Sprint(l.Addr().(*net.TCPAddr).Port))
 	target := at(name)
 	target.Health = link.HealthCheck{Check: link.CheckTCP, Interval: 10 * time.Millisecond, Timeout: 5 * time.Second}
-	if err := p.Wait(t.Context(), target); err != nil {
-		t.Fatal(err)
-	}
+	await(t, p, target)
 	b, addr, err := p.Pick(target, nil)
 	if err != nil || !addr.Addr().IsLoopback() {
 		t.Fatal(addr, err)

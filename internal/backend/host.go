@@ -34,7 +34,6 @@ type hosts struct {
 
 	mu     sync.Mutex
 	byName map[string]*host
-	news   chan struct{} // closed and replaced with every answer that changed something
 }
 
 // host is one name. It is a job of hosts.agenda.
@@ -55,7 +54,7 @@ type lookup struct {
 func newHosts(r Resolver, log *slog.Logger) *hosts {
 	return &hosts{
 		resolver: r, agenda: newAgenda(lookupsAtOnce), log: log,
-		byName: make(map[string]*host), news: make(chan struct{}),
+		byName: make(map[string]*host),
 	}
 }
 
@@ -81,13 +80,6 @@ func (h *host) release(b *Backend) {
 	if len(h.users) == 0 {
 		delete(h.all.byName, h.name)
 	}
-}
-
-// changed is closed when an answer has changed something.
-func (hs *hosts) changed() <-chan struct{} {
-	hs.mu.Lock()
-	defer hs.mu.Unlock()
-	return hs.news
 }
 
 func (h *host) run(ctx context.Context) time.Duration {
@@ -118,16 +110,12 @@ func (h *host) run(ctx context.Context) time.Duration {
 	return lookupEvery*4/5 + rand.N(lookupEvery*2/5)
 }
 
-// learn takes over what was found, and tells those who wait for it when it is news.
+// learn takes over what was found, and tells the backends of the name when it is news.
 func (h *host) learn(found *lookup) {
 	before := h.found.Swap(found)
 	if before != nil && before.reason == found.reason && slices.Equal(before.addrs, found.addrs) {
 		return
 	}
-	h.all.mu.Lock()
-	close(h.all.news)
-	h.all.news = make(chan struct{})
-	h.all.mu.Unlock()
 	for _, b := range h.backends() {
 		b.resolved()
 	}

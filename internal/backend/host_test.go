@@ -1,14 +1,11 @@
 package backend
 
 import (
-	"context"
 	"errors"
-	"net"
 	"net/netip"
 	"slices"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -23,9 +20,7 @@ func TestHostNames(t *testing.T) {
 		if _, _, err := w.Pick(target, nil); !errors.Is(err, ErrUnresolved) {
 			t.Fatalf("at first: %v", err)
 		}
-		if err := w.Wait(t.Context(), target); err != nil {
-			t.Fatal(err)
-		}
+		await(t, w.Pool, target)
 		got := map[string]int{}
 		for range 30 {
 			b, addr := w.pick(target, nil)
@@ -67,9 +62,7 @@ func TestANameThatDoesNotExist(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		target := at("typo.test:5432")
 		_, _, _ = w.Pick(target, nil)
-		if err := w.Wait(t.Context(), target); err != nil {
-			t.Fatal(err)
-		}
+		await(t, w.Pool, target)
 		if _, _, err := w.Pick(target, nil); !errors.Is(err, ErrNoAddress) {
 			t.Errorf("%v", err)
 		}
@@ -92,33 +85,10 @@ func TestANameThatDoesNotExist(t *testing.T) {
 	})
 }
 
-// TestWaiting ends with the first answer that helps, with its context and with the pool.
-func TestWaiting(t *testing.T) {
+func TestAResolverThatHangs(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.set(func() { w.slow = time.Minute })
-		target := at("slow.test:1")
-		if err := w.Wait(t.Context(), at(one)); err != nil {
-			t.Errorf("where there is nothing to wait for: %v", err)
-		}
-		given, giveUp := context.WithTimeout(t.Context(), time.Second)
-		defer giveUp()
-		if err := w.Wait(given, target); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("out of patience: %v", err)
-		}
-		ended := make(chan error)
-		go func() { ended <- w.Wait(context.Background(), target) }()
-		synctest.Wait()
-		w.Close()
-		if err := <-ended; !errors.Is(err, net.ErrClosed) {
-			t.Errorf("with the pool closed: %v", err)
-		}
-	})
-	inBubble(t, func(t *testing.T, w *world) { // a resolver that hangs
 		w.set(func() { w.slow = time.Hour })
-		target := at("slow.test:1")
-		if err := w.Wait(t.Context(), target); err != nil {
-			t.Fatal(err)
-		}
+		await(t, w.Pool, at("slow.test:1"))
 		w.expect("news", w.told(), []string{"slow.test:1 LOOKUP_FAILED"})
 	})
 }
@@ -128,7 +98,7 @@ func TestAFailedAddressIsPassedOver(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		target := at("db.test:5432")
 		w.set(func() { w.names["db.test"] = []string{"10.0.0.1", "10.0.0.2"} })
-		_ = w.Wait(t.Context(), target)
+		await(t, w.Pool, target)
 		b, addr := w.pick(target, nil)
 		b.Failed(addr, syscall.ECONNREFUSED)
 		for range 10 {
@@ -165,7 +135,7 @@ func TestClustersShareNames(t *testing.T) {
 		for _, c := range []link.ID{"a", "b", "c"} {
 			target := at("db.test:5432", "db.test:443")
 			target.ClusterID = c
-			_ = w.Wait(t.Context(), target)
+			await(t, w.Pool, target)
 		}
 		w.expect("look-ups", w.lookup["db.test"], 1)
 	})

@@ -26,7 +26,7 @@ import (
 var (
 	// ErrNoBackend: the target has none, all are draining, or there is none beside the excluded one.
 	ErrNoBackend = errors.New("backend: no backend takes new flows")
-	// ErrUnresolved: the backends' host names are being looked up for the first time. Wait waits for that.
+	// ErrUnresolved: the backends' host names are being looked up for the first time: ask again in a moment.
 	ErrUnresolved = errors.New("backend: the host names are not resolved yet")
 	// ErrNoAddress: no backend's host name has an address.
 	ErrNoAddress = errors.New("backend: no host name has an address")
@@ -143,33 +143,6 @@ func (p *Pool) Pick(t Target, exclude *Backend) (*Backend, netip.AddrPort, error
 	b.open++
 	addr := b.next(now)
 	return b, addr, nil
-}
-
-// Wait returns nil when Pick would not return ErrUnresolved any more, and an error when ctx ends or the pool closes
-// before.
-func (p *Pool) Wait(ctx context.Context, t Target) error {
-	for {
-		news := p.hosts.changed()
-		if !p.unresolved(t) {
-			return nil
-		}
-		select {
-		case <-news:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-p.done.Done():
-			return net.ErrClosed
-		}
-	}
-}
-
-func (p *Pool) unresolved(t Target) bool {
-	now := p.now()
-	s := p.part(t.ClusterID)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := p.list(s, t, now)
-	return l.pick(s, now, nil) == nil && errors.Is(l.why(nil), ErrUnresolved)
 }
 
 // Status is how a backend is at the moment.
