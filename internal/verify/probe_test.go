@@ -16,6 +16,10 @@ import (
 	"github.com/postern/postern/internal/link"
 )
 
+// silence is how long a step lasts that nobody answers. The steps before it, which are answered, have to fit in as well,
+// also on a machine that is busy with other tests.
+const silence = 3 * time.Second
+
 func names(w *world) {
 	w.zone[privateName+" A"] = []string{privateName + ". 60 IN A 127.0.0.1"}
 }
@@ -99,7 +103,7 @@ func TestPathOverTheWire(t *testing.T) {
 					}
 				}
 			}},
-			bend:    func(_ *world, _ *gatewaySpec, t *Target) { t.StepTimeout = 200 * time.Millisecond },
+			bend:    func(_ *world, _ *gatewaySpec, t *Target) { t.StepTimeout = silence },
 			verdict: Broken, layer: GroupTLS, code: "TLS_TIMEOUT",
 		},
 		{
@@ -146,7 +150,7 @@ func TestPathOverTheWire(t *testing.T) {
 		{
 			name:    "the service takes the request and never answers",
 			gateway: gatewaySpec{answer: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }},
-			bend:    func(_ *world, _ *gatewaySpec, t *Target) { t.StepTimeout = 300 * time.Millisecond },
+			bend:    func(_ *world, _ *gatewaySpec, t *Target) { t.StepTimeout = silence },
 			verdict: Broken, layer: GroupHTTP, code: "HTTP_NO_ANSWER",
 		},
 		{
@@ -244,15 +248,14 @@ func TestDroppedPackets(t *testing.T) {
 		t.Fatal(err)
 	}
 	target := w.target(w.gateway(gatewaySpec{}))
-	target.StepTimeout = 300 * time.Millisecond
+	target.StepTimeout = silence
 	target.InterfaceAddrs = append(target.InterfaceAddrs, netip.MustParseAddr("127.0.0.2"))
-	start := time.Now()
-	r := Judge(target, Probe(t.Context(), v, target), Vendor{})
+	// A step without a bound would last until the context ends, and the proof with it.
+	ctx, cancel := context.WithTimeout(t.Context(), 10*silence)
+	defer cancel()
+	r := Judge(target, Probe(ctx, v, target), Vendor{})
 	if r.Code != "TCP_TIMEOUT" || r.Proof == nil {
 		t.Errorf("code %q, proof %v; want a time-out at one address and a proof at the other\n%s", r.Code, r.Proof, page(t, r))
-	}
-	if took := time.Since(start); took > 2*time.Second {
-		t.Errorf("took %s: the steps are not bounded", took)
 	}
 }
 

@@ -38,7 +38,7 @@ func TestSOCKS5Replies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), silence)
 			defer cancel()
 			conn, err := v.Dial(ctx, "tcp", "10.0.0.1:443")
 			if err == nil {
@@ -192,10 +192,11 @@ func TestResolverIgnoresForgeries(t *testing.T) {
 
 // TestResolverFallsBack asks a server that never answers, then one that does; and none at all.
 func TestResolverFallsBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.zone["name.test A"] = []string{"name.test. 60 IN A 10.0.0.1"}
 	silent := w.dns(dns.HandlerFunc(func(dns.ResponseWriter, *dns.Msg) {}))
-	ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*silence)
 	defer cancel()
 	if a, err := Resolver(silent, w.dns(w.zone))(ctx, "name.test", TypeA); err != nil || len(a.Addrs()) != 1 {
 		t.Errorf("%v, %v", a.Addrs(), err)

@@ -212,7 +212,7 @@ func (w *world) target(port uint16) Target {
 		PrivateName: privateName, Port: port, ClusterID: clusterID, EndpointID: endpoint,
 		InterfaceAddrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
 		ProofKeys:      []ed25519.PublicKey{w.proofKey.Public().(ed25519.PublicKey)},
-		RootCAs:        w.roots, HTTPPath: "/", StepTimeout: 2 * time.Second,
+		RootCAs:        w.roots, HTTPPath: "/", StepTimeout: 20 * time.Second,
 	}
 }
 
