@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
@@ -42,9 +43,9 @@ func (p *Plane) Authenticate(ctx context.Context, token string) (policy.Caller, 
 	return c, nil
 }
 
-// allowed refuses what the caller may not do to the object.
-func allowed(c policy.Caller, a policy.Action, of link.ObjectRef) error {
-	switch d := policy.May(c, a, of); {
+// allowed refuses what the caller may not do to the object, which stands at a place.
+func allowed(c policy.Caller, a policy.Action, of link.ObjectRef, at link.Place) error {
+	switch d := policy.May(c, a, of, at); {
 	case d.Allow:
 		return nil
 	case c.Role == policy.Anonymous:
@@ -54,20 +55,33 @@ func allowed(c policy.Caller, a policy.Action, of link.ObjectRef) error {
 	}
 }
 
-// read runs f over one state of the database when the caller may read the object.
-func (p *Plane) read(ctx context.Context, c policy.Caller, of link.ObjectRef, f func(*store.Tx) error) error {
-	if err := allowed(c, policy.Read, of); err != nil {
+// may finds out where an object stands and refuses what the caller may not do to it.
+func may(tx *store.Tx, c policy.Caller, a policy.Action, of link.ObjectRef) error {
+	at, err := tx.PlaceOf(of)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	return p.st.Read(ctx, f)
+	return allowed(c, a, of, at)
+}
+
+// read runs f over one state of the database when the caller may read the object.
+func (p *Plane) read(ctx context.Context, c policy.Caller, of link.ObjectRef, f func(*store.Tx) error) error {
+	return p.st.Read(ctx, func(tx *store.Tx) error {
+		if err := may(tx, c, policy.Read, of); err != nil {
+			return err
+		}
+		return f(tx)
+	})
 }
 
 // change runs f in one transaction when the caller may change the object.
 func (p *Plane) change(ctx context.Context, c policy.Caller, of link.ObjectRef, f func(*change) error) error {
-	if err := allowed(c, policy.Change, of); err != nil {
-		return err
-	}
-	return p.st.Write(ctx, func(tx *store.Tx) error { return f(&change{tx, c}) })
+	return p.st.Write(ctx, func(tx *store.Tx) error {
+		if err := may(tx, c, policy.Change, of); err != nil {
+			return err
+		}
+		return f(&change{tx, c})
+	})
 }
 
 // change is a transaction on behalf of a caller.
@@ -79,6 +93,11 @@ type change struct {
 // note writes a line of an object's history.
 func (ch *change) note(of link.ObjectRef, typ, reason, format string, args ...any) error {
 	return ch.AddEvent(link.Event{Object: of, Type: typ, Reason: reason, Message: fmt.Sprintf(format, args...), Actor: ch.caller.Name})
+}
+
+// part names what is of a kind and belongs to a cluster, a project or an organisation: all of it, or with a key one.
+func part(kind string, of link.ID, key ...string) link.ObjectRef {
+	return link.ObjectRef{Kind: kind, ID: string(of) + "/" + strings.Join(key, "/")}
 }
 
 // The types of the events that this package writes.

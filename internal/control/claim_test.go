@@ -334,7 +334,8 @@ func TestBadClaims(t *testing.T) {
 	if !strings.HasSuffix(claim.Name, ".claim.eu-west-1.pe.postern.test") || !strings.HasSuffix(claim.Command, "https://"+claim.Name+":26257/") {
 		t.Errorf("name %q, command %q", claim.Name, claim.Command)
 	}
-	for who, want := range map[policy.Caller]link.Kind{{}: link.Unauthenticated, gateway: link.Denied} {
+	for role, want := range map[policy.Role]link.Kind{policy.Anonymous: link.Unauthenticated, policy.Gateway: link.Denied} {
+		who := policy.Caller{Role: role}
 		_, _, list := d.Claims(d.ctx, who, c.ID, control.Page{})
 		_, create := d.CreateClaim(d.ctx, who, c.ID, "", 0)
 		_, revoke := d.RevokeClaim(d.ctx, who, wide.ID, claim.ID)

@@ -3,6 +3,7 @@ package control_test
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -23,7 +24,7 @@ func TestTokens(t *testing.T) {
 	if err := d.PutToken(d.ctx, "op", policy.Operator, token); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := d.Authenticate(d.ctx, token); err != nil || c != operator {
+	if c, err := d.Authenticate(d.ctx, token); err != nil || !reflect.DeepEqual(c, operator) {
 		t.Errorf("Authenticate = %+v, %v", c, err)
 	}
 	if err := d.PutToken(d.ctx, "op", policy.Operator, "another-token-of-good-length"); err != nil {
@@ -41,13 +42,14 @@ func TestTokens(t *testing.T) {
 func TestRolesAreKeptApart(t *testing.T) {
 	d := newDesk(t)
 	c := d.cluster("acme")
-	for who, wants := range map[policy.Caller]link.Kind{{}: link.Unauthenticated, gateway: link.Denied} {
+	for role, want := range map[policy.Role]link.Kind{policy.Anonymous: link.Unauthenticated, policy.Gateway: link.Denied} {
+		who := policy.Caller{Role: role}
 		_, err := d.Connect(d.ctx, who, c.ID, vpce)
-		if link.KindOf(err) != wants {
+		if link.KindOf(err) != want {
 			t.Errorf("Connect by %q: %v", who.Role, err)
 		}
 		_, _, err = d.Clusters(d.ctx, who, control.Page{})
-		if link.KindOf(err) != wants {
+		if link.KindOf(err) != want {
 			t.Errorf("Clusters by %q: %v", who.Role, err)
 		}
 	}

@@ -59,7 +59,8 @@ func TestServiceProfile(t *testing.T) {
 		_, err := d.PutServiceProfile(d.ctx, operator, row.rules)
 		t.Run(row.name, func(t *testing.T) { (&desk{t: t}).refuses(err, link.Invalid, row.reason, row.field) })
 	}
-	for who, want := range map[policy.Caller]link.Kind{{}: link.Unauthenticated, gateway: link.Denied} {
+	for role, want := range map[policy.Role]link.Kind{policy.Anonymous: link.Unauthenticated, policy.Gateway: link.Denied} {
+		who := policy.Caller{Role: role}
 		_, read := d.ServiceProfile(d.ctx, who)
 		_, change := d.PutServiceProfile(d.ctx, who, nil)
 		if link.KindOf(read) != want || link.KindOf(change) != want {

@@ -195,7 +195,8 @@ func TestBadTrafficSettingsNameTheirField(t *testing.T) {
 	if after := d.revision(); after != before {
 		t.Errorf("refused settings changed the rules: revision %d, before %d", after, before)
 	}
-	for who, want := range map[policy.Caller]link.Kind{{}: link.Unauthenticated, gateway: link.Denied} {
+	for role, want := range map[policy.Role]link.Kind{policy.Anonymous: link.Unauthenticated, policy.Gateway: link.Denied} {
+		who := policy.Caller{Role: role}
 		_, read := d.ClusterTraffic(d.ctx, who, c.ID)
 		_, change := d.UpdateClusterTraffic(d.ctx, who, c.ID, control.TrafficUpdate{})
 		if link.KindOf(read) != want || link.KindOf(change) != want {

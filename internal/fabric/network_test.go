@@ -116,7 +116,7 @@ func TestDialFailures(t *testing.T) {
 		{"no port", Internet, "www.test", func(err error) bool { return err != nil }},
 		{"a named port", Internet, "www.test:https", func(err error) bool { return err != nil }},
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		conn, err := w.f.Dial(ctx, c.from, "tcp", c.address)
 		cancel()
 		if err == nil {

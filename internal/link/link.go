@@ -5,12 +5,13 @@ import (
 	"time"
 )
 
-// Project groups the clusters of one customer.
+// Project groups clusters of one organisation.
 type Project struct {
-	ID        ID
-	Name      string
-	CreatedAt time.Time
-	UpdatedAt time.Time
+	ID             ID
+	OrganisationID ID // empty: the vendor's own
+	Name           string
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
 }
 
 // Region is a cloud provider's region in which the vendor is reachable, as the operator described it: where the load
@@ -239,13 +240,29 @@ type ObjectRef struct {
 	ID   string
 }
 
-// The kinds of objects with a history, and what their ObjectRef.ID is made of.
+// The kinds of objects, and what their ObjectRef.ID is made of. The ID of a whole list is the one of what it belongs to,
+// followed by "/" and nothing.
 const (
-	ObjectProject        = "project"         // project id
-	ObjectRegion         = "region"          // provider/region
-	ObjectCluster        = "cluster"         // cluster id; also its allow list, public access, traffic settings and claims
-	ObjectService        = "service"         // provider/region
-	ObjectServiceProfile = "service-profile" // empty: an installation has one
-	ObjectConnection     = "connection"      // cluster id/endpoint id
-	ObjectTrustedOwner   = "trusted-owner"   // cluster id/owner id
+	ObjectOrganisation      = "organisation"       // organisation id
+	ObjectPrincipal         = "principal"          // organisation id/principal id; the organisation is empty for a person
+	ObjectGrant             = "grant"              // scope kind/scope id/principal id/role
+	ObjectAPIKey            = "api-key"            // principal id/key id
+	ObjectProject           = "project"            // project id
+	ObjectRegion            = "region"             // provider/region
+	ObjectCluster           = "cluster"            // cluster id
+	ObjectTraffic           = "traffic"            // cluster id: where a cluster's flows go: backends, ports, checks, limits
+	ObjectPublicAccess      = "public-access"      // cluster id
+	ObjectAllowList         = "allow-list"         // cluster id
+	ObjectClaim             = "claim"              // cluster id/claim id
+	ObjectEndpoint          = "endpoint"           // cluster id/endpoint id: an admin's decision about an endpoint
+	ObjectConnection        = "connection"         // cluster id/endpoint id
+	ObjectTrustedOwner      = "trusted-owner"      // cluster id/owner id
+	ObjectEgress            = "egress-endpoint"    // cluster id/egress endpoint id
+	ObjectRecords           = "records"            // cluster id: its flows and refused attempts
+	ObjectProjectConnection = "project-connection" // project id/endpoint id
+	ObjectService           = "service"            // provider/region
+	ObjectServiceProfile    = "service-profile"    // empty: an installation has one
+	ObjectGateway           = "gateway"            // gateway id
+	ObjectWebhook           = "webhook"            // organisation id/webhook id; also mail subscriptions and their deliveries
+	ObjectAudit             = "audit"              // organisation id, empty for the whole installation
 )

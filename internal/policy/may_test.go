@@ -29,7 +29,7 @@ func TestMay(t *testing.T) {
 		{Gateway, Read, false, "GATEWAY_ONLY_REPORTS"},
 		{Gateway, Change, false, "GATEWAY_ONLY_REPORTS"},
 	} {
-		got := May(Caller{Name: "n", Role: c.who}, c.action, cluster)
+		got := May(Caller{Name: "n", Role: c.who}, c.action, cluster, link.Place{ClusterID: "c"})
 		if got.Allow != c.allow || got.Rule != c.rule {
 			t.Errorf("May(%q, %q) = %+v, want allow %t by %s", c.who, c.action, got, c.allow, c.rule)
 		}

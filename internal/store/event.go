@@ -7,9 +7,20 @@ func (tx *Tx) AddEvent(e link.Event) error {
 	if e.At.IsZero() {
 		e.At = tx.now
 	}
-	_, err := tx.exec(`INSERT INTO events (object_kind, object_id, at, type, reason, message, actor) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		e.Object.Kind, e.Object.ID, stamp(e.At), e.Type, e.Reason, e.Message, e.Actor)
-	return err
+	tx.last.events = append(tx.last.events, e)
+	return nil
+}
+
+// writeEvents stores what AddEvent was given.
+func (tx *Tx) writeEvents(events []link.Event) error {
+	for _, e := range events {
+		_, err := tx.exec(`INSERT INTO events (object_kind, object_id, at, type, reason, message, actor) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+			e.Object.Kind, e.Object.ID, stamp(e.At), e.Type, e.Reason, e.Message, e.Actor)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Events are one part of an object's history, and the seq to go on after, 0 at the end.

@@ -25,12 +25,10 @@ const keptRevisions = 10_000
 // RulesChanged notes that a part of the rules is another with this transaction, or is gone. Whatever changes what Rules
 // answers calls it. All that one transaction changes makes one new revision.
 func (tx *Tx) RulesChanged(kind RulesKind, id link.ID) error {
-	if err := tx.startRevision(); err != nil {
-		return err
+	if part := (rulesPart{kind, id}); !slices.Contains(tx.last.rules, part) {
+		tx.last.rules = append(tx.last.rules, part)
 	}
-	_, err := tx.exec(`INSERT INTO rules_changes (kind, id, revision) VALUES ($1, $2, $3)
-		ON CONFLICT (kind, id) DO UPDATE SET revision = excluded.revision`, kind, id, tx.revision)
-	return err
+	return nil
 }
 
 // EndpointRulesChanged is RulesChanged for every cluster that an endpoint has a connection with.
@@ -56,17 +54,21 @@ func (tx *Tx) clustersChanged(clusters []link.ID) error {
 	return nil
 }
 
-// startRevision begins a new revision of the rules, the first time in a transaction, and forgets the oldest.
-func (tx *Tx) startRevision() error {
-	if tx.revision != 0 {
-		return nil
-	}
+// newRevision makes a new revision of the rules of what changed, and forgets the oldest.
+func (tx *Tx) newRevision(changed []rulesPart) error {
 	var revision int64
 	if err := tx.row(`UPDATE rules_revision SET revision = revision + 1 WHERE id = 1 RETURNING revision`).Scan(&revision); err != nil {
 		return err
 	}
 	if _, err := tx.exec(`INSERT INTO rules_history (revision, tag) VALUES ($1, $2)`, revision, link.NewID()); err != nil {
 		return err
+	}
+	for _, part := range changed {
+		_, err := tx.exec(`INSERT INTO rules_changes (kind, id, revision) VALUES ($1, $2, $3)
+			ON CONFLICT (kind, id) DO UPDATE SET revision = excluded.revision`, part.kind, part.id, revision)
+		if err != nil {
+			return err
+		}
 	}
 	for _, forget := range []string{
 		`DELETE FROM rules_history WHERE revision < $1`,

@@ -167,7 +167,8 @@ type Tx struct {
 	st  *Store
 	now time.Time
 
-	revision int64 // of the rules, that this transaction makes; 0 while it changes none
+	last     last
+	revision int64 // of the rules, that this transaction made; 0 while it changed none
 }
 
 // Now is the time of the transaction: every row that it writes carries the same.
@@ -236,6 +237,9 @@ func (s *Store) do(ctx context.Context, db *sql.DB, f func(*Tx) error) (revision
 	// Also when f panics: the one write connection must come back.
 	defer func() { _ = t.Rollback() }()
 	if err := f(tx); err != nil {
+		return 0, err
+	}
+	if err := tx.writeLast(); err != nil {
 		return 0, err
 	}
 	if err := t.Commit(); err != nil {

@@ -1,0 +1,26 @@
+package store
+
+import "github.com/postern/postern/internal/link"
+
+// last is what a transaction writes at its very end: rows whose order is that of the commits, whoever else writes at the
+// same time. A transaction that reads sees it only after its own commit.
+type last struct {
+	rules  []rulesPart
+	events []link.Event
+}
+
+// rulesPart is a part of the rules that is another.
+type rulesPart struct {
+	kind RulesKind
+	id   link.ID
+}
+
+// writeLast writes what was put off. Nothing may follow it but the commit.
+func (tx *Tx) writeLast() error {
+	if len(tx.last.rules) > 0 {
+		if err := tx.newRevision(tx.last.rules); err != nil {
+			return err
+		}
+	}
+	return tx.writeEvents(tx.last.events)
+}
