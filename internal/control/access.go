@@ -95,6 +95,12 @@ func (ch *change) note(of link.ObjectRef, typ, reason, format string, args ...an
 	return ch.AddEvent(link.Event{Object: of, Type: typ, Reason: reason, Message: fmt.Sprintf(format, args...), Actor: ch.caller.Name})
 }
 
+// changed is note for a change of what an object is: before and after are its values, nil where there was or is none.
+func (ch *change) changed(of link.ObjectRef, typ, reason string, before, after any, format string, args ...any) error {
+	_, _ = before, after
+	return ch.note(of, typ, reason, format, args...)
+}
+
 // part names what is of a kind and belongs to a cluster, a project or an organisation: all of it, or with a key one.
 func part(kind string, of link.ID, key ...string) link.ObjectRef {
 	return link.ObjectRef{Kind: kind, ID: string(of) + "/" + strings.Join(key, "/")}
