@@ -22,10 +22,15 @@ import (
 
 // What a read or a write may find. Every other error of this package is a defect or a broken disk.
 var (
-	ErrNotFound    = errors.New("no such row")
-	ErrChanged     = errors.New("the row was changed meanwhile")  // a compare-and-swap lost; read again and decide again
-	ErrUnavailable = errors.New("the database cannot be reached") // nothing is known to be stored; it may be back in seconds
+	ErrNotFound = errors.New("no such row")
+	ErrChanged  = errors.New("the row was changed meanwhile") // a compare-and-swap lost; read again and decide again
 )
+
+// ErrUnavailable is that the database cannot be reached, or serves nobody now: it may again in seconds, without anybody's
+// doing. What was to be written was not, or nobody knows; to ask for it once more is safe, as everything is idempotent.
+var ErrUnavailable error = &link.Error{
+	Kind: link.Unavailable, Reason: "DATABASE_UNAVAILABLE", Message: "the database cannot be reached", Hint: "try again in a moment",
+}
 
 // Options are a Store's settings. The zero value is usable.
 type Options struct {
