@@ -53,7 +53,8 @@ type Store struct {
 	cancel context.CancelFunc // ends what runs in the background
 	done   sync.WaitGroup     // for it
 
-	keptRevisions int64 // how many revisions back changes of the rules are known
+	keptRevisions int64         // how many revisions back changes of the rules are known
+	bellPoll      time.Duration // how often who waits for news asks the database itself
 }
 
 // Open opens the database in the directory dir, which it makes when absent, brings its schema up to date and makes work
@@ -89,7 +90,7 @@ func OpenPostgres(ctx context.Context, database string, o Options) (*Store, erro
 
 // newStore returns the store of an engine, which it owns from now on.
 func newStore(ctx context.Context, e engine, o Options) (*Store, error) {
-	s := &Store{engine: e, now: o.Now, log: o.Log, keptRevisions: keptRevisions, cancel: func() {}}
+	s := &Store{engine: e, now: o.Now, log: o.Log, keptRevisions: keptRevisions, bellPoll: bellPoll, cancel: func() {}}
 	if s.now == nil {
 		s.now = time.Now
 	}
