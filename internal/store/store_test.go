@@ -57,7 +57,7 @@ func testReopenKeepsEverythingAndItsName(t *testing.T, d storetest.Database) {
 		t.Fatal(err)
 	}
 	id := st.InstallationID()
-	write(t, st, func(tx *store.Tx) error { _, _, err := tx.AddProject("one"); return err })
+	write(t, st, func(tx *store.Tx) error { _, _, err := tx.AddProject("", "one"); return err })
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func testReopenKeepsEverythingAndItsName(t *testing.T, d storetest.Database) {
 		t.Errorf("installation id %q, after reopening %q: want the same eight digits", id, again.InstallationID())
 	}
 	read(t, again, func(tx *store.Tx) error {
-		ps, err := tx.Projects()
+		ps, _, err := tx.Projects(link.Reach{All: true}, store.Cut{Limit: 10})
 		if err == nil && (len(ps) != 1 || ps[0].Name != "one") {
 			t.Errorf("projects after reopening: %+v", ps)
 		}
@@ -78,7 +78,7 @@ func TestReadersCannotWrite(t *testing.T) { storetest.OnEach(t, testReadersCanno
 
 func testReadersCannotWrite(t *testing.T, d storetest.Database) {
 	st := open(t, d)
-	if err := st.Read(t.Context(), func(tx *store.Tx) error { _, _, err := tx.AddProject("x"); return err }); err == nil {
+	if err := st.Read(t.Context(), func(tx *store.Tx) error { _, _, err := tx.AddProject("", "x"); return err }); err == nil {
 		t.Error("a read transaction wrote")
 	}
 }
@@ -89,7 +89,7 @@ func testFailedWriteLeavesNothing(t *testing.T, d storetest.Database) {
 	st := open(t, d)
 	boom := errors.New("boom")
 	err := st.Write(t.Context(), func(tx *store.Tx) error {
-		if _, _, err := tx.AddProject("x"); err != nil {
+		if _, _, err := tx.AddProject("", "x"); err != nil {
 			return err
 		}
 		if err := tx.RulesChanged(store.RulesOfCluster, "c"); err != nil {
@@ -101,7 +101,7 @@ func testFailedWriteLeavesNothing(t *testing.T, d storetest.Database) {
 		t.Fatalf("Write = %v, want the function's own error", err)
 	}
 	read(t, st, func(tx *store.Tx) error {
-		ps, err := tx.Projects()
+		ps, _, err := tx.Projects(link.Reach{All: true}, store.Cut{Limit: 10})
 		rev, err2 := tx.RulesRevision()
 		if len(ps) != 0 || rev != 1 {
 			t.Errorf("after a failed write: %d projects, revision %d", len(ps), rev)
