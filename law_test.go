@@ -31,6 +31,7 @@ var law = map[string]string{
 	"internal/cloud/azureprivatelink": "internal/cloud internal/link",
 	"internal/cloud/gcppsc":           "internal/cloud internal/link",
 	"internal/cloud/cloudtest":        "internal/cloud internal/link",
+	"internal/config":                 "internal/link",
 
 	"internal/control":   "internal/link internal/policy internal/store internal/dnsplan",
 	"internal/reconcile": "internal/link internal/plan internal/policy internal/store internal/cloud",
@@ -69,6 +70,7 @@ var fences = map[string]string{
 	"github.com/miekg/dns":           "internal/fabric internal/verify",
 	"github.com/pires/go-proxyproto": "internal/fabric internal/verify", // the gateway's hot path reads its own
 
+	"go.yaml.in/yaml":               "internal/config",
 	"github.com/danielgtaylor/huma": "internal/httpapi",
 	"github.com/spf13/cobra":        "cmd/postern",
 	"github.com/spf13/pflag":        "cmd/postern",
