@@ -80,7 +80,9 @@ var fences = map[string]string{
 	"golang.org/x/crypto/cryptobyte": "internal/l4",
 
 	"golang.org/x/sys/unix":               "internal/engine cmd/postern-gateway bench",
-	"github.com/prometheus/client_golang": "internal/gateway",
+	"github.com/prometheus/client_golang": "internal/gateway cmd/postern",
+	"github.com/caddyserver/certmagic":    "cmd/postern",
+	"go.uber.org/zap":                     "cmd/postern", // certmagic's log, which is silenced
 
 	// The conformance suite is test code that other packages' tests call.
 	"github.com/google/go-cmp": "internal/cloud/cloudtest",

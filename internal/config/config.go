@@ -74,4 +74,3 @@ type Shutdown struct {
 	Delay time.Duration // it says that it is not ready, and still answers: a balancer takes it out meanwhile
 	Grace time.Duration // the requests under way have to end after that
 }
-
