@@ -54,6 +54,9 @@ func (s *server) outer(mux *http.ServeMux) http.Handler {
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		if r.TLS != nil {
+			h.Set("Strict-Transport-Security", "max-age=31536000") // RFC 6797; a name may have other hosts below it
+		}
 
 		sw := &statusWriter{ResponseWriter: w}
 		start := time.Now()
