@@ -194,12 +194,17 @@ func cutList[T any](tx *Tx, c Cut, scan func(Row) (listed[T], error), text strin
 	if err != nil {
 		return nil, 0, err
 	}
-	var next int64
+	rows, next := part(c, rows)
+	return unlisted(rows), next, nil
+}
+
+// part takes the row too many, that was asked for, off a part of a list, and returns the seq to go on after, 0 at the end.
+func part[T any](c Cut, rows []listed[T]) (_ []listed[T], next int64) {
 	if len(rows) > c.Limit {
 		rows = rows[:c.Limit]
 		next = rows[len(rows)-1].seq
 	}
-	return unlisted(rows), next, nil
+	return rows, next
 }
 
 // unlisted drops the places from a list.

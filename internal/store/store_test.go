@@ -63,7 +63,7 @@ func TestReopenKeepsEverythingAndItsName(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := st.InstallationID()
-	write(t, st, func(tx *store.Tx) error { _, _, err := tx.AddProject("one"); return err })
+	write(t, st, func(tx *store.Tx) error { _, _, err := tx.AddProject("", "one"); return err })
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestReopenKeepsEverythingAndItsName(t *testing.T) {
 		t.Errorf("installation id %q, after reopening %q: want the same eight digits", id, again.InstallationID())
 	}
 	read(t, again, func(tx *store.Tx) error {
-		ps, err := tx.Projects()
+		ps, _, err := tx.Projects(link.Reach{All: true}, store.Cut{Limit: 10})
 		if err == nil && (len(ps) != 1 || ps[0].Name != "one") {
 			t.Errorf("projects after reopening: %+v", ps)
 		}
@@ -82,7 +82,7 @@ func TestReopenKeepsEverythingAndItsName(t *testing.T) {
 
 func TestReadersCannotWrite(t *testing.T) {
 	st := open(t, t.TempDir())
-	if err := st.Read(t.Context(), func(tx *store.Tx) error { _, _, err := tx.AddProject("x"); return err }); err == nil {
+	if err := st.Read(t.Context(), func(tx *store.Tx) error { _, _, err := tx.AddProject("", "x"); return err }); err == nil {
 		t.Error("a read transaction wrote")
 	}
 }
@@ -91,7 +91,7 @@ func TestFailedWriteLeavesNothing(t *testing.T) {
 	st := open(t, t.TempDir())
 	boom := errors.New("boom")
 	err := st.Write(t.Context(), func(tx *store.Tx) error {
-		if _, _, err := tx.AddProject("x"); err != nil {
+		if _, _, err := tx.AddProject("", "x"); err != nil {
 			return err
 		}
 		if err := tx.RulesChanged(store.RulesOfCluster, "c"); err != nil {
@@ -103,7 +103,7 @@ func TestFailedWriteLeavesNothing(t *testing.T) {
 		t.Fatalf("Write = %v, want the function's own error", err)
 	}
 	read(t, st, func(tx *store.Tx) error {
-		ps, err := tx.Projects()
+		ps, _, err := tx.Projects(link.Reach{All: true}, store.Cut{Limit: 10})
 		rev, err2 := tx.RulesRevision()
 		if len(ps) != 0 || rev != 1 {
 			t.Errorf("after a failed write: %d projects, revision %d", len(ps), rev)

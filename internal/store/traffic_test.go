@@ -21,7 +21,7 @@ func TestTrafficSettingsOfManyClusters(t *testing.T) {
 	}
 	want := map[link.ID]link.ClusterRules{}
 	write(t, st, func(tx *store.Tx) error {
-		p, _, err := tx.AddProject("p")
+		p, _, err := tx.AddProject("", "p")
 		for n := range clusters {
 			c, err2 := tx.AddCluster(link.Cluster{
 				ID: link.NewID(), ProjectID: p.ID, Name: fmt.Sprintf("c%d", n), Provider: link.AWS, Backends: []string{"a:1", "b:2"}, PublicAccess: link.PublicEnabled,
