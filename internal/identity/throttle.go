@@ -69,6 +69,21 @@ func (t *Throttle) Succeeded(key string) {
 	delete(t.tries, key)
 }
 
+// Undo takes back one try of a key, which was none of a guesser.
+func (t *Throttle) Undo(key string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k, known := t.tries[key]
+	if k.failed--; !known || k.failed <= 0 {
+		delete(t.tries, key)
+		return
+	}
+	if k.failed <= t.free {
+		k.next = time.Time{}
+	}
+	t.tries[key] = k
+}
+
 // forget makes room: what is old goes, and when nothing is, any tenth.
 func (t *Throttle) forget(now time.Time) {
 	for key, k := range t.tries {

@@ -68,3 +68,24 @@ func TestThrottleIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// Who signs in again and again takes nothing back but the own tries.
+func TestTriesAreTakenBack(t *testing.T) {
+	now := time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
+	th := NewAccountThrottle()
+	for range 1000 {
+		if wait := th.Try("a", now); wait != 0 {
+			t.Fatalf("a try after others that were taken back waits %s", wait)
+		}
+		th.Undo("a")
+	}
+	for range 5 {
+		th.Try("a", now)
+		th.Try("a", now)
+		th.Undo("a")
+	}
+	if th.Try("a", now); th.Try("a", now) == 0 {
+		t.Error("failures beside tries that were taken back cost nothing")
+	}
+	th.Undo("never tried")
+}
