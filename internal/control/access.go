@@ -23,26 +23,6 @@ func (p *Plane) PutToken(ctx context.Context, name string, role policy.Role, tok
 	return p.st.Write(ctx, func(tx *store.Tx) error { return tx.PutToken(name, string(role), token) })
 }
 
-// Authenticate returns who a bearer token stands for.
-func (p *Plane) Authenticate(ctx context.Context, token string) (policy.Caller, error) {
-	var c policy.Caller
-	err := p.st.Read(ctx, func(tx *store.Tx) error {
-		name, role, err := tx.Token(token)
-		c = policy.Caller{Name: name, Role: policy.Role(role)}
-		return err
-	})
-	if errors.Is(err, store.ErrNotFound) {
-		return policy.Caller{}, &link.Error{
-			Kind: link.Unauthenticated, Reason: "TOKEN_UNKNOWN", Message: "the token is missing or not known here",
-			Hint: "send the header Authorization: Bearer <token> with a token of this installation",
-		}
-	}
-	if err != nil {
-		return policy.Caller{}, fmt.Errorf("look up a token: %w", err)
-	}
-	return c, nil
-}
-
 // allowed refuses what the caller may not do to the object, which stands at a place.
 func allowed(c policy.Caller, a policy.Action, of link.ObjectRef, at link.Place) error {
 	return refusal(c, policy.May(c, a, of, at))
