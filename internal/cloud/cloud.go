@@ -86,6 +86,9 @@ type Target struct {
 // ErrNotFound is returned when the object asked for does not exist at the cloud.
 var ErrNotFound = errors.New("not found at the cloud")
 
+// EndpointsAttached is the Refusal.Reason of a service that endpoints still use.
+const EndpointsAttached = "ENDPOINTS_ATTACHED"
+
 // Refusal is the cloud's final no to one request: repeating it unchanged will not help.
 type Refusal struct {
 	Reason  string // stable, upper snake case

@@ -60,7 +60,8 @@ const (
 	NoteAccepted     = "ACCEPTED"
 	NoteNotAccepted  = "NOT_ACCEPTED"
 	NoteProvisioned  = "PROVISIONED"
-	NoteDrift        = "DRIFT"    // the cloud was changed past Postern
+	NoteDrift        = "DRIFT" // the cloud was changed past Postern
+	NoteDeleted      = "DELETED"
 	NoteExpiring     = "EXPIRING" // soon nobody waits for it any more
 )
 
