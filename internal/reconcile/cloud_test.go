@@ -18,6 +18,7 @@ type memoryCloud struct {
 	endpoints map[link.EndpointID]*link.Endpoint
 	made      map[string]int // how often something was made: by key or endpoint id
 	calls     map[string]int // by method
+	shown     int            // endpoints in all lists together
 
 	// hook is called at the beginning ("accept") and at the end ("accept done") of every method, without the lock. An
 	// error is what the method returns; at its end the effect has happened all the same.
@@ -111,6 +112,7 @@ func (m *memoryCloud) Endpoints(ctx context.Context, serviceID string, q cloud.Q
 				continue
 			}
 			out = append(out, *e)
+			m.shown++
 			if e.State == link.Pending {
 				e.State = link.Available
 			}

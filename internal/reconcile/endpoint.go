@@ -36,6 +36,9 @@ func (r *Reconciler) lookAtEndpoint(ctx context.Context, p link.Provider, name s
 		if todo.Action == plan.Nothing || step == mostSteps {
 			return todo.Look, r.record(ctx, v, todo.Connections)
 		}
+		if err := r.remember(ctx, v); err != nil {
+			return 0, err
+		}
 		var no *cloud.Refusal
 		err = r.act(ctx, v, todo.Action)
 		switch {
@@ -52,6 +55,18 @@ func (r *Reconciler) lookAtEndpoint(ctx context.Context, p link.Provider, name s
 		}
 		after = r.cfg.Now()
 	}
+}
+
+// remember writes down an endpoint of a large service before anything is done about it: once it is let in, only its owner
+// leads to it, whatever becomes of this look.
+func (r *Reconciler) remember(ctx context.Context, v view) error {
+	if v.owner != "" || plan.Whole(r.size(v.home)) {
+		return nil
+	}
+	return r.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		_, err := putEndpoint(tx, *v.facts.Endpoint)
+		return err
+	})
 }
 
 // view is what is known about an endpoint: what the books say, and then what the cloud shows.
