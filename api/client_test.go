@@ -34,10 +34,7 @@ func TestRequests(t *testing.T) {
 	const cl = "/api/v1/clusters/c1"
 	const net = cl + "/networking"
 	yes := true
-	tests := map[string]struct {
-		call func(context.Context, *Client) error
-		want string // method, escaped path and query, body
-	}{
+	sends(t, map[string]request{
 		"Projects": {ask(func(ctx context.Context, c *Client) (any, error) { return c.Projects(ctx, Page{}) }), "GET /api/v1/projects"},
 		"Project":  {ask(func(ctx context.Context, c *Client) (any, error) { return c.Project(ctx, "p1") }), "GET /api/v1/projects/p1"},
 		"CreateProject": {ask(func(ctx context.Context, c *Client) (any, error) {
@@ -145,7 +142,18 @@ func TestRequests(t *testing.T) {
 		"OpenAPI": {ask(func(ctx context.Context, c *Client) (any, error) { return c.OpenAPI(ctx) }), "GET /openapi.json"},
 		"Healthy": {func(ctx context.Context, c *Client) error { return c.Healthy(ctx) }, "GET /healthz"},
 		"Ready":   {func(ctx context.Context, c *Client) error { return c.Ready(ctx) }, "GET /readyz"},
-	}
+	})
+}
+
+// request is a call and what it sends.
+type request struct {
+	call func(context.Context, *Client) error
+	want string // method, escaped path and query, body
+}
+
+// sends makes each call and compares what it sends.
+func sends(t *testing.T, tests map[string]request) {
+	t.Helper()
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var got string
