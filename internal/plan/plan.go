@@ -40,7 +40,8 @@ const (
 	NoteAccepted     = "ACCEPTED"
 	NoteNotAccepted  = "NOT_ACCEPTED"
 	NoteProvisioned  = "PROVISIONED"
-	NoteDrift        = "DRIFT" // the cloud was changed past Postern
+	NoteDrift        = "DRIFT"    // the cloud was changed past Postern
+	NoteExpiring     = "EXPIRING" // it ends soon unless somebody acts
 )
 
 // Refusal is a cloud's final no to an action, in its own words.

@@ -73,10 +73,16 @@ func Start(ctx context.Context, cfg Config) (*Reconciler, error) {
 		cfg.Log = slog.Default()
 	}
 	r := &Reconciler{cfg: cfg, lists: lists{fresh: min(time.Second, cfg.Cadence.Fast), now: cfg.Now, calls: map[string]*listCall{}}}
+	if err := r.learnAccounts(ctx); err != nil {
+		return nil, err
+	}
 	w, err := cfg.Store.Work(ctx, store.WorkOptions{
 		Handlers: map[string]store.Handler{
 			store.WorkService:  r.handle(r.lookAtService),
 			store.WorkEndpoint: r.handle(r.lookAtEndpoint),
+
+			store.WorkEgress:        r.handleEgress,
+			store.WorkEgressAccount: r.handle(r.lookAtEgressAccount),
 		},
 		Workers: cfg.Workers, Poll: cfg.Poll, Sweep: cfg.Sweep, Timeout: cfg.Timeout,
 	})

@@ -80,7 +80,7 @@ func newEgressWorld(t *testing.T, behind string) *egressWorld {
 	for _, subnet := range w.vendorNet.SubnetIDs {
 		vendorZones[zoneIDs(t, w.vendor.ec2, []string{subnet})[0]] = subnet
 	}
-	customerZone := func(i int) string { return zoneIDs(t, w.customer.ec2, customerNet.SubnetIDs[i : i+1])[0] }
+	customerZone := func(i int) string { return zoneIDs(t, w.customer.ec2, customerNet.SubnetIDs[i:i+1])[0] }
 	// The service stands in the customer's first two zones; the vendor has a subnet in one of them and in a third. The
 	// accounts name the zones differently, so nothing but ids can match.
 	shared, other := customerZone(0), customerZone(2)
