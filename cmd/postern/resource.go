@@ -21,7 +21,7 @@ func (a *app) resourceCommands() []*cobra.Command {
 	return []*cobra.Command{
 		a.projectCommand(), a.regionCommand(), a.clusterCommand(), a.serviceCommand(), a.connectionCommand(),
 		a.endpointCommand(), a.claimCommand(), a.ownerCommand(), a.allowListCommand(), a.publicAccessCommand(), a.refusedCommand(),
-		a.flowCommand(), a.eventCommand(), a.gatewayCommand(),
+		a.egressCommand(), a.flowCommand(), a.eventCommand(), a.gatewayCommand(),
 	}
 }
 

@@ -104,6 +104,7 @@ func neverWas(object link.ObjectRef) error {
 	field := map[string]string{
 		link.ObjectProject: "project_id", link.ObjectRegion: "region", link.ObjectCluster: "cluster_id",
 		link.ObjectService: "region", link.ObjectConnection: "endpoint_id", link.ObjectTrustedOwner: "owner_id",
+		link.ObjectEgress: "id",
 	}[object.Kind]
 	return &link.Error{
 		Kind: link.NotFound, Reason: "OBJECT_NOT_FOUND", Field: field,
