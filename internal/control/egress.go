@@ -134,11 +134,12 @@ func (p *Plane) CreateEgress(ctx context.Context, c policy.Caller, clusterID lin
 			"give "+string(link.PrivateService)+", an endpoint service that the customer publishes")
 	}
 	err = p.change(ctx, c, egressRef(clusterID), func(ch *change) error {
-		cl, err := cluster(ch.Tx, clusterID)
-		if err != nil {
+		// Before anything is read: neither more endpoints than may be, nor one of a cluster that is being deleted.
+		if err := ch.Lock("egress of", string(clusterID)); err != nil {
 			return err
 		}
-		if err := ch.LockEgress(clusterID); err != nil {
+		cl, err := cluster(ch.Tx, clusterID)
+		if err != nil {
 			return err
 		}
 		if !slices.ContainsFunc(cl.Regions, func(in link.ClusterRegion) bool { return in.Name == r.Region }) {
@@ -299,9 +300,6 @@ func (p *Plane) checkDomainNames(names []string) ([]string, error) {
 			return nil, err
 		}
 		zone := link.NameZone(name)
-		if suffix, _ := publicsuffix.PublicSuffix(zone); suffix == zone {
-			return nil, invalid(field, "DOMAIN_TOO_SHORT", "many share the domain "+zone, "give a name below the customer's own domain, such as service.customer."+zone)
-		}
 		own := strings.ToLower(strings.TrimSuffix(p.domain, "."))
 		if link.Below(zone, own) || link.Below(own, zone) {
 			return nil, invalid(field, "VENDORS_DOMAIN", name+" is the vendor's own, or hides it", "give a name in the customer's own domain")
@@ -310,6 +308,9 @@ func (p *Plane) checkDomainNames(names []string) ([]string, error) {
 			if link.Below(zone, r) || link.Below(r, zone) {
 				return nil, invalid(field, "RESERVED_DOMAIN", name+" belongs to the network or to the cloud itself", "give a name in the customer's own domain")
 			}
+		}
+		if suffix, _ := publicsuffix.PublicSuffix(zone); suffix == zone {
+			return nil, invalid(field, "DOMAIN_TOO_SHORT", "many share the domain "+zone, "give a name below the customer's own domain, such as service.customer."+zone)
 		}
 		if !slices.Contains(out, name) {
 			out = append(out, name)
@@ -322,6 +323,9 @@ func (p *Plane) checkDomainNames(names []string) ([]string, error) {
 // namesFree refuses names that stand in the way of names of another endpoint in the same network: the same domain, or, of
 // another cluster, one above or below. given are the names as the caller spelled and ordered them.
 func (ch *change) namesFree(e link.Egress, wanted, given []string) error {
+	if err := ch.Lock("egress names in", regionKey(e.Provider, e.Region)); err != nil {
+		return err
+	}
 	others, err := ch.EgressNames(e.Provider, e.Region)
 	if err != nil {
 		return err
@@ -383,6 +387,9 @@ func (ch *change) endEgress(e link.Egress, why string) error {
 
 // endClusterEgress asks for the end of all egress endpoints of a cluster, which goes now. They go after it.
 func (ch *change) endClusterEgress(cluster link.ID) error {
+	if err := ch.Lock("egress of", string(cluster)); err != nil {
+		return err
+	}
 	all, err := ch.ClusterEgress(cluster)
 	if err != nil {
 		return err

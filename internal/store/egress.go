@@ -83,20 +83,11 @@ func (tx *Tx) TrimEgress(cluster link.ID, kept int) error {
 }
 
 // EgressNames are the egress endpoints of all clusters that have domain names in a region's network, or had some that may
-// still stand there. Until the end of the transaction nobody else changes the names of that region.
+// still stand there.
 func (tx *Tx) EgressNames(p link.Provider, region string) ([]link.Egress, error) {
-	if err := tx.change(ErrNotFound, `UPDATE regions SET version = version WHERE provider = $1 AND name = $2`, p, region); err != nil {
-		return nil, err
-	}
 	l, err := list(tx, scanEgress, `SELECT `+egressColumns+` FROM egress_endpoints
 		WHERE provider = $1 AND region = $2 AND (domain_names NOT IN ('[]', 'null') OR made_names NOT IN ('[]', 'null')) ORDER BY seq`, p, region)
 	return unlisted(l), err
-}
-
-// LockEgress keeps everybody else from adding egress endpoints to the cluster until the end of the transaction. It is
-// ErrNotFound when the cluster is not there.
-func (tx *Tx) LockEgress(cluster link.ID) error {
-	return tx.change(ErrNotFound, `UPDATE clusters SET name = name WHERE id = $1`, cluster)
 }
 
 // The Work.Kinds of egress: the Work.ID of an endpoint is that of link.ObjectEgress, the Work.ID of an account that of
