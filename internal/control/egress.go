@@ -125,6 +125,15 @@ func clusterEgress(tx *store.Tx, clusterID, id link.ID) (link.Cluster, link.Egre
 	return cl, e, missing(err, "EGRESS_ENDPOINT_NOT_FOUND", "egress private endpoint "+link.Quote(string(id))+" of this cluster", "list the cluster's egress private endpoints to see their ids")
 }
 
+// egress returns one egress private endpoint to be changed: until the end of the transaction nobody else changes it.
+func (ch *change) egress(clusterID, id link.ID) (link.Egress, error) {
+	if err := ch.LockEgress(id); err != nil {
+		return link.Egress{}, err
+	}
+	_, e, err := clusterEgress(ch.Tx, clusterID, id)
+	return e, err
+}
+
 // CreateEgress asks for an egress private endpoint. It may be asked for before the customer has published the service or
 // allows the vendor: it comes about when both hold, or expires. Asked again for the same service it returns the one that
 // there is, and starts one anew that failed or expired.
@@ -179,9 +188,11 @@ func (ch *change) egressTo(cl link.Cluster, region, target string) (link.Egress,
 	e, err := ch.EgressTo(cl.ID, region, target)
 	switch {
 	case err == nil && (e.State == link.Failed || e.State == link.Expired) && e.EndpointID == "":
+		if e, err = ch.egress(cl.ID, e.ID); err != nil {
+			return e, err
+		}
 		before := e
-		e = newEgress(e, ch)
-		if e, err = ch.SwapEgress(e); err != nil {
+		if e, err = ch.SwapEgress(newEgress(e, ch)); err != nil {
 			return e, err
 		}
 		return e, ch.changed(egressRef(cl.ID, string(e.ID)), eventChanged, "ASKED_AGAIN", egressFacts(before), egressFacts(e), "the egress endpoint to %s was asked for again", target)
@@ -242,7 +253,7 @@ func (p *Plane) SetEgressNames(ctx context.Context, c policy.Caller, clusterID, 
 		return EgressView{}, err
 	}
 	err = p.change(ctx, c, egressRef(clusterID, string(id)), func(ch *change) error {
-		_, e, err := clusterEgress(ch.Tx, clusterID, id)
+		e, err := ch.egress(clusterID, id)
 		if err != nil {
 			return err
 		}
@@ -359,15 +370,15 @@ func (ch *change) namesFree(e link.Egress, wanted, given []string) error {
 // DeleteEgress asks for the end of an egress private endpoint. It is NotFound only when there never was one.
 func (p *Plane) DeleteEgress(ctx context.Context, c policy.Caller, clusterID, id link.ID) error {
 	return p.change(ctx, c, egressRef(clusterID, string(id)), func(ch *change) error {
-		_, e, err := clusterEgress(ch.Tx, clusterID, id)
-		if err != nil {
-			return err
-		}
-		return ch.endEgress(e, "the end of the egress endpoint was asked for")
+		return ch.endEgress(clusterID, id, "the end of the egress endpoint was asked for")
 	})
 }
 
-func (ch *change) endEgress(e link.Egress, why string) error {
+func (ch *change) endEgress(clusterID, id link.ID, why string) error {
+	e, err := ch.egress(clusterID, id)
+	if err != nil {
+		return err
+	}
 	if e.State == link.Deleted && e.Want == link.WantGone {
 		return nil
 	}
@@ -395,7 +406,7 @@ func (ch *change) endClusterEgress(cluster link.ID) error {
 		return err
 	}
 	for _, e := range all {
-		if err := ch.endEgress(e, "the cluster was deleted, and the egress endpoint goes with it"); err != nil {
+		if err := ch.endEgress(cluster, e.ID, "the cluster was deleted, and the egress endpoint goes with it"); err != nil {
 			return err
 		}
 	}

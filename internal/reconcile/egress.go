@@ -173,6 +173,10 @@ func (r *Reconciler) recordEgress(ctx context.Context, v *egressView, p plan.Egr
 	}
 	stored := v.facts.Egress
 	err := r.cfg.Store.Write(ctx, func(tx *store.Tx) (err error) {
+		// So that who asks for something in this moment does not lose to us.
+		if err := tx.LockEgress(p.Egress.ID); err != nil {
+			return err
+		}
 		if p.Changed {
 			if stored, err = tx.SwapEgress(p.Egress); err != nil {
 				return err

@@ -69,6 +69,9 @@ func (tx *Tx) SwapEgress(e link.Egress) (link.Egress, error) {
 	return l.v, err
 }
 
+// LockEgress keeps other transactions that take it from changing an egress endpoint until this one ends.
+func (tx *Tx) LockEgress(id link.ID) error { return tx.Lock("egress-endpoint", string(id)) }
+
 // TrimEgress drops the oldest of a cluster's egress endpoints that are over, beyond those kept, and all of them when the
 // cluster is gone.
 func (tx *Tx) TrimEgress(cluster link.ID, kept int) error {
