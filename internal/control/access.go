@@ -23,9 +23,9 @@ func (p *Plane) PutToken(ctx context.Context, name string, role policy.Role, tok
 	return p.st.Write(ctx, func(tx *store.Tx) error { return tx.PutToken(name, string(role), token) })
 }
 
-// allowed refuses what the caller may not do to the object, which stands at a place.
-func allowed(c policy.Caller, a policy.Action, of link.ObjectRef, at link.Place) error {
-	return refusal(c, policy.May(c, a, of, at))
+// allowed refuses what the caller may not do to an object of the vendor's own.
+func allowed(c policy.Caller, a policy.Action, of link.ObjectRef) error {
+	return refusal(c, policy.May(c, a, of, link.Place{}))
 }
 
 // refusal is what a caller is told that may not; nil for one that may.

@@ -41,7 +41,7 @@ func (p *Plane) ProofKeys(ctx context.Context, c policy.Caller, clusterID link.I
 
 // WaitRules returns once there is a revision of the rules beyond after, and which it is; or when ctx ends.
 func (p *Plane) WaitRules(ctx context.Context, c policy.Caller, after int64) (revision int64, err error) {
-	if err := allowed(c, policy.ReceiveRules, allGateways, link.Place{}); err != nil {
+	if err := allowed(c, policy.ReceiveRules, allGateways); err != nil {
 		return 0, err
 	}
 	return p.st.WaitRules(ctx, after)
@@ -50,7 +50,7 @@ func (p *Plane) WaitRules(ctx context.Context, c policy.Caller, after int64) (re
 // Rules gives the rules as they are, with their version, to take in parts of at most most clusters. take must not be
 // slow: it holds up one of the database's readers.
 func (p *Plane) Rules(ctx context.Context, c policy.Caller, most int, take func(link.RulesVersion, link.RuleSet) error) error {
-	if err := allowed(c, policy.ReceiveRules, allGateways, link.Place{}); err != nil {
+	if err := allowed(c, policy.ReceiveRules, allGateways); err != nil {
 		return err
 	}
 	return p.st.Read(ctx, func(tx *store.Tx) error { return tx.Rules(most, take) })
@@ -59,7 +59,7 @@ func (p *Plane) Rules(ctx context.Context, c policy.Caller, most int, take func(
 // RulesSince returns what leads from a version of the rules to the current one. It is false when that is not known any
 // more, or never was: then only Rules helps.
 func (p *Plane) RulesSince(ctx context.Context, c policy.Caller, from link.RulesVersion) (delta link.RuleDelta, to link.RulesVersion, known bool, err error) {
-	if err := allowed(c, policy.ReceiveRules, allGateways, link.Place{}); err != nil {
+	if err := allowed(c, policy.ReceiveRules, allGateways); err != nil {
 		return delta, to, false, err
 	}
 	err = p.st.Read(ctx, func(tx *store.Tx) error {
@@ -81,7 +81,7 @@ func checkGatewayID(id string) error {
 
 // mayAct refuses what the caller may not do in the name of a gateway.
 func mayAct(c policy.Caller, a policy.Action, id string) error {
-	if err := allowed(c, a, allGateways, link.Place{}); err != nil {
+	if err := allowed(c, a, allGateways); err != nil {
 		return err
 	}
 	return checkGatewayID(id)

@@ -260,7 +260,7 @@ func (ch *change) keepAdmin(g link.Grant) error {
 const mostEmail = 254
 
 // checkPerson refuses what cannot be an e-mail address and a name, and returns them as they are kept.
-func checkPerson(email, name string) (string, string, error) {
+func checkPerson(email, name string) (keptEmail, keptName string, err error) {
 	email = strings.ToLower(email)
 	local, domain, ok := strings.Cut(email, "@")
 	odd := func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),:;<>@[\]`, r) }

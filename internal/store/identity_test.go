@@ -59,17 +59,21 @@ func testListsWithinReach(t *testing.T, d storetest.Database) {
 	}{
 		{"nothing", link.Reach{}, nil, nil, nil},
 		{
-			"everything", link.Reach{All: true}, some(w.organisation["acme"], w.organisation["globex"]),
+			"everything",
+			link.Reach{All: true},
+			some(w.organisation["acme"], w.organisation["globex"]),
 			some(w.project["acme"], w.project["globex"], w.project[""]), some(w.cluster["acme"], w.cluster["globex"], w.cluster[""]),
 		},
 		{
-			"an organisation", link.Reach{Organisations: some(w.organisation["globex"])},
+			"an organisation",
+			link.Reach{Organisations: some(w.organisation["globex"])},
 			some(w.organisation["globex"]), some(w.project["globex"]), some(w.cluster["globex"]),
 		},
 		{"a project", link.Reach{Projects: some(w.project["acme"])}, nil, some(w.project["acme"]), some(w.cluster["acme"])},
 		{"a cluster", link.Reach{Clusters: some(w.cluster["acme"])}, nil, nil, some(w.cluster["acme"])},
 		{
-			"some of each", link.Reach{Organisations: some(w.organisation["acme"]), Projects: some(w.project[""]), Clusters: some(w.cluster["globex"], "none")},
+			"some of each",
+			link.Reach{Organisations: some(w.organisation["acme"]), Projects: some(w.project[""]), Clusters: some(w.cluster["globex"], "none")},
 			some(w.organisation["acme"]), some(w.project["acme"], w.project[""]), some(w.cluster["acme"], w.cluster["globex"], w.cluster[""]),
 		},
 	} {
