@@ -113,6 +113,7 @@ var inquiries = map[string]inquiry{
 	networkingOf("PUT", "/allowlist/{cidr_ip}/{cidr_mask}"):          {body: `{"ui":true,"sql":false}`},
 	networkingOf("PATCH", "/allowlist/{cidr_ip}/{cidr_mask}"):        {body: `{"ui":true}`},
 	"PUT /api/v1/regions/{provider}/{region}":                        {body: `{"vpc_id":"vpc-0a1b2c3d4e5f60718","subnet_ids":["subnet-0a1b2c3d4e5f60718"],"gateway_targets":["127.0.0.1:8443"]}`},
+	"DELETE /api/v1/regions/{provider}/{region}":                     {ready: anEmptyRegion},
 	"PUT /api/v1/service-profile":                                    {body: `{"ports":[]}`},
 	"POST /api/v1/projects":                                          {body: `{"organisation_id":"{organisation_id}","name":"{fresh}"}`},
 	"PATCH /api/v1/projects/{project_id}":                            {body: `{"name":"{fresh}"}`},
@@ -138,6 +139,8 @@ var inquiries = map[string]inquiry{
 	"DELETE /api/v1/members/{principal_id}/{role}":                   {query: `scope=CLUSTER&scope_id={cluster_id}`},
 	"GET /api/v1/gateway/rules":                                      {query: `gateway_id=g1&revision=0&proof_key=` + strings.Repeat("A", 43)},
 	"POST /api/v1/gateway/ack":                                       {body: `{"gateway_id":"g1","revision":1}`, ready: aGateway},
+	networkingOf("POST", "/egress-private-endpoints"):                {body: `{"region":"us-east-1","target_service_identifier":"com.amazonaws.vpce.us-east-1.vpce-svc-0a1b2c3d4e5f60718","target_service_type":"PRIVATE_SERVICE"}`},
+	networkingOf("PATCH", "/egress-private-endpoints/{id}"):          {body: `{"domain_names":[]}`},
 	"POST /api/v1/gateway/reports":                                   {body: `{"gateway_id":"g1","batch_id":"{fresh}","sent_at":"2026-01-01T00:00:00Z"}`},
 }
 
@@ -166,6 +169,12 @@ func aPerson(_ *store.Tx, c tenant) error {
 	c["principal_id"] = c["person_id"]
 	delete(c, "person_id")
 	return nil
+}
+
+func anEmptyRegion(tx *store.Tx, c tenant) error {
+	c["region"] = "eu-west-1"
+	_, err := tx.PutRegion(link.Region{Provider: link.AWS, Name: c["region"], VPCID: "vpc-1", SubnetIDs: []string{"subnet-1"}, Ports: []uint16{443}})
+	return err
 }
 
 func aGateway(tx *store.Tx, _ tenant) error { return tx.PutGateway("g1", make([]byte, 32)) }
@@ -227,7 +236,13 @@ func (w *world) tenant(t *testing.T, ready func(*store.Tx, tenant) error) tenant
 		} {
 			err = errors.Join(err, tx.AddEvent(link.Event{Object: link.ObjectRef{Kind: kind, ID: string(id)}, Type: "CREATED"}))
 		}
+		egress, err2 := tx.AddEgress(link.Egress{
+			ID: link.NewID(), ClusterID: cluster.ID, Provider: link.AWS, Region: "us-east-1", State: link.Pending, Want: link.WantConnected,
+			Target: "com.amazonaws.vpce.us-east-1.vpce-svc-0000000000000000f", TargetType: link.PrivateService,
+		})
+		err = errors.Join(err, err2, tx.AddEvent(link.Event{Object: link.ObjectRef{Kind: link.ObjectEgress, ID: string(cluster.ID + "/" + egress.ID)}, Type: "CREATED"}))
 		c = tenant{
+			"id":              string(egress.ID), // of an egress private endpoint
 			"organisation_id": string(org.ID), "project_id": string(project.ID), "cluster_id": string(cluster.ID), "owner_id": string(owner.ID),
 			"principal_id": string(robot.ID), "person_id": string(person.ID), "claim_id": string(claim.ID), "role": string(link.RoleViewer),
 			"endpoint_id": endpointA, "cidr_ip": "203.0.113.0", "cidr_mask": "24", "provider": "AWS", "region": "us-east-1",
@@ -322,6 +337,9 @@ func TestPermissions(t *testing.T) {
 			token, as := a.who(customer, other)
 			answer := w.ask(t, method, customer.url(t, path, q.query), customer.fill(q.body), token, as)
 			got[name] = append(got[name], fmt.Sprint(answer.status))
+			if !slices.Contains([]int{http.StatusOK, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound}, answer.status) {
+				t.Errorf("%s as %s: %d says nothing about who may: ask it better\n%s", name, a.name, answer.status, answer.body)
+			}
 			if a.name == "foreign" || a.name == "stranger" {
 				w.sameAsNone(t, name, customer, answer, as)
 			}
