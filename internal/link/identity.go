@@ -79,3 +79,10 @@ type Place struct {
 	ProjectID      ID
 	ClusterID      ID
 }
+
+// Reach is where somebody may see something: everything in these organisations, projects and clusters.
+type Reach struct {
+	Organisations []ID
+	Projects      []ID
+	Clusters      []ID
+}

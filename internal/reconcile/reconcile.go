@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -29,6 +30,9 @@ type Config struct {
 	// Domain is the base domain of the clusters' names; the services carry its private wildcard as their private DNS
 	// name. Empty: services carry none.
 	Domain string
+
+	// Handlers are those of other kinds of work: the store's work is done in one place.
+	Handlers map[string]store.Handler
 
 	Cadence plan.Cadence     // fast 500 ms, slow 30 s
 	Workers int              // looks at once; 8
@@ -73,12 +77,13 @@ func Start(ctx context.Context, cfg Config) (*Reconciler, error) {
 		cfg.Log = slog.Default()
 	}
 	r := &Reconciler{cfg: cfg, lists: lists{fresh: min(time.Second, cfg.Cadence.Fast), now: cfg.Now, calls: map[string]*listCall{}}}
+	handlers := map[string]store.Handler{
+		store.WorkService:  r.handle(r.lookAtService),
+		store.WorkEndpoint: r.handle(r.lookAtEndpoint),
+	}
+	maps.Copy(handlers, cfg.Handlers)
 	w, err := cfg.Store.Work(ctx, store.WorkOptions{
-		Handlers: map[string]store.Handler{
-			store.WorkService:  r.handle(r.lookAtService),
-			store.WorkEndpoint: r.handle(r.lookAtEndpoint),
-		},
-		Workers: cfg.Workers, Poll: cfg.Poll, Sweep: cfg.Sweep, Timeout: cfg.Timeout,
+		Handlers: handlers, Workers: cfg.Workers, Poll: cfg.Poll, Sweep: cfg.Sweep, Timeout: cfg.Timeout,
 	})
 	if err != nil {
 		return nil, err
@@ -178,7 +183,7 @@ const actor = "reconciler"
 
 func addNotes(tx *store.Tx, of link.ObjectRef, notes []plan.Note) error {
 	for _, n := range notes {
-		err := tx.AddEvent(link.Event{Object: of, Type: n.Type, Reason: n.Reason, Message: n.Message, Actor: actor})
+		err := tx.AddEvent(link.Event{Object: of, Type: n.Type, State: n.State, Reason: n.Reason, Message: n.Message, NextStep: n.NextStep, Actor: actor})
 		if err != nil {
 			return err
 		}

@@ -28,6 +28,7 @@ import (
 var (
 	ErrNotFound = errors.New("no such row")
 	ErrChanged  = errors.New("the row was changed meanwhile") // a compare-and-swap lost; read again and decide again
+	ErrDropped  = errors.New("the rows are not kept any more")
 )
 
 // Options are a Store's settings. The zero value is usable.
@@ -51,6 +52,8 @@ type Store struct {
 	sources sync.Mutex    // guards newest and news
 	newest  int64         // the newest revision of the rules that is known
 	news    chan struct{} // closed when there is a newer one
+
+	eventNews eventNews
 
 	keptRevisions int64 // how many revisions back changes of the rules are known
 }
@@ -169,6 +172,8 @@ type Tx struct {
 
 	last     last
 	revision int64 // of the rules, that this transaction made; 0 while it changed none
+	made     struct{ event int64 }
+	onEvent  *int64
 }
 
 // Now is the time of the transaction: every row that it writes carries the same.
@@ -183,9 +188,14 @@ func (s *Store) Read(ctx context.Context, f func(*Tx) error) error {
 // Write runs f in a transaction and commits when f returns nil. There is one writer at a time, so f must not do
 // anything slow: no network, and no second transaction.
 func (s *Store) Write(ctx context.Context, f func(*Tx) error) error {
-	revision, err := s.do(ctx, s.write, f)
+	var event int64
+	revision, err := s.do(ctx, s.write, func(tx *Tx) error {
+		tx.onEvent = &event
+		return f(tx)
+	})
 	if err == nil {
 		s.tell(revision)
+		s.tellEvent(event)
 	}
 	return err
 }
@@ -241,6 +251,9 @@ func (s *Store) do(ctx context.Context, db *sql.DB, f func(*Tx) error) (revision
 	}
 	if err := tx.writeLast(); err != nil {
 		return 0, err
+	}
+	if tx.onEvent != nil {
+		*tx.onEvent = tx.made.event
 	}
 	if err := t.Commit(); err != nil {
 		return 0, fmt.Errorf("commit: %w", err)
