@@ -5,6 +5,7 @@ package control
 
 import (
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/postern/postern/internal/link"
@@ -16,6 +17,9 @@ type Options struct {
 	Domain string           // base domain of all clusters' names, for example postern.example; required
 	Now    func() time.Time // time.Now when nil
 	Log    *slog.Logger     // slog.Default when nil
+
+	Mail     bool           // mails can be sent, so that subscriptions may ask for them
+	Webhooks []netip.Prefix // that are not public, and to which webhooks may be sent all the same
 }
 
 // Plane is the control plane over one store. It is safe for concurrent use and owns nothing that needs closing.
@@ -24,11 +28,14 @@ type Plane struct {
 	domain string
 	now    func() time.Time
 	log    *slog.Logger
+
+	mail     bool
+	webhooks []netip.Prefix
 }
 
 // New returns a control plane that keeps everything in st, which stays the caller's to close.
 func New(st *store.Store, o Options) *Plane {
-	p := &Plane{st: st, domain: o.Domain, now: o.Now, log: o.Log}
+	p := &Plane{st: st, domain: o.Domain, now: o.Now, log: o.Log, mail: o.Mail, webhooks: o.Webhooks}
 	if p.now == nil {
 		p.now = time.Now
 	}

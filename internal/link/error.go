@@ -19,6 +19,7 @@ const (
 	Precondition                // right input at the wrong time; gRPC 9
 	Unavailable                 // try again; gRPC 14
 	Unauthenticated             // the caller is not known; gRPC 16
+	Gone                        // it was there and is not kept any more; gRPC 11
 )
 
 // Error is what a person or a program is told when something was refused. Message says what is wrong, Hint what to do

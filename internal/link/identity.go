@@ -80,8 +80,10 @@ type Place struct {
 	ClusterID      ID
 }
 
-// Reach is where somebody may see something: everything in these organisations, projects and clusters.
+// Reach is what of a list somebody may see: what stands in one of the organisations, projects or clusters, or with All
+// everything. The zero value is nothing.
 type Reach struct {
+	All           bool
 	Organisations []ID
 	Projects      []ID
 	Clusters      []ID

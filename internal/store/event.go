@@ -78,7 +78,7 @@ func (tx *Tx) Events(of link.ObjectRef, c Cut) ([]link.Event, int64, error) {
 type Feed struct {
 	After  int64       // the seq of the last event that is known; 0 for the oldest that is kept
 	Limit  int         // how many at most
-	Within *link.Reach // where their objects stand; nil for anywhere
+	Within link.Reach // where their objects stand
 	At     link.Place  // of its fields that are set, the same of the object's place
 	Type   string      // empty for any
 }
@@ -127,7 +127,7 @@ func (tx *Tx) Feed(f Feed) (out FeedPart, err error) {
 	if f.Type != "" {
 		and("type = %s", f.Type)
 	}
-	if f.Within != nil {
+	if !f.Within.All {
 		var any []string
 		for _, c := range []struct {
 			column string

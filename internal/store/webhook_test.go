@@ -187,6 +187,8 @@ func TestSigningKeysOverlap(t *testing.T) {
 	}
 }
 
+var all = link.Reach{All: true}
+
 func TestFeed(t *testing.T) {
 	st := open(t, t.TempDir())
 	c := customers(t, st, "acme", "other")
@@ -216,18 +218,18 @@ func TestFeed(t *testing.T) {
 		seq  int64
 		more bool
 	}{
-		{"everything", store.Feed{}, []int64{1, 2, 3, 4, 5}, 5, false},
-		{"a part", store.Feed{Limit: 2}, []int64{1, 2}, 2, true},
-		{"all in one", store.Feed{Limit: 5}, []int64{1, 2, 3, 4, 5}, 5, false},
-		{"the rest", store.Feed{After: 2}, []int64{3, 4, 5}, 5, false},
-		{"the end", store.Feed{After: 5}, nil, 5, false},
-		{"a cluster", store.Feed{At: link.Place{ClusterID: acme.ID}}, []int64{1}, 5, false},
-		{"a project with its cluster", store.Feed{At: link.Place{ProjectID: acme.ProjectID}}, []int64{1, 3}, 5, false},
-		{"a type", store.Feed{Type: "CHANGED"}, []int64{3, 4}, 5, false},
-		{"within a project", store.Feed{Within: &link.Reach{Projects: []link.ID{other.ProjectID}}}, []int64{2, 5}, 5, false},
-		{"within a cluster and a project", store.Feed{Within: &link.Reach{Projects: []link.ID{other.ProjectID}, Clusters: []link.ID{acme.ID}}}, []int64{1, 2, 5}, 5, false},
-		{"within nothing", store.Feed{Within: &link.Reach{}}, nil, 5, false},
-		{"within another organisation", store.Feed{Within: &link.Reach{Organisations: []link.ID{link.NewID()}}}, nil, 5, false},
+		{"everything", store.Feed{Within: all}, []int64{1, 2, 3, 4, 5}, 5, false},
+		{"a part", store.Feed{Within: all, Limit: 2}, []int64{1, 2}, 2, true},
+		{"all in one", store.Feed{Within: all, Limit: 5}, []int64{1, 2, 3, 4, 5}, 5, false},
+		{"the rest", store.Feed{Within: all, After: 2}, []int64{3, 4, 5}, 5, false},
+		{"the end", store.Feed{Within: all, After: 5}, nil, 5, false},
+		{"a cluster", store.Feed{Within: all, At: link.Place{ClusterID: acme.ID}}, []int64{1}, 5, false},
+		{"a project with its cluster", store.Feed{Within: all, At: link.Place{ProjectID: acme.ProjectID}}, []int64{1, 3}, 5, false},
+		{"a type", store.Feed{Within: all, Type: "CHANGED"}, []int64{3, 4}, 5, false},
+		{"within a project", store.Feed{Within: link.Reach{Projects: []link.ID{other.ProjectID}}}, []int64{2, 5}, 5, false},
+		{"within a cluster and a project", store.Feed{Within: link.Reach{Projects: []link.ID{other.ProjectID}, Clusters: []link.ID{acme.ID}}}, []int64{1, 2, 5}, 5, false},
+		{"within nothing", store.Feed{Within: link.Reach{}}, nil, 5, false},
+		{"within another organisation", store.Feed{Within: link.Reach{Organisations: []link.ID{link.NewID()}}}, nil, 5, false},
 	} {
 		if tt.feed.Limit == 0 {
 			tt.feed.Limit = 100
@@ -262,7 +264,7 @@ func TestFeedTellsWhatWasDropped(t *testing.T) {
 	}
 	for after, want := range map[int64]error{0: nil, 1: store.ErrDropped, 5: store.ErrDropped, 6: nil, 10: nil, 11: store.ErrChanged} {
 		err := st.Read(t.Context(), func(tx *store.Tx) error {
-			got, err := tx.Feed(store.Feed{After: after, Limit: 100})
+			got, err := tx.Feed(store.Feed{Within: all, After: after, Limit: 100})
 			if err == nil && int64(len(got.Events)) != min(4, 10-after) {
 				t.Errorf("after %d: %d events", after, len(got.Events))
 			}
