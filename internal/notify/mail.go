@@ -76,11 +76,12 @@ func (n *Notifier) mail(ctx context.Context, p parcel) result {
 		n.cfg.Log.Error("write a mail", "delivery", p.delivery.ID, "err", err)
 		return result{words: "the mail cannot be written"}
 	}
-	client, err := n.cfg.Mail.client(n.cfg.Timeout)
+	client, hangUp, err := n.cfg.Mail.client(n.cfg.Timeout)
 	if err != nil {
 		n.cfg.Log.Error("set up the mail client", "err", err)
 		return result{words: "the mail server is not set up as it should be"}
 	}
+	defer hangUp()
 	if err := client.DialAndSendWithContext(ctx, msg); err != nil {
 		n.cfg.Log.Warn("a mail was not sent", "delivery", p.delivery.ID, "err", err)
 		r := result{words: "the mail server could not be reached"}
@@ -97,21 +98,37 @@ func (n *Notifier) mail(ctx context.Context, p parcel) result {
 	return result{arrived: true, status: 250}
 }
 
-func (c *MailConfig) client(timeout time.Duration) (*gomail.Client, error) {
+// client returns a client for one mail, and what ends its TCP stream: the library leaves it open where the server and it
+// do not come to terms.
+func (c *MailConfig) client(timeout time.Duration) (_ *gomail.Client, hangUp func(), err error) {
 	host, port, err := net.SplitHostPort(c.Addr)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	number, err := strconv.Atoi(port)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	secure := &tls.Config{ServerName: host, RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12}
+	var streams []net.Conn
+	dial := func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+		d := &net.Dialer{Timeout: timeout}
+		if number == smtps {
+			conn, err = (&tls.Dialer{NetDialer: d, Config: secure}).DialContext(ctx, network, address)
+		} else {
+			conn, err = d.DialContext(ctx, network, address)
+		}
+		if err == nil {
+			streams = append(streams, conn)
+		}
+		return conn, err
 	}
 	o := []gomail.Option{
 		gomail.WithPort(number), gomail.WithTimeout(timeout), gomail.WithHELO(c.domain()),
-		gomail.WithTLSConfig(&tls.Config{ServerName: host, RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12}),
+		gomail.WithTLSConfig(secure), gomail.WithDialContextFunc(dial),
 	}
 	switch {
-	case number == 465: // RFC 8314: TLS from the start
+	case number == smtps:
 		o = append(o, gomail.WithSSL())
 	case c.loopback():
 		o = append(o, gomail.WithTLSPolicy(gomail.TLSOpportunistic))
@@ -121,8 +138,16 @@ func (c *MailConfig) client(timeout time.Duration) (*gomail.Client, error) {
 	if c.Username != "" {
 		o = append(o, gomail.WithSMTPAuth(gomail.SMTPAuthAutoDiscover), gomail.WithUsername(c.Username), gomail.WithPassword(c.Password))
 	}
-	return gomail.NewClient(host, o...)
+	client, err := gomail.NewClient(host, o...)
+	return client, func() {
+		for _, s := range streams {
+			_ = s.Close() // most are by now
+		}
+	}, err
 }
+
+// smtps is the port of servers that speak TLS from the start (RFC 8314).
+const smtps = 465
 
 //go:embed templates
 var templates embed.FS
