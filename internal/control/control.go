@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/postern/postern/internal/identity"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/store"
 )
@@ -17,6 +18,7 @@ type Options struct {
 	Domain string           // base domain of all clusters' names, for example postern.example; required
 	Now    func() time.Time // time.Now when nil
 	Log    *slog.Logger     // slog.Default when nil
+	OpenID OpenID           // where people sign in; nil for no such place
 
 	Mail     bool           // mails can be sent, so that subscriptions may ask for them
 	Webhooks []netip.Prefix // that are not public, and to which webhooks may be sent all the same
@@ -29,13 +31,22 @@ type Plane struct {
 	now    func() time.Time
 	log    *slog.Logger
 
-	mail     bool
-	webhooks []netip.Prefix
+	openID    OpenID
+	passwords *identity.Passwords
+	accounts  *identity.Throttle // of sign-ins, by account
+	sources   *identity.Throttle // and by where they come from
+	seal      seal
+	uses      uses
+	mail      bool
+	webhooks  []netip.Prefix
 }
 
 // New returns a control plane that keeps everything in st, which stays the caller's to close.
 func New(st *store.Store, o Options) *Plane {
-	p := &Plane{st: st, domain: o.Domain, now: o.Now, log: o.Log, mail: o.Mail, webhooks: o.Webhooks}
+	p := &Plane{
+		st: st, domain: o.Domain, now: o.Now, log: o.Log, openID: o.OpenID, mail: o.Mail, webhooks: o.Webhooks,
+		passwords: identity.NewPasswords(), accounts: identity.NewAccountThrottle(), sources: identity.NewSourceThrottle(),
+	}
 	if p.now == nil {
 		p.now = time.Now
 	}

@@ -46,7 +46,7 @@ func (p *Plane) Feed(ctx context.Context, c policy.Caller, q FeedQuery) (out Fee
 			return err
 		}
 		f := store.Feed{
-			Limit: cut.Limit, Within: reach(c), At: link.Place{ProjectID: q.ProjectID, ClusterID: q.ClusterID}, Type: q.Type,
+			Limit: cut.Limit, Within: policy.ReachOf(c, link.ObjectCluster), At: link.Place{ProjectID: q.ProjectID, ClusterID: q.ClusterID}, Type: q.Type,
 		}
 		switch {
 		case q.Cursor != "":
@@ -78,24 +78,6 @@ func (p *Plane) Feed(ctx context.Context, c policy.Caller, q FeedQuery) (out Fee
 func (p *Plane) WaitFeed(ctx context.Context, after FeedPage) error {
 	_, err := p.st.WaitEvents(ctx, after.Seq)
 	return err
-}
-
-// reach is where a caller may see some events; which, policy says of each.
-func reach(c policy.Caller) (r link.Reach) {
-	r.All = c.Role == policy.Operator
-	for _, g := range c.Grants {
-		switch g.Scope.Kind {
-		case link.ScopeInstallation:
-			r.All = true
-		case link.ScopeOrganisation:
-			r.Organisations = append(r.Organisations, g.Scope.ID)
-		case link.ScopeProject:
-			r.Projects = append(r.Projects, g.Scope.ID)
-		case link.ScopeCluster:
-			r.Clusters = append(r.Clusters, g.Scope.ID)
-		}
-	}
-	return r
 }
 
 func cursorError(err error) error {

@@ -18,15 +18,14 @@ import (
 func TestStory(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
-	doc := loadDocument(t)
-	c, gw := checked(t, w, doc, operatorToken), checked(t, w, doc, gatewayToken)
+	c, gw := w.client, w.gateway
 	id := w.cluster.ID
 
 	t.Run("projects", func(t *testing.T) {
 		p := must(c.CreateProject(ctx, api.CreateProjectRequest{Name: "beta"}))(t)
 		same(t, p.ID, must(c.CreateProject(ctx, api.CreateProjectRequest{Name: "beta"}))(t).ID)
 		same(t, p, must(c.Project(ctx, p.ID))(t))
-		list := must(c.Projects(ctx))(t)
+		list := must(c.Projects(ctx, api.Page{}))(t).Projects
 		if len(list) != 2 || list[0].Name != "acme" || list[1].ID != p.ID {
 			t.Errorf("projects %+v", list)
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
+	"github.com/postern/postern/internal/storetest"
 )
 
 const (
@@ -47,7 +48,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{log: &syncBuffer{}}
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	var err error
-	w.store, err = store.Open(ctx, t.TempDir(), store.Options{Log: log})
+	w.store, err = storetest.New(t).TryOpen(ctx, store.Options{Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,9 +62,9 @@ func newWorld(t *testing.T) *world {
 	done := make(chan struct{})
 	w.stop = sync.OnceFunc(func() { close(done) })
 	plane := control.New(w.store, control.Options{Domain: "postern.test", Log: log})
-	srv := httptest.NewServer(httpapi.New(plane, httpapi.Options{
+	srv := httptest.NewServer(truthful(t, httpapi.New(plane, httpapi.Options{
 		Log: log, Version: "v-test", KeepAlive: 20 * time.Millisecond, Done: done,
-	}))
+	})))
 	t.Cleanup(srv.Close)
 	t.Cleanup(w.stop)
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
@@ -158,7 +159,11 @@ func (w *world) state(t *testing.T) string {
 		out.Write(append(b, '\n'))
 	}
 	id := w.cluster.ID
-	put(w.client.Projects(ctx))
+	put(w.client.Projects(ctx, api.Page{}))
+	put(w.client.Organisations(ctx, api.Page{}))
+	put(w.client.People(ctx, api.Page{}))
+	put(w.client.ServiceAccounts(ctx, api.Page{}))
+	put(w.client.Members(ctx, api.Scope{Scope: "INSTALLATION"}, api.Page{}))
 	put(w.client.Regions(ctx))
 	put(w.client.Clusters(ctx, api.Page{}))
 	put(w.client.Services(ctx, id))

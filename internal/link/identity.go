@@ -69,7 +69,14 @@ type Grant struct {
 	PrincipalID ID
 	Role        Role
 	Scope       Scope
+	Within      Place // where the scope stands, itself included; follows from Scope
 	CreatedAt   time.Time
+}
+
+// Member is a grant with whom it was given to.
+type Member struct {
+	Grant     Grant
+	Principal Principal
 }
 
 // Place is where an object stands: its organisation, project and cluster, as far as it has them. The zero value is the

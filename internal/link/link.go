@@ -8,10 +8,11 @@ import (
 // Project groups clusters of one organisation.
 type Project struct {
 	ID             ID
-	OrganisationID ID // empty: the vendor's own
-	Name           string
+	OrganisationID ID     // empty: the vendor's own
+	Name           string // unique in its organisation
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
+	Version        int64
 }
 
 // Region is a cloud provider's region in which the vendor is reachable, as the operator described it: where the load
@@ -250,6 +251,7 @@ const (
 	ObjectPrincipal         = "principal"          // organisation id/principal id; the organisation is empty for a person
 	ObjectGrant             = "grant"              // scope kind/scope id/principal id/role
 	ObjectAPIKey            = "api-key"            // principal id/key id
+	ObjectSession           = "session"            // principal id/session id
 	ObjectProject           = "project"            // project id
 	ObjectRegion            = "region"             // provider/region
 	ObjectCluster           = "cluster"            // cluster id

@@ -56,7 +56,7 @@ func newWorld(t *testing.T, edit func(*notify.Config)) *world {
 		}
 	})
 	w.write(func(tx *store.Tx) error {
-		p, _, err := tx.AddProject("acme")
+		p, _, err := tx.AddProject("", "acme")
 		if err != nil {
 			return err
 		}

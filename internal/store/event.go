@@ -76,11 +76,11 @@ func (tx *Tx) Events(of link.ObjectRef, c Cut) ([]link.Event, int64, error) {
 
 // Feed asks for events of many objects.
 type Feed struct {
-	After  int64       // the seq of the last event that is known; 0 for the oldest that is kept
-	Limit  int         // how many at most
+	After  int64      // the seq of the last event that is known; 0 for the oldest that is kept
+	Limit  int        // how many at most
 	Within link.Reach // where their objects stand
-	At     link.Place  // of its fields that are set, the same of the object's place
-	Type   string      // empty for any
+	At     link.Place // of its fields that are set, the same of the object's place
+	Type   string     // empty for any
 }
 
 // FeedPart is what Feed gives.
@@ -106,16 +106,16 @@ func (tx *Tx) Feed(f Feed) (out FeedPart, err error) {
 	case f.After > 0 && f.After < dropped:
 		return out, ErrDropped
 	}
-	// Not beyond the newest: what this transaction saw is where the next one goes on.
-	query, with := `SELECT `+eventColumns+` FROM events WHERE seq > $1 AND seq <= $2`, []any{f.After, newest}
-	and := func(format string, values ...any) {
-		var at []any
-		for _, v := range values {
-			with = append(with, v)
-			at = append(at, fmt.Sprintf("$%d", len(with)))
-		}
-		query += " AND " + fmt.Sprintf(format, at...)
+	which, with := within(f.Within, reached{column: "organisation_id", ids: f.Within.Organisations},
+		reached{column: "project_id", ids: f.Within.Projects}, reached{column: "cluster_id", ids: f.Within.Clusters})
+	query := `SELECT ` + eventColumns + ` FROM events WHERE ` + which
+	and := func(condition string, value any) {
+		with = append(with, value)
+		query += " AND " + fmt.Sprintf(condition, fmt.Sprintf("$%d", len(with)))
 	}
+	// Not beyond the newest: what this transaction saw is where the next one goes on.
+	and("seq > %s", f.After)
+	and("seq <= %s", newest)
 	for _, c := range []struct {
 		column string
 		id     link.ID
@@ -126,22 +126,6 @@ func (tx *Tx) Feed(f Feed) (out FeedPart, err error) {
 	}
 	if f.Type != "" {
 		and("type = %s", f.Type)
-	}
-	if !f.Within.All {
-		var any []string
-		for _, c := range []struct {
-			column string
-			ids    []link.ID
-		}{{"organisation_id", f.Within.Organisations}, {"project_id", f.Within.Projects}, {"cluster_id", f.Within.Clusters}} {
-			if len(c.ids) > 0 {
-				any = append(any, c.column+" IN ("+placesFrom(len(with), len(c.ids))+")")
-				with = append(with, args(c.ids)...)
-			}
-		}
-		if len(any) == 0 {
-			any = []string{"1 = 0"}
-		}
-		query += " AND (" + strings.Join(any, " OR ") + ")"
 	}
 	with = append(with, f.Limit+1)
 	rows, err := list(tx, scanEvent, query+fmt.Sprintf(" ORDER BY seq LIMIT $%d", len(with)), with...)
@@ -195,13 +179,4 @@ func (tx *Tx) dropEvents(kept int64) error {
 func (tx *Tx) CursorKey() (key string, err error) {
 	err = tx.row(`SELECT value FROM meta WHERE name = 'cursor_key'`).Scan(&key)
 	return key, err
-}
-
-// placesFrom are n places of a statement's parameters after those that it has.
-func placesFrom(has, n int) string {
-	out := make([]string, n)
-	for i := range out {
-		out[i] = fmt.Sprintf("$%d", has+i+1)
-	}
-	return strings.Join(out, ", ")
 }

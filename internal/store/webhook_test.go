@@ -10,6 +10,7 @@ import (
 
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/store"
+	"github.com/postern/postern/internal/storetest"
 )
 
 // connected is the event of a connection that came about.
@@ -26,7 +27,7 @@ func customers(t *testing.T, st *store.Store, names ...string) map[string]link.C
 	out := map[string]link.Cluster{}
 	for _, name := range names {
 		write(t, st, func(tx *store.Tx) error {
-			p, _, err := tx.AddProject(name)
+			p, _, err := tx.AddProject("", name)
 			if err != nil {
 				return err
 			}
@@ -58,8 +59,10 @@ func deliveries(t *testing.T, st *store.Store, w link.Webhook) (out []link.Deliv
 }
 
 // There is one delivery of each happening for each subscription that wants it, from the same transaction as the event.
-func TestFanOut(t *testing.T) {
-	st := open(t, t.TempDir())
+func TestFanOut(t *testing.T) { storetest.OnEach(t, testFanOut) }
+
+func testFanOut(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	c := customers(t, st, "acme", "other")
 	other := link.NewID()
 	for _, tt := range []struct {
@@ -98,8 +101,10 @@ func TestFanOut(t *testing.T) {
 	}
 }
 
-func TestFailedWriteTellsNobody(t *testing.T) {
-	st := open(t, t.TempDir())
+func TestFailedWriteTellsNobody(t *testing.T) { storetest.OnEach(t, testFailedWriteTellsNobody) }
+
+func testFailedWriteTellsNobody(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	c := customers(t, st, "acme")
 	w := subscribe(t, st, func(*link.Webhook) {})
 	boom := errors.New("boom")
@@ -115,8 +120,10 @@ func TestFailedWriteTellsNobody(t *testing.T) {
 }
 
 // What is tested is the one subscription, whatever it filters.
-func TestTestEventReachesItsSubscriptionAlone(t *testing.T) {
-	st := open(t, t.TempDir())
+func TestTestEventReachesItsSubscriptionAlone(t *testing.T) { storetest.OnEach(t, testTestEventReachesItsSubscriptionAlone) }
+
+func testTestEventReachesItsSubscriptionAlone(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	w := subscribe(t, st, func(w *link.Webhook) { w.Types = []link.Happening{"claim.expiring"} })
 	bystander := subscribe(t, st, func(*link.Webhook) {})
 	write(t, st, func(tx *store.Tx) error {
@@ -130,8 +137,10 @@ func TestTestEventReachesItsSubscriptionAlone(t *testing.T) {
 	}
 }
 
-func TestDeliveryIsSwappedOnce(t *testing.T) {
-	st := open(t, t.TempDir())
+func TestDeliveryIsSwappedOnce(t *testing.T) { storetest.OnEach(t, testDeliveryIsSwappedOnce) }
+
+func testDeliveryIsSwappedOnce(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	c := customers(t, st, "acme")
 	w := subscribe(t, st, func(*link.Webhook) {})
 	write(t, st, func(tx *store.Tx) error { return tx.AddEvent(connected(c["acme"].ID, "vpce-0a1b2c3d")) })
@@ -165,8 +174,10 @@ func TestDeliveryIsSwappedOnce(t *testing.T) {
 	})
 }
 
-func TestSigningKeysOverlap(t *testing.T) {
-	st := open(t, t.TempDir())
+func TestSigningKeysOverlap(t *testing.T) { storetest.OnEach(t, testSigningKeysOverlap) }
+
+func testSigningKeysOverlap(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	w := subscribe(t, st, func(*link.Webhook) {})
 	for _, tt := range []struct {
 		name   string
@@ -189,8 +200,10 @@ func TestSigningKeysOverlap(t *testing.T) {
 
 var all = link.Reach{All: true}
 
-func TestFeed(t *testing.T) {
-	st := open(t, t.TempDir())
+func TestFeed(t *testing.T) { storetest.OnEach(t, testFeed) }
+
+func testFeed(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	c := customers(t, st, "acme", "other")
 	acme, other := c["acme"], c["other"]
 	add := func(es ...link.Event) {
@@ -249,8 +262,10 @@ func TestFeed(t *testing.T) {
 }
 
 // Whoever comes with a cursor from before what is kept is told so, and skips nothing without knowing it.
-func TestFeedTellsWhatWasDropped(t *testing.T) {
-	st := open(t, t.TempDir())
+func TestFeedTellsWhatWasDropped(t *testing.T) { storetest.OnEach(t, testFeedTellsWhatWasDropped) }
+
+func testFeedTellsWhatWasDropped(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	write(t, st, func(tx *store.Tx) error {
 		for range 10 {
 			if err := tx.AddEvent(link.Event{Object: link.ObjectRef{Kind: link.ObjectRegion, ID: "AWS/us-east-1"}, Type: "CHANGED"}); err != nil {
@@ -276,8 +291,10 @@ func TestFeedTellsWhatWasDropped(t *testing.T) {
 	}
 }
 
-func TestClaimsAreWarnedOfOnce(t *testing.T) {
-	st := open(t, t.TempDir())
+func TestClaimsAreWarnedOfOnce(t *testing.T) { storetest.OnEach(t, testClaimsAreWarnedOfOnce) }
+
+func testClaimsAreWarnedOfOnce(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	c := customers(t, st, "acme")["acme"]
 	add := func(ttl time.Duration) (id link.ID) {
 		id = link.NewID()
