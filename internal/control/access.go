@@ -77,8 +77,13 @@ func (p *Plane) act(ctx context.Context, c policy.Caller, a policy.Action, of, w
 		if err := may(tx, c, a, of, within); err != nil {
 			return err
 		}
-		if err := tx.LockOwner(within); err != nil {
+		if err := tx.LockOwner(of); err != nil {
 			return err
+		}
+		if within != of {
+			if err := tx.LockOwner(within); err != nil {
+				return err
+			}
 		}
 		return f(&change{tx, c})
 	})

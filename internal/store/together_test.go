@@ -41,7 +41,7 @@ func testEventsAreInTheOrderOfTheCommits(t *testing.T, d storetest.Database) {
 			for n := range each {
 				err := st.Write(t.Context(), func(tx *store.Tx) error {
 					// Work before the last moment, so that transactions overlap.
-					_, _, err := tx.AddProject(fmt.Sprint(w, " ", n))
+					_, _, err := tx.AddProject("", fmt.Sprint(w, " ", n))
 					return errors.Join(err, tx.AddEvent(link.Event{Object: someObject, Message: fmt.Sprint(w, " ", n)}), tx.RulesChanged(store.RulesOfCluster, "c"))
 				})
 				if err != nil {
@@ -125,7 +125,7 @@ func TestAWriteThatLostIsRunAgain(t *testing.T) {
 	}
 	var project link.Project
 	write(t, all[0], func(tx *store.Tx) (err error) {
-		project, _, err = tx.AddProject("p")
+		project, _, err = tx.AddProject("", "p")
 		return err
 	})
 	var found []bool
