@@ -7,8 +7,10 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"sync"
 	"time"
 
+	"github.com/postern/postern/internal/identity"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
@@ -40,11 +42,11 @@ func (p *Plane) Feed(ctx context.Context, c policy.Caller, q FeedQuery) (out Fee
 	if err != nil {
 		return out, err
 	}
+	key, err := p.cursors.of(ctx, p.st)
+	if err != nil {
+		return out, err
+	}
 	err = p.read(ctx, c, link.ObjectRef{Kind: link.ObjectCluster}, func(tx *store.Tx) error {
-		key, err := tx.CursorKey()
-		if err != nil {
-			return err
-		}
 		f := store.Feed{
 			Limit: cut.Limit, Within: policy.ReachOf(c, link.ObjectCluster), At: link.Place{ProjectID: q.ProjectID, ClusterID: q.ClusterID}, Type: q.Type,
 		}
@@ -103,7 +105,30 @@ const (
 	cursorSeal    = 16
 )
 
-func sealCursor(key string, seq int64) string {
+// cursorKey is what cursors are sealed with, once it was read: the same in every process.
+type cursorKey struct {
+	mu  sync.Mutex
+	key []byte
+}
+
+func (k *cursorKey) of(ctx context.Context, st *store.Store) ([]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.key != nil {
+		return k.key, nil
+	}
+	fresh := identity.NewSealKey()
+	err := st.Write(ctx, func(tx *store.Tx) (err error) {
+		k.key, err = tx.SealKey(fresh)
+		return err
+	})
+	if err != nil {
+		k.key = nil
+	}
+	return k.key, err
+}
+
+func sealCursor(key []byte, seq int64) string {
 	b := binary.BigEndian.AppendUint64([]byte{cursorVersion}, uint64(seq))
 	return base64.RawURLEncoding.EncodeToString(append(b, cursorMAC(key, b)...))
 }
@@ -117,9 +142,9 @@ func openCursor(key, cursor string) (seq int64, err error) {
 	return int64(binary.BigEndian.Uint64(b[1:9])), nil
 }
 
-func cursorMAC(key string, b []byte) []byte {
-	h := hmac.New(sha256.New, []byte(key))
-	h.Write([]byte("events "))
+func cursorMAC(key []byte, b []byte) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte("events ")) // the key seals other things too
 	h.Write(b)
 	return h.Sum(nil)[:cursorSeal]
 }

@@ -155,7 +155,11 @@ func (tx *Tx) newestEvent() (seq int64, err error) {
 // droppedEvents is the seq up to which events are not kept any more.
 func (tx *Tx) droppedEvents() (seq int64, err error) {
 	var value string
-	if err := tx.row(`SELECT value FROM meta WHERE name = 'events_dropped'`).Scan(&value); err != nil {
+	err = tx.row(`SELECT value FROM meta WHERE name = 'events_dropped'`).Scan(&value)
+	if errors.Is(err, ErrNotFound) {
+		return 0, nil // none were so far
+	}
+	if err != nil {
 		return 0, err
 	}
 	return strconv.ParseInt(value, 10, 64)
@@ -171,12 +175,6 @@ func (tx *Tx) dropEvents(kept int64) error {
 	if _, err := tx.exec(`DELETE FROM events WHERE seq <= $1`, last); err != nil {
 		return err
 	}
-	_, err = tx.exec(`UPDATE meta SET value = $1 WHERE name = 'events_dropped'`, strconv.FormatInt(last, 10))
+	_, err = tx.exec(`INSERT INTO meta (name, value) VALUES ('events_dropped', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, strconv.FormatInt(last, 10))
 	return err
-}
-
-// CursorKey is what cursors of the feed are sealed with: a secret of the database, the same in every process.
-func (tx *Tx) CursorKey() (key string, err error) {
-	err = tx.row(`SELECT value FROM meta WHERE name = 'cursor_key'`).Scan(&key)
-	return key, err
 }

@@ -61,8 +61,8 @@ func deliveries(t *testing.T, st *store.Store, w link.Webhook) (out []link.Deliv
 // There is one delivery of each happening for each subscription that wants it, from the same transaction as the event.
 func TestFanOut(t *testing.T) { storetest.OnEach(t, testFanOut) }
 
-func testFanOut(t *testing.T, d storetest.Database) {
-	st := open(t, d)
+func testFanOut(t *testing.T, db storetest.Database) {
+	st := open(t, db)
 	c := customers(t, st, "acme", "other")
 	other := link.NewID()
 	for _, tt := range []struct {
@@ -103,8 +103,8 @@ func testFanOut(t *testing.T, d storetest.Database) {
 
 func TestFailedWriteTellsNobody(t *testing.T) { storetest.OnEach(t, testFailedWriteTellsNobody) }
 
-func testFailedWriteTellsNobody(t *testing.T, d storetest.Database) {
-	st := open(t, d)
+func testFailedWriteTellsNobody(t *testing.T, db storetest.Database) {
+	st := open(t, db)
 	c := customers(t, st, "acme")
 	w := subscribe(t, st, func(*link.Webhook) {})
 	boom := errors.New("boom")
@@ -122,8 +122,8 @@ func testFailedWriteTellsNobody(t *testing.T, d storetest.Database) {
 // What is tested is the one subscription, whatever it filters.
 func TestTestEventReachesItsSubscriptionAlone(t *testing.T) { storetest.OnEach(t, testTestEventReachesItsSubscriptionAlone) }
 
-func testTestEventReachesItsSubscriptionAlone(t *testing.T, d storetest.Database) {
-	st := open(t, d)
+func testTestEventReachesItsSubscriptionAlone(t *testing.T, db storetest.Database) {
+	st := open(t, db)
 	w := subscribe(t, st, func(w *link.Webhook) { w.Types = []link.Happening{"claim.expiring"} })
 	bystander := subscribe(t, st, func(*link.Webhook) {})
 	write(t, st, func(tx *store.Tx) error {
@@ -139,8 +139,8 @@ func testTestEventReachesItsSubscriptionAlone(t *testing.T, d storetest.Database
 
 func TestDeliveryIsSwappedOnce(t *testing.T) { storetest.OnEach(t, testDeliveryIsSwappedOnce) }
 
-func testDeliveryIsSwappedOnce(t *testing.T, d storetest.Database) {
-	st := open(t, d)
+func testDeliveryIsSwappedOnce(t *testing.T, db storetest.Database) {
+	st := open(t, db)
 	c := customers(t, st, "acme")
 	w := subscribe(t, st, func(*link.Webhook) {})
 	write(t, st, func(tx *store.Tx) error { return tx.AddEvent(connected(c["acme"].ID, "vpce-0a1b2c3d")) })
@@ -176,8 +176,8 @@ func testDeliveryIsSwappedOnce(t *testing.T, d storetest.Database) {
 
 func TestSigningKeysOverlap(t *testing.T) { storetest.OnEach(t, testSigningKeysOverlap) }
 
-func testSigningKeysOverlap(t *testing.T, d storetest.Database) {
-	st := open(t, d)
+func testSigningKeysOverlap(t *testing.T, db storetest.Database) {
+	st := open(t, db)
 	w := subscribe(t, st, func(*link.Webhook) {})
 	for _, tt := range []struct {
 		name   string
@@ -202,8 +202,8 @@ var all = link.Reach{All: true}
 
 func TestFeed(t *testing.T) { storetest.OnEach(t, testFeed) }
 
-func testFeed(t *testing.T, d storetest.Database) {
-	st := open(t, d)
+func testFeed(t *testing.T, db storetest.Database) {
+	st := open(t, db)
 	c := customers(t, st, "acme", "other")
 	acme, other := c["acme"], c["other"]
 	add := func(es ...link.Event) {
@@ -264,8 +264,8 @@ func testFeed(t *testing.T, d storetest.Database) {
 // Whoever comes with a cursor from before what is kept is told so, and skips nothing without knowing it.
 func TestFeedTellsWhatWasDropped(t *testing.T) { storetest.OnEach(t, testFeedTellsWhatWasDropped) }
 
-func testFeedTellsWhatWasDropped(t *testing.T, d storetest.Database) {
-	st := open(t, d)
+func testFeedTellsWhatWasDropped(t *testing.T, db storetest.Database) {
+	st := open(t, db)
 	write(t, st, func(tx *store.Tx) error {
 		for range 10 {
 			if err := tx.AddEvent(link.Event{Object: link.ObjectRef{Kind: link.ObjectRegion, ID: "AWS/us-east-1"}, Type: "CHANGED"}); err != nil {
@@ -293,8 +293,8 @@ func testFeedTellsWhatWasDropped(t *testing.T, d storetest.Database) {
 
 func TestClaimsAreWarnedOfOnce(t *testing.T) { storetest.OnEach(t, testClaimsAreWarnedOfOnce) }
 
-func testClaimsAreWarnedOfOnce(t *testing.T, d storetest.Database) {
-	st := open(t, d)
+func testClaimsAreWarnedOfOnce(t *testing.T, db storetest.Database) {
+	st := open(t, db)
 	c := customers(t, st, "acme")["acme"]
 	add := func(ttl time.Duration) (id link.ID) {
 		id = link.NewID()

@@ -15,7 +15,6 @@ CREATE INDEX events_by_project ON events (project_id, seq) WHERE project_id <> '
 CREATE INDEX events_by_cluster ON events (cluster_id, seq) WHERE cluster_id <> '';
 CREATE INDEX events_by_time ON events (at);
 INSERT INTO meta (name, value) SELECT 'events_dropped', CAST(coalesce(min(seq) - 1, 0) AS TEXT) FROM events; -- the newest that is not kept
-INSERT INTO meta (name, value) VALUES ('cursor_key', lower(hex(randomblob(32))));
 
 CREATE TABLE webhooks (
     seq             INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -77,7 +76,7 @@ ALTER TABLE claims DROP COLUMN warned;
 DROP TABLE delivery_attempts;
 DROP TABLE deliveries;
 DROP TABLE webhooks;
-DELETE FROM meta WHERE name IN ('events_dropped', 'cursor_key');
+DELETE FROM meta WHERE name = 'events_dropped';
 DROP INDEX events_by_time;
 DROP INDEX events_by_cluster;
 DROP INDEX events_by_project;
