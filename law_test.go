@@ -39,7 +39,7 @@ var law = map[string]string{
 	"internal/control":   "internal/link internal/policy internal/store internal/dnsplan internal/identity",
 	"internal/reconcile": "internal/link internal/plan internal/policy internal/store internal/cloud",
 	// policy for its Caller alone, which every method of control takes: see docs/decisions/0003-httpapi-knows-the-caller.md.
-	"internal/httpapi": "api internal/link internal/policy internal/control internal/proxyconf internal/dnsplan",
+	"internal/httpapi": "api internal/link internal/policy internal/control internal/identity internal/proxyconf internal/dnsplan",
 	"internal/console": "internal/link internal/policy internal/control internal/proxyconf internal/dnsplan",
 
 	"internal/engine":  "internal/l4",
