@@ -45,7 +45,11 @@ func (a *app) accountCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			q, c := newAsker(cmd.InOrStdin(), a.err), api.New(base, "")
+			c, err := a.clientOf(base, "")
+			if err != nil {
+				return err
+			}
+			q := newAsker(cmd.InOrStdin(), a.err)
 			token, err := q.secret("Token")
 			if err != nil {
 				return err

@@ -41,7 +41,11 @@ Passwords and keys are asked for and never taken from the command line; a script
 			if err != nil {
 				return err
 			}
-			q, c := newAsker(cmd.InOrStdin(), a.err), api.New(base, "")
+			c, err := a.clientOf(base, "")
+			if err != nil {
+				return err
+			}
+			q := newAsker(cmd.InOrStdin(), a.err)
 			switch {
 			case withKey:
 				return a.loginWithKey(cmd.Context(), q, base)
@@ -88,7 +92,11 @@ func (a *app) loginWithKey(ctx context.Context, q *asker, base string) error {
 	if _, err := identity.ParseKey(key); err != nil {
 		return err
 	}
-	me, err := api.New(base, key).Me(ctx)
+	c, err := a.clientOf(base, key)
+	if err != nil {
+		return err
+	}
+	me, err := c.Me(ctx)
 	if err != nil {
 		return err
 	}
@@ -210,7 +218,11 @@ func (a *app) logoutCommand() *cobra.Command {
 				return a.done(map[string]string{"api_url": base}, "nobody is signed in to %s", base)
 			}
 			if identity.IsToken(identity.SessionToken, k.Token) {
-				err = api.New(base, k.Token).SignOut(cmd.Context())
+				c, cerr := a.clientOf(base, k.Token)
+				if cerr != nil {
+					return cerr
+				}
+				err = c.SignOut(cmd.Context())
 				if e, ok := errors.AsType[*api.Error](err); ok && e.Status == http.StatusUnauthorized {
 					err = nil // it was over already
 				}

@@ -65,19 +65,41 @@ func (p *Plane) read(ctx context.Context, c policy.Caller, of link.ObjectRef, f 
 	})
 }
 
-// change runs f in one transaction when the caller may change the object.
+// change runs f in one transaction when the caller may change the object. Changes of what belongs to one cluster come one
+// after the other: what f reads of it stays so until f has decided. f may be run again, as store.Store.Write says.
 func (p *Plane) change(ctx context.Context, c policy.Caller, of link.ObjectRef, f func(*change) error) error {
 	return p.act(ctx, c, policy.Change, of, of, f)
 }
 
 // act runs f in one transaction when the caller may do what it does to the object, which stands where within does.
 func (p *Plane) act(ctx context.Context, c policy.Caller, a policy.Action, of, within link.ObjectRef, f func(*change) error) error {
-	return p.st.Write(ctx, func(tx *store.Tx) error {
+	return p.write(ctx, func(tx *store.Tx) error {
 		if err := may(tx, c, a, of, within); err != nil {
 			return err
 		}
+		if err := tx.LockOwner(of); err != nil {
+			return err
+		}
+		if within != of {
+			if err := tx.LockOwner(within); err != nil {
+				return err
+			}
+		}
 		return f(&change{tx, c})
 	})
+}
+
+// mostSwaps is how often a write is decided anew because a look at the cloud was quicker.
+const mostSwaps = 10
+
+// write runs f in one transaction, and again when what f has read was changed before f could.
+func (p *Plane) write(ctx context.Context, f func(*store.Tx) error) error {
+	for try := 1; ; try++ {
+		err := p.st.Write(ctx, f)
+		if !errors.Is(err, store.ErrChanged) || try == mostSwaps {
+			return err
+		}
+	}
 }
 
 // change is a transaction on behalf of a caller.

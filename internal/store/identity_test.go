@@ -10,6 +10,7 @@ import (
 
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/store"
+	"github.com/postern/postern/internal/storetest"
 )
 
 // tenancy is two customers with a project and a cluster each, and the vendor with its own.
@@ -45,8 +46,10 @@ func fillTenancy(t *testing.T, st *store.Store) tenancy {
 	return w
 }
 
-func TestListsWithinReach(t *testing.T) {
-	st := open(t, t.TempDir())
+func TestListsWithinReach(t *testing.T) { storetest.OnEach(t, testListsWithinReach) }
+
+func testListsWithinReach(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	w := fillTenancy(t, st)
 	some := func(ids ...link.ID) []link.ID { return ids }
 	for _, c := range []struct {
@@ -116,8 +119,10 @@ func everyPart(read func(store.Cut) (next int64, err error)) error {
 	}
 }
 
-func TestPlaces(t *testing.T) {
-	st := open(t, t.TempDir())
+func TestPlaces(t *testing.T) { storetest.OnEach(t, testPlaces) }
+
+func testPlaces(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	w := fillTenancy(t, st)
 	acme := link.Place{OrganisationID: w.organisation["acme"]}
 	project := link.Place{OrganisationID: w.organisation["acme"], ProjectID: w.project["acme"]}
@@ -164,8 +169,10 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-func TestPrincipalsAreKnownOnce(t *testing.T) {
-	st := open(t, t.TempDir())
+func TestPrincipalsAreKnownOnce(t *testing.T) { storetest.OnEach(t, testPrincipalsAreKnownOnce) }
+
+func testPrincipalsAreKnownOnce(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	w := fillTenancy(t, st)
 	write(t, st, func(tx *store.Tx) error {
 		ann, made, err := tx.AddPrincipal(link.Principal{Kind: link.Person, Name: "Ann", Email: "ann@acme.example"})
@@ -204,8 +211,10 @@ func TestPrincipalsAreKnownOnce(t *testing.T) {
 	})
 }
 
-func TestGrantsGoWithWhatTheyAreAbout(t *testing.T) {
-	st := open(t, t.TempDir())
+func TestGrantsGoWithWhatTheyAreAbout(t *testing.T) { storetest.OnEach(t, testGrantsGoWithWhatTheyAreAbout) }
+
+func testGrantsGoWithWhatTheyAreAbout(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	w := fillTenancy(t, st)
 	var ann link.Principal
 	scopes := []link.Scope{
@@ -296,7 +305,7 @@ func TestProjectsFromBeforeOrganisations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st := open(t, dir)
+	st := open(t, storetest.Database{Dir: dir})
 	read(t, st, func(tx *store.Tx) error {
 		p, err := tx.Project("p")
 		if err != nil || p.Name != "payments" || p.OrganisationID != "" || p.Version != 1 {
