@@ -41,7 +41,7 @@ var law = map[string]string{
 	"internal/reconcile": "internal/link internal/plan internal/policy internal/store internal/cloud",
 	"internal/notify":    "internal/link internal/store",
 	// policy for its Caller alone, which every method of control takes: see docs/decisions/0003-httpapi-knows-the-caller.md.
-	"internal/httpapi": "api internal/link internal/policy internal/control internal/proxyconf internal/dnsplan",
+	"internal/httpapi": "api internal/link internal/policy internal/control internal/identity internal/proxyconf internal/dnsplan",
 	"internal/console": "internal/link internal/policy internal/control internal/proxyconf internal/dnsplan",
 
 	"internal/engine":  "internal/l4",

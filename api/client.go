@@ -199,6 +199,9 @@ func (c *Client) send(ctx context.Context, method string, u *url.URL, accept str
 // readError makes an *Error of an answer, also of one that something other than the API gave.
 func readError(resp *http.Response) error {
 	e := &Error{Status: resp.StatusCode, RequestID: resp.Header.Get("X-Request-Id")}
+	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
+		e.RetryAfter = time.Duration(s) * time.Second
+	}
 	b, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if json.Unmarshal(b, e) != nil || e.Message == "" {
 		e.Code, e.Details = 0, nil

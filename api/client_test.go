@@ -139,9 +139,28 @@ func TestRequests(t *testing.T) {
 		"Report": {func(ctx context.Context, c *Client) error {
 			return c.Report(ctx, GatewayReport{GatewayID: "g1", BatchID: "b1"})
 		}, `POST /api/v1/gateway/reports {"gateway_id":"g1","batch_id":"b1","sent_at":"0001-01-01T00:00:00Z"}`},
-		"OpenAPI": {ask(func(ctx context.Context, c *Client) (any, error) { return c.OpenAPI(ctx) }), "GET /openapi.json"},
-		"Healthy": {func(ctx context.Context, c *Client) error { return c.Healthy(ctx) }, "GET /healthz"},
-		"Ready":   {func(ctx context.Context, c *Client) error { return c.Ready(ctx) }, "GET /readyz"},
+		"SignInMethods": {ask(func(ctx context.Context, c *Client) (any, error) { return c.SignInMethods(ctx) }), "GET /api/v1/login"},
+		"SignInByPassword": {ask(func(ctx context.Context, c *Client) (any, error) {
+			return c.SignInByPassword(ctx, PasswordSignInRequest{Email: "a@b", Password: "p"})
+		}), `POST /api/v1/login/password {"email":"a@b","password":"p"}`},
+		"SetPassword": {ask(func(ctx context.Context, c *Client) (any, error) {
+			return c.SetPassword(ctx, SetPasswordRequest{Token: "t", Password: "p"})
+		}), `POST /api/v1/login/set-password {"token":"t","password":"p"}`},
+		"ExchangeCode": {ask(func(ctx context.Context, c *Client) (any, error) {
+			return c.ExchangeCode(ctx, ExchangeCodeRequest{Code: "c", CodeVerifier: "v"})
+		}), `POST /api/v1/login/code {"code":"c","code_verifier":"v"}`},
+		"SignOut":     {func(ctx context.Context, c *Client) error { return c.SignOut(ctx) }, "POST /api/v1/logout"},
+		"Sessions":    {ask(func(ctx context.Context, c *Client) (any, error) { return c.Sessions(ctx, "u1") }), "GET /api/v1/principals/u1/sessions"},
+		"EndSession":  {func(ctx context.Context, c *Client) error { return c.EndSession(ctx, "u1", "s1") }, "DELETE /api/v1/principals/u1/sessions/s1"},
+		"ResetSignIn": {ask(func(ctx context.Context, c *Client) (any, error) { return c.ResetSignIn(ctx, "u1") }), "POST /api/v1/people/u1/sign-in-reset"},
+		"CreateAPIKey": {ask(func(ctx context.Context, c *Client) (any, error) {
+			return c.CreateAPIKey(ctx, "u1", CreateAPIKeyRequest{Name: "ci", Ceiling: "VIEWER", Scope: &Scope{Scope: "CLUSTER", ScopeID: "c1"}})
+		}), `POST /api/v1/principals/u1/api-keys {"name":"ci","ceiling":"VIEWER","scope":{"scope":"CLUSTER","scope_id":"c1"}}`},
+		"APIKeys":      {ask(func(ctx context.Context, c *Client) (any, error) { return c.APIKeys(ctx, "u1", Page{Limit: 7}) }), "GET /api/v1/principals/u1/api-keys?pagination.limit=7"},
+		"RevokeAPIKey": {ask(func(ctx context.Context, c *Client) (any, error) { return c.RevokeAPIKey(ctx, "u1", "k1") }), "DELETE /api/v1/principals/u1/api-keys/k1"},
+		"OpenAPI":      {ask(func(ctx context.Context, c *Client) (any, error) { return c.OpenAPI(ctx) }), "GET /openapi.json"},
+		"Healthy":      {func(ctx context.Context, c *Client) error { return c.Healthy(ctx) }, "GET /healthz"},
+		"Ready":        {func(ctx context.Context, c *Client) error { return c.Ready(ctx) }, "GET /readyz"},
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 )
 
 // Error is every answer of the API that is not a success. Code is a number of google.rpc.Code. Status is the HTTP
@@ -15,6 +16,8 @@ type Error struct {
 	Details []ErrorDetail `json:"details" doc:"What exactly is wrong and what to do about it"`
 	// RequestID names the request in the server's log; empty when the answer named none. It does not travel in the body.
 	RequestID string `json:"-"`
+	// RetryAfter is how long to wait before another attempt, 0 when the answer did not say. It does not travel in the body.
+	RetryAfter time.Duration `json:"-"`
 }
 
 // ErrorDetail is one thing that is wrong.

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -41,7 +42,7 @@ const defaultDataDir = "postern-data"
 func (a *app) globalFlags(f *pflag.FlagSet) {
 	f.StringVarP(&a.output, "output", "o", "table", "how to print results: table or json")
 	f.StringVar(&a.apiURL, "api-url", "", "control plane's URL (default $POSTERN_API_URL, else what \"postern up\" left in --data)")
-	f.StringVar(&a.tokenFile, "token-file", "", "file with the API token (default $POSTERN_TOKEN, else what \"postern up\" left in --data)")
+	f.StringVar(&a.tokenFile, "token-file", "", "file with the API token (default $POSTERN_TOKEN, else what \"postern login\" keeps, or \"postern up\" left in --data)")
 	f.StringVar(&a.apiCAFile, "api-ca-file", "", "PEM roots that the control plane's certificate may come from (default $POSTERN_API_CA_FILE, else the system's)")
 	f.StringVar(&a.dataDir, "data", defaultDataDir, "data directory of \"postern up\"")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log what happens inside to standard error")
@@ -60,45 +61,87 @@ func (a *app) settle(*cobra.Command) error {
 	return nil
 }
 
-// client returns a client of the control plane that the flags, the environment or a running "postern up" name.
+// client returns a client of the control plane that the flags, the environment, a running "postern up" or "postern login"
+// name, in this order.
 func (a *app) client() (*api.Client, error) {
-	base := a.apiURL
-	if base == "" {
-		base = os.Getenv("POSTERN_API_URL")
+	base, err := a.baseURL()
+	if err != nil {
+		return nil, err
 	}
-	token := os.Getenv("POSTERN_TOKEN")
-	if a.tokenFile != "" {
-		b, err := os.ReadFile(a.tokenFile)
-		if err != nil {
-			return nil, usagef("give a readable file to --token-file", "the token cannot be read: %v", err)
-		}
-		token = strings.TrimSpace(string(b))
+	token, err := a.token(base)
+	if err != nil {
+		return nil, err
 	}
-	if base == "" || token == "" {
-		r, err := readReady(a.dataDir)
-		switch {
-		case err == nil:
-			if base == "" {
-				base = r.APIURL
-			}
-			if token == "" && base == r.APIURL {
-				token = r.Token
-			}
-		case !errors.Is(err, os.ErrNotExist):
-			return nil, err
-		case base == "":
-			return nil, usagef(`start one with "postern up", or set POSTERN_API_URL and POSTERN_TOKEN`,
-				"no control plane is named, and %s holds none", filepath.Join(a.dataDir, readyName))
-		}
-	}
-	if u, err := url.Parse(base); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, usagef("a URL looks like https://postern.example.com", "not a URL of a control plane: %q", base)
-	}
+	return a.clientOf(base, token)
+}
+
+// clientOf returns a client of the control plane at a URL, with a token that may be empty.
+func (a *app) clientOf(base, token string) (*api.Client, error) {
 	client, err := a.httpClient()
 	if err != nil {
 		return nil, err
 	}
 	return api.New(base, token, api.WithHTTPClient(client)), nil
+}
+
+// baseURL is the URL of the control plane.
+func (a *app) baseURL() (string, error) {
+	base := a.apiURL
+	if base == "" {
+		base = os.Getenv("POSTERN_API_URL")
+	}
+	if base == "" {
+		r, err := readReady(a.dataDir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return "", err
+		}
+		kept, kerr := readCredentials()
+		switch {
+		case err == nil:
+			base = r.APIURL
+		case kerr != nil:
+			return "", kerr
+		case kept.Last != "":
+			base = kept.Last
+		default:
+			return "", usagef(`start one with "postern up", or set POSTERN_API_URL and sign in with "postern login"`,
+				"no control plane is named, and %s holds none", filepath.Join(a.dataDir, readyName))
+		}
+	}
+	if u, err := url.Parse(base); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return "", usagef("a URL looks like https://postern.example.com", "not a URL of a control plane: %q", base)
+	}
+	return strings.TrimRight(base, "/"), nil
+}
+
+// token is the token for the control plane at a URL, empty when none is known.
+func (a *app) token(base string) (string, error) {
+	if a.tokenFile != "" {
+		b, err := os.ReadFile(a.tokenFile)
+		if err != nil {
+			return "", usagef("give a readable file to --token-file", "the token cannot be read: %v", err)
+		}
+		return strings.TrimSpace(string(b)), nil
+	}
+	if token := os.Getenv("POSTERN_TOKEN"); token != "" {
+		return token, nil
+	}
+	kept, err := readCredentials()
+	if err != nil {
+		return "", err
+	}
+	if token := kept.token(base, time.Now()); token != "" {
+		return token, nil
+	}
+	// What "postern up" left is everybody's who can read its folder, so that who signed in is asked first.
+	r, err := readReady(a.dataDir)
+	switch {
+	case err == nil && r.APIURL == base:
+		return r.Token, nil
+	case err != nil && !errors.Is(err, os.ErrNotExist):
+		return "", err
+	}
+	return "", nil
 }
 
 // httpClient returns a client that trusts whom the flags and the environment say.

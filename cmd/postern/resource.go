@@ -19,6 +19,7 @@ import (
 func (a *app) resourceCommands() []*cobra.Command {
 	return []*cobra.Command{
 		a.organisationCommand(), a.memberCommand(), a.personCommand(), a.serviceAccountCommand(), a.whoamiCommand(),
+		a.loginCommand(), a.logoutCommand(), a.accountCommand(), a.sessionCommand(), a.apiKeyCommand(),
 		a.projectCommand(), a.regionCommand(), a.clusterCommand(), a.serviceCommand(), a.connectionCommand(),
 		a.endpointCommand(), a.claimCommand(), a.ownerCommand(), a.allowListCommand(), a.publicAccessCommand(), a.refusedCommand(),
 		a.egressCommand(), a.flowCommand(), a.eventCommand(), a.gatewayCommand(),

@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/identity"
 	"github.com/postern/postern/internal/policy"
 )
 
@@ -39,6 +40,7 @@ func (s *server) authenticate(ctx huma.Context, next func(huma.Context)) {
 		p.write(w)
 		return
 	}
+	caller.RequestID = requestOf(ctx.Context()).id
 	next(huma.WithValue(ctx, callerKey{}, caller))
 }
 
@@ -47,10 +49,29 @@ func (s *server) caller(ctx huma.Context) (policy.Caller, error) {
 		return known, nil // whoever serves this handler knew it already
 	}
 	// The scheme is compared without case: RFC 9110, section 11.1.
-	scheme, token, _ := strings.Cut(ctx.Header("Authorization"), " ")
+	header := ctx.Header("Authorization")
+	if header == "" {
+		if r, _ := humago.Unwrap(ctx); s.ofBrowser(r) != "" {
+			if err := s.sameOrigin.Check(r); err != nil {
+				return policy.Caller{}, newProblem(http.StatusForbidden, 7, "another site's page made this request",
+					api.ErrorDetail{Reason: "CROSS_ORIGIN", Field: "Origin", Hint: "send Authorization: Bearer and a token instead of the cookie"})
+			}
+			return s.plane.Authenticate(ctx.Context(), s.ofBrowser(r))
+		}
+	}
+	scheme, token, _ := strings.Cut(header, " ")
 	if token = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return policy.Caller{}, newProblem(http.StatusUnauthorized, 16, "no token",
 			api.ErrorDetail{Reason: reasonNoToken, Field: "Authorization", Hint: "send Authorization: Bearer and the token"})
 	}
 	return s.plane.Authenticate(ctx.Context(), token)
+}
+
+// ofBrowser returns the session that a browser keeps; empty when it keeps none.
+func (s *server) ofBrowser(r *http.Request) string {
+	c, err := r.Cookie(sessionCookie)
+	if err != nil || !identity.IsToken(identity.SessionToken, c.Value) {
+		return ""
+	}
+	return c.Value
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"mime"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -22,6 +23,7 @@ type request struct {
 	log    *slog.Logger
 	method string
 	path   string
+	source string // the peer's IP address
 }
 
 type requestKey struct{}
@@ -47,6 +49,7 @@ func (s *server) outer(mux *http.ServeMux) http.Handler {
 		var raw [8]byte
 		_, _ = rand.Read(raw[:]) // never fails
 		req := &request{id: hex.EncodeToString(raw[:]), log: s.o.Log, method: r.Method, path: r.URL.Path}
+		req.source, _, _ = net.SplitHostPort(r.RemoteAddr) // of a test's own request it is not known
 		h := w.Header()
 		h.Set("X-Request-Id", req.id)
 		h.Set("Cache-Control", "no-store")

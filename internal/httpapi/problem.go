@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -35,6 +36,7 @@ var kinds = map[link.Kind]struct{ status, code int }{
 	link.Precondition:    {http.StatusPreconditionFailed, 9},
 	link.Unavailable:     {http.StatusServiceUnavailable, 14},
 	link.Unauthenticated: {http.StatusUnauthorized, 16},
+	link.Exhausted:       {http.StatusTooManyRequests, 8},
 	link.Gone:            {http.StatusGone, 11},
 }
 
@@ -57,6 +59,8 @@ var fields = map[string]string{
 	"CLAIM_NOT_FOUND":         "claim_id",
 	"CLAIM_USED":              "claim_id",
 	"TOO_MANY_CLAIMS":         "cluster_id",
+	"API_KEY_NOT_FOUND":       "key_id",
+	"SESSION_NOT_FOUND":       "session_id",
 
 	"EGRESS_ENDPOINT_NOT_FOUND": "id",
 	"EGRESS_ENDPOINT_DELETED":   "id",
@@ -78,7 +82,9 @@ func problemOf(err error) *problem {
 		if field == "" {
 			field = fields[e.Reason]
 		}
-		return newProblem(k.status, k.code, e.Message, api.ErrorDetail{Reason: e.Reason, Field: field, Hint: e.Hint})
+		p := newProblem(k.status, k.code, e.Message, api.ErrorDetail{Reason: e.Reason, Field: field, Hint: e.Hint})
+		p.RetryAfter = e.After
+		return p
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return newProblem(http.StatusServiceUnavailable, 14, "the request took too long",
@@ -109,8 +115,8 @@ func (p *problem) headers(set func(name, value string)) {
 			challenge += `, error="invalid_token"`
 		}
 		set("WWW-Authenticate", challenge)
-	case http.StatusServiceUnavailable:
-		set("Retry-After", "1")
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		set("Retry-After", strconv.Itoa(max(1, int(p.RetryAfter.Seconds()))))
 	}
 }
 

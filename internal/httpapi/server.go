@@ -54,6 +54,8 @@ type server struct {
 	o     Options
 	mux   *http.ServeMux
 	api   huma.API
+
+	sameOrigin *http.CrossOriginProtection // of requests that a browser makes with its cookie
 }
 
 // New returns the API of plane as a handler. It owns nothing that needs closing; streams end with their client or with
@@ -72,9 +74,12 @@ func New(plane *control.Plane, o Options) http.Handler {
 		o.BodyTimeout = 30 * time.Second
 	}
 	bendHuma()
-	s := &server{plane: plane, feed: newRuleFeed(plane), o: o, mux: http.NewServeMux()}
+	s := &server{plane: plane, feed: newRuleFeed(plane), o: o, mux: http.NewServeMux(), sameOrigin: http.NewCrossOriginProtection()}
 	s.api = humago.New(s.mux, s.config())
 	s.api.UseMiddleware(s.authenticate)
+	s.login()
+	s.sessions()
+	s.apiKeys()
 	s.me()
 	s.organisations()
 	s.people()
