@@ -347,7 +347,11 @@ func (ch *change) namesFree(e link.Egress, wanted, given []string) error {
 			if o.ID == e.ID {
 				continue
 			}
-			for _, theirs := range slices.Concat(o.DomainNames, o.MadeNames) {
+			held := o.MadeNames // that of one that goes may still stand
+			if o.Want != link.WantGone {
+				held = slices.Concat(o.DomainNames, held)
+			}
+			for _, theirs := range held {
 				z := link.NameZone(theirs)
 				if z != zone && (o.ClusterID == e.ClusterID || !link.Below(z, zone) && !link.Below(zone, z)) {
 					continue
