@@ -155,7 +155,10 @@ func offered(tx *store.Tx, p link.Provider, region, field string) error {
 		return invalid(field, "REGION_NOT_OFFERED", fmt.Sprintf("region %s of %s is not offered here", link.Quote(region), p),
 			"list the regions to see which are; an operator can add one")
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return notEnding(tx, p, region)
 }
 
 func checkBackends(backends []string) error {
