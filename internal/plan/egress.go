@@ -240,15 +240,15 @@ func (f EgressFacts) standing(p *EgressPlan) (isProvisioned, isAccepted link.Con
 // names plans for the domain names of an endpoint.
 func (f EgressFacts) names(p *EgressPlan) {
 	e := &p.Egress
-	cond := func(s link.Truth, reason, message, next string) {
-		e.Conditions = link.SetCondition(e.Conditions, link.Condition{Type: link.ConditionDNSReady, Status: s, Reason: reason, Message: message, NextStep: next}, f.Now)
+	cond := func(s link.Truth, reason, message string) {
+		e.Conditions = link.SetCondition(e.Conditions, link.Condition{Type: link.ConditionDNSReady, Status: s, Reason: reason, Message: message}, f.Now)
 	}
 	stale := without(e.MadeNames, e.DomainNames)
 	up := e.Want != link.WantGone && e.State == link.Available
 	switch {
 	case e.Want == link.WantGone:
 		e.NamesState = ""
-		cond(link.False, link.ReasonEgressDeleted, "the egress endpoint was deleted", "")
+		cond(link.False, link.ReasonEgressDeleted, "the egress endpoint was deleted")
 		return
 	case up && (len(stale) > 0 || len(e.DomainNames) > 0 && e.NamesState != link.NamesAvailable):
 		p.Action, p.Names, p.Gone = EgressSetNames, e.DomainNames, stale
@@ -260,15 +260,15 @@ func (f EgressFacts) names(p *EgressPlan) {
 	switch {
 	case len(e.DomainNames) == 0:
 		e.NamesState = ""
-		cond(link.Unknown, link.ReasonNoNames, "the endpoint has no domain names: it is reached by its own address", "")
+		cond(link.Unknown, link.ReasonNoNames, "the endpoint has no domain names: it is reached by its own address")
 	case up && e.NamesState == link.NamesFailed:
 		// The cloud's last no stands until the next try says something else.
 	case up && p.Action == EgressSetNames:
 		e.NamesState = link.NamesPending
-		cond(link.Unknown, link.ReasonNamesPending, "the vendor's network is being told the domain names", "")
+		cond(link.Unknown, link.ReasonNamesPending, "the vendor's network is being told the domain names")
 	case !up:
 		e.NamesState = link.NamesPending
-		cond(link.Unknown, link.ReasonNamesWait, "the domain names lead to the endpoint once it is available", "")
+		cond(link.Unknown, link.ReasonNamesWait, "the domain names lead to the endpoint once it is available")
 	}
 }
 
