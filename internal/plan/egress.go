@@ -376,25 +376,20 @@ func egressNotes(before, after link.Egress) []Note {
 		switch {
 		case now.Reason == old.Reason && now.Status == old.Status:
 		case now.Reason == link.ReasonExpiresSoon:
-			notes = append(notes, note(NoteExpiring, now))
+			notes = append(notes, noteOf(NoteExpiring, now))
 		case now.Reason == link.ReasonEgressLost:
-			notes = append(notes, note(NoteDrift, now))
+			drift := noteOf(NoteDrift, now)
+			if len(notes) > 0 {
+				drift.NextStep = "" // the change of state says it: nobody is to be asked twice
+			}
+			notes = append(notes, drift)
 		case len(notes) > 0 && now.Reason == because.Reason:
 			// The change of state says it.
 		case now.Reason == link.ReasonNamesReady:
-			notes = append(notes, note(NoteProvisioned, now))
+			notes = append(notes, noteOf(NoteProvisioned, now))
 		case now.Status == link.False && now.NextStep != "":
-			notes = append(notes, note(NoteNotAccepted, now))
+			notes = append(notes, noteOf(NoteNotAccepted, now))
 		}
 	}
 	return notes
-}
-
-// note tells of a condition, with what has to be done about it.
-func note(typ string, c link.Condition) Note {
-	n := Note{Type: typ, Reason: c.Reason, Message: c.Message}
-	if c.NextStep != "" {
-		n.Message += "; next: " + c.NextStep
-	}
-	return n
 }

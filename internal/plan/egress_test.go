@@ -189,6 +189,9 @@ func TestEgress(t *testing.T) {
 			if got := lines(p.Notes); got != c.notes {
 				t.Errorf("notes %s\nwant  %s", got, c.notes)
 			}
+			if next := slices.DeleteFunc(slices.Clone(p.Notes), func(n plan.Note) bool { return n.NextStep == "" }); len(next) > 1 {
+				t.Errorf("somebody is asked to act by %d lines: %+v", len(next), next)
+			}
 			if p.Action == plan.EgressSetNames {
 				if got := strings.Join(p.Names, " ") + "/" + strings.Join(p.Gone, " ") + "/" + strings.Join(p.Egress.MadeNames, " "); got != c.names {
 					t.Errorf("names %s, want %s", got, c.names)
