@@ -106,7 +106,7 @@ func viewEgress(tx *store.Tx, e link.Egress) (EgressView, error) {
 // Egress returns one egress private endpoint. One that was deleted is still told for a while, in state DELETED.
 func (p *Plane) Egress(ctx context.Context, c policy.Caller, clusterID, id link.ID) (out EgressView, err error) {
 	err = p.read(ctx, c, egressRef(clusterID, string(id)), func(tx *store.Tx) error {
-		_, e, err := clusterEgress(tx, clusterID, id)
+		e, err := clusterEgress(tx, clusterID, id)
 		if err != nil {
 			return err
 		}
@@ -116,13 +116,12 @@ func (p *Plane) Egress(ctx context.Context, c policy.Caller, clusterID, id link.
 	return out, err
 }
 
-func clusterEgress(tx *store.Tx, clusterID, id link.ID) (link.Cluster, link.Egress, error) {
-	cl, err := cluster(tx, clusterID)
-	if err != nil {
-		return cl, link.Egress{}, err
+func clusterEgress(tx *store.Tx, clusterID, id link.ID) (link.Egress, error) {
+	if _, err := cluster(tx, clusterID); err != nil {
+		return link.Egress{}, err
 	}
 	e, err := tx.Egress(clusterID, id)
-	return cl, e, missing(err, "EGRESS_ENDPOINT_NOT_FOUND", "egress private endpoint "+link.Quote(string(id))+" of this cluster", "list the cluster's egress private endpoints to see their ids")
+	return e, missing(err, "EGRESS_ENDPOINT_NOT_FOUND", "egress private endpoint "+link.Quote(string(id))+" of this cluster", "list the cluster's egress private endpoints to see their ids")
 }
 
 // egress returns one egress private endpoint to be changed: until the end of the transaction nobody else changes it.
@@ -130,8 +129,7 @@ func (ch *change) egress(clusterID, id link.ID) (link.Egress, error) {
 	if err := ch.LockEgress(id); err != nil {
 		return link.Egress{}, err
 	}
-	_, e, err := clusterEgress(ch.Tx, clusterID, id)
-	return e, err
+	return clusterEgress(ch.Tx, clusterID, id)
 }
 
 // CreateEgress asks for an egress private endpoint. It may be asked for before the customer has published the service or
@@ -347,7 +345,11 @@ func (ch *change) namesFree(e link.Egress, wanted, given []string) error {
 			if o.ID == e.ID {
 				continue
 			}
-			for _, theirs := range slices.Concat(o.DomainNames, o.MadeNames) {
+			held := o.MadeNames // that of one that goes may still stand
+			if o.Want != link.WantGone {
+				held = slices.Concat(o.DomainNames, held)
+			}
+			for _, theirs := range held {
 				z := link.NameZone(theirs)
 				if z != zone && (o.ClusterID == e.ClusterID || !link.Below(z, zone) && !link.Below(zone, z)) {
 					continue

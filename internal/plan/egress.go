@@ -240,15 +240,15 @@ func (f EgressFacts) standing(p *EgressPlan) (isProvisioned, isAccepted link.Con
 // names plans for the domain names of an endpoint.
 func (f EgressFacts) names(p *EgressPlan) {
 	e := &p.Egress
-	cond := func(s link.Truth, reason, message, next string) {
-		e.Conditions = link.SetCondition(e.Conditions, link.Condition{Type: link.ConditionDNSReady, Status: s, Reason: reason, Message: message, NextStep: next}, f.Now)
+	cond := func(s link.Truth, reason, message string) {
+		e.Conditions = link.SetCondition(e.Conditions, link.Condition{Type: link.ConditionDNSReady, Status: s, Reason: reason, Message: message}, f.Now)
 	}
 	stale := without(e.MadeNames, e.DomainNames)
 	up := e.Want != link.WantGone && e.State == link.Available
 	switch {
 	case e.Want == link.WantGone:
 		e.NamesState = ""
-		cond(link.False, link.ReasonEgressDeleted, "the egress endpoint was deleted", "")
+		cond(link.False, link.ReasonEgressDeleted, "the egress endpoint was deleted")
 		return
 	case up && (len(stale) > 0 || len(e.DomainNames) > 0 && e.NamesState != link.NamesAvailable):
 		p.Action, p.Names, p.Gone = EgressSetNames, e.DomainNames, stale
@@ -260,15 +260,15 @@ func (f EgressFacts) names(p *EgressPlan) {
 	switch {
 	case len(e.DomainNames) == 0:
 		e.NamesState = ""
-		cond(link.Unknown, link.ReasonNoNames, "the endpoint has no domain names: it is reached by its own address", "")
+		cond(link.Unknown, link.ReasonNoNames, "the endpoint has no domain names: it is reached by its own address")
 	case up && e.NamesState == link.NamesFailed:
 		// The cloud's last no stands until the next try says something else.
 	case up && p.Action == EgressSetNames:
 		e.NamesState = link.NamesPending
-		cond(link.Unknown, link.ReasonNamesPending, "the vendor's network is being told the domain names", "")
+		cond(link.Unknown, link.ReasonNamesPending, "the vendor's network is being told the domain names")
 	case !up:
 		e.NamesState = link.NamesPending
-		cond(link.Unknown, link.ReasonNamesWait, "the domain names lead to the endpoint once it is available", "")
+		cond(link.Unknown, link.ReasonNamesWait, "the domain names lead to the endpoint once it is available")
 	}
 }
 
@@ -376,25 +376,20 @@ func egressNotes(before, after link.Egress) []Note {
 		switch {
 		case now.Reason == old.Reason && now.Status == old.Status:
 		case now.Reason == link.ReasonExpiresSoon:
-			notes = append(notes, note(NoteExpiring, now))
+			notes = append(notes, noteOf(NoteExpiring, now))
 		case now.Reason == link.ReasonEgressLost:
-			notes = append(notes, note(NoteDrift, now))
+			drift := noteOf(NoteDrift, now)
+			if len(notes) > 0 {
+				drift.NextStep = "" // the change of state says it: nobody is to be asked twice
+			}
+			notes = append(notes, drift)
 		case len(notes) > 0 && now.Reason == because.Reason:
 			// The change of state says it.
 		case now.Reason == link.ReasonNamesReady:
-			notes = append(notes, note(NoteProvisioned, now))
+			notes = append(notes, noteOf(NoteProvisioned, now))
 		case now.Status == link.False && now.NextStep != "":
-			notes = append(notes, note(NoteNotAccepted, now))
+			notes = append(notes, noteOf(NoteNotAccepted, now))
 		}
 	}
 	return notes
-}
-
-// note tells of a condition, with what has to be done about it.
-func note(typ string, c link.Condition) Note {
-	n := Note{Type: typ, Reason: c.Reason, Message: c.Message}
-	if c.NextStep != "" {
-		n.Message += "; next: " + c.NextStep
-	}
-	return n
 }

@@ -29,9 +29,7 @@ func egress(state link.State, set ...func(*link.Egress)) link.Egress {
 	return e
 }
 
-func with(id link.EndpointID) func(*link.Egress) {
-	return func(e *link.Egress) { e.EndpointID, e.Address = id, "address.example" }
-}
+func made(e *link.Egress) { e.EndpointID, e.Address = egressID, "address.example" }
 func gone(e *link.Egress) { e.Want = link.WantGone }
 
 func named(state link.NamesState, wanted, made string) func(*link.Egress) {
@@ -73,69 +71,69 @@ func TestEgress(t *testing.T) {
 			notes: "STATE_CHANGED AWAITS_CUSTOMER", look: fast,
 		},
 		{
-			name: "accepted", before: egress(link.PendingAcceptance, with(egressID)), observed: seen(link.Pending),
+			name: "accepted", before: egress(link.PendingAcceptance, made), observed: seen(link.Pending),
 			state: link.Pending, conditions: "True PROVISIONED, True ACCEPTED_BY_CUSTOMER, Unknown NO_DOMAIN_NAMES", notes: "STATE_CHANGED ACCEPTED_BY_CUSTOMER", look: fast,
 		},
 		{
-			name: "works", before: egress(link.Pending, with(egressID)), observed: seen(link.Available),
+			name: "works", before: egress(link.Pending, made), observed: seen(link.Available),
 			state: link.Available, conditions: "True PROVISIONED, True ACCEPTED_BY_CUSTOMER, Unknown NO_DOMAIN_NAMES", notes: "STATE_CHANGED ACCEPTED_BY_CUSTOMER", look: slow,
 		},
 		{
-			name: "works, with names to come", before: egress(link.Pending, with(egressID), named(link.NamesPending, "a.b c.d", "")), observed: seen(link.Available),
+			name: "works, with names to come", before: egress(link.Pending, made, named(link.NamesPending, "a.b c.d", "")), observed: seen(link.Available),
 			action: plan.EgressSetNames, names: "a.b c.d//a.b c.d",
 			state: link.Available, conditions: "True PROVISIONED, True ACCEPTED_BY_CUSTOMER, Unknown DOMAIN_NAMES_PENDING", notes: "STATE_CHANGED ACCEPTED_BY_CUSTOMER", look: fast,
 		},
 		{
-			name: "another name in the place of one", before: egress(link.Available, with(egressID), named(link.NamesPending, "a.b e.f", "a.b c.d")), observed: seen(link.Available),
+			name: "another name in the place of one", before: egress(link.Available, made, named(link.NamesPending, "a.b e.f", "a.b c.d")), observed: seen(link.Available),
 			action: plan.EgressSetNames, names: "a.b e.f/c.d/a.b c.d e.f",
 			state: link.Available, conditions: "True PROVISIONED, True ACCEPTED_BY_CUSTOMER, Unknown DOMAIN_NAMES_PENDING", look: fast,
 		},
 		{
-			name: "names that nobody wants any more", before: egress(link.Available, with(egressID), named("", "", "a.b")), observed: seen(link.Available),
+			name: "names that nobody wants any more", before: egress(link.Available, made, named("", "", "a.b")), observed: seen(link.Available),
 			action: plan.EgressSetNames, names: "/a.b/a.b",
 			state: link.Available, conditions: "True PROVISIONED, True ACCEPTED_BY_CUSTOMER, Unknown NO_DOMAIN_NAMES", look: fast,
 		},
 		{
-			name: "names that nobody wants of one that waits", before: egress(link.PendingAcceptance, with(egressID), named("", "", "a.b")), observed: seen(link.PendingAcceptance),
+			name: "names that nobody wants of one that waits", before: egress(link.PendingAcceptance, made, named("", "", "a.b")), observed: seen(link.PendingAcceptance),
 			action: plan.EgressSetNames, names: "/a.b/a.b",
 			state: link.PendingAcceptance, conditions: "True PROVISIONED, False AWAITS_CUSTOMER, Unknown NO_DOMAIN_NAMES", notes: "NOT_ACCEPTED AWAITS_CUSTOMER", look: fast,
 		},
 		{
-			name: "names that stand", before: egress(link.Available, with(egressID), named(link.NamesAvailable, "a.b", "a.b")), observed: seen(link.Available),
+			name: "names that stand", before: egress(link.Available, made, named(link.NamesAvailable, "a.b", "a.b")), observed: seen(link.Available),
 			state: link.Available, conditions: "True PROVISIONED, True ACCEPTED_BY_CUSTOMER, ", look: slow,
 		},
 		{
-			name: "names wait for the endpoint", before: egress(link.PendingAcceptance, with(egressID), named(link.NamesPending, "a.b", "")), observed: seen(link.PendingAcceptance),
+			name: "names wait for the endpoint", before: egress(link.PendingAcceptance, made, named(link.NamesPending, "a.b", "")), observed: seen(link.PendingAcceptance),
 			state: link.PendingAcceptance, conditions: "True PROVISIONED, False AWAITS_CUSTOMER, Unknown DOMAIN_NAMES_WAIT_ENDPOINT", notes: "NOT_ACCEPTED AWAITS_CUSTOMER", look: fast,
 		},
 		{
-			name: "rejected by the customer", before: egress(link.Available, with(egressID)), observed: seen(link.Rejected),
+			name: "rejected by the customer", before: egress(link.Available, made), observed: seen(link.Rejected),
 			state: link.Rejected, conditions: "True PROVISIONED, False REJECTED_BY_CUSTOMER, Unknown NO_DOMAIN_NAMES", notes: "STATE_CHANGED REJECTED_BY_CUSTOMER", look: slow,
 		},
 		{
-			name: "accepted after all", before: egress(link.Rejected, with(egressID)), observed: seen(link.Available),
+			name: "accepted after all", before: egress(link.Rejected, made), observed: seen(link.Available),
 			state: link.Available, conditions: "True PROVISIONED, True ACCEPTED_BY_CUSTOMER, Unknown NO_DOMAIN_NAMES", notes: "STATE_CHANGED ACCEPTED_BY_CUSTOMER", look: slow,
 		},
 		{
-			name: "deleted past us", before: egress(link.Available, with(egressID), named(link.NamesAvailable, "a.b", "a.b"), asked(30*24*time.Hour)),
+			name: "deleted past us", before: egress(link.Available, made, named(link.NamesAvailable, "a.b", "a.b"), asked(30*24*time.Hour)),
 			action: plan.EgressEnsure, state: link.Pending, conditions: "Unknown ENDPOINT_LOST, Unknown CREATING, Unknown DOMAIN_NAMES_WAIT_ENDPOINT",
 			notes: "STATE_CHANGED ENDPOINT_LOST, DRIFT ENDPOINT_LOST", look: fast,
 		},
 		{
-			name: "being deleted past us", before: egress(link.Available, with(egressID)), observed: seen(link.Deleting),
+			name: "being deleted past us", before: egress(link.Available, made), observed: seen(link.Deleting),
 			state: link.Pending, conditions: "Unknown ENDPOINT_LOST, Unknown CREATING, Unknown NO_DOMAIN_NAMES", notes: "STATE_CHANGED ENDPOINT_LOST, DRIFT ENDPOINT_LOST", look: fast,
 		},
 		{
-			name: "failed", before: egress(link.Pending, with(egressID)), observed: seen(link.Failed),
+			name: "failed", before: egress(link.Pending, made), observed: seen(link.Failed),
 			action: plan.EgressRemove, state: link.Failed, conditions: "False ENDPOINT_FAILED, False ENDPOINT_FAILED, Unknown NO_DOMAIN_NAMES",
 			notes: "STATE_CHANGED ENDPOINT_FAILED", look: fast,
 		},
 		{
-			name: "failed and taken down", before: egress(link.Failed, with(egressID)), gone: true,
+			name: "failed and taken down", before: egress(link.Failed, made), gone: true,
 			state: link.Failed, conditions: ", , Unknown NO_DOMAIN_NAMES",
 		},
 		{
-			name: "a day left", before: egress(link.PendingAcceptance, with(egressID), asked(6*24*time.Hour+time.Minute)), observed: seen(link.PendingAcceptance),
+			name: "a day left", before: egress(link.PendingAcceptance, made, asked(6*24*time.Hour+time.Minute)), observed: seen(link.PendingAcceptance),
 			state: link.PendingAcceptance, conditions: "True PROVISIONED, False EXPIRES_SOON, Unknown NO_DOMAIN_NAMES", notes: "EXPIRING EXPIRES_SOON", look: fast,
 		},
 		{
@@ -143,7 +141,7 @@ func TestEgress(t *testing.T) {
 			action: plan.EgressEnsure, state: link.Pending, conditions: "Unknown CREATING, Unknown EXPIRES_SOON, Unknown NO_DOMAIN_NAMES", notes: "EXPIRING EXPIRES_SOON", look: fast,
 		},
 		{
-			name: "nobody answered", before: egress(link.PendingAcceptance, with(egressID), asked(7*24*time.Hour)), observed: seen(link.PendingAcceptance),
+			name: "nobody answered", before: egress(link.PendingAcceptance, made, asked(7*24*time.Hour)), observed: seen(link.PendingAcceptance),
 			action: plan.EgressRemove, state: link.Expired, conditions: "False REQUEST_EXPIRED, False REQUEST_EXPIRED, Unknown NO_DOMAIN_NAMES", notes: "STATE_CHANGED REQUEST_EXPIRED", look: fast,
 		},
 		{
@@ -151,20 +149,20 @@ func TestEgress(t *testing.T) {
 			action: plan.EgressRemove, state: link.Expired, conditions: "False REQUEST_EXPIRED, False REQUEST_EXPIRED, Unknown NO_DOMAIN_NAMES", notes: "STATE_CHANGED REQUEST_EXPIRED", look: fast,
 		},
 		{
-			name: "the cloud's own patience is over", before: egress(link.PendingAcceptance, with(egressID)), observed: seen(link.Expired),
+			name: "the cloud's own patience is over", before: egress(link.PendingAcceptance, made), observed: seen(link.Expired),
 			action: plan.EgressRemove, state: link.Expired, conditions: "False REQUEST_EXPIRED, False REQUEST_EXPIRED, Unknown NO_DOMAIN_NAMES", notes: "STATE_CHANGED REQUEST_EXPIRED", look: fast,
 		},
 		{
-			name: "accepted long ago does not expire", before: egress(link.Available, with(egressID), asked(100*24*time.Hour)), observed: seen(link.Available),
+			name: "accepted long ago does not expire", before: egress(link.Available, made, asked(100*24*time.Hour)), observed: seen(link.Available),
 			state: link.Available, conditions: "True PROVISIONED, True ACCEPTED_BY_CUSTOMER, Unknown NO_DOMAIN_NAMES", look: slow,
 		},
 		{
-			name: "its end, names first", before: egress(link.Deleting, gone, with(egressID), named(link.NamesAvailable, "a.b", "a.b c.d")), observed: seen(link.Available),
+			name: "its end, names first", before: egress(link.Deleting, gone, made, named(link.NamesAvailable, "a.b", "a.b c.d")), observed: seen(link.Available),
 			action: plan.EgressSetNames, names: "/a.b c.d/a.b c.d",
 			state: link.Deleting, conditions: "False DELETED, False DELETED, False DELETED", look: fast,
 		},
 		{
-			name: "its end", before: egress(link.Deleting, gone, with(egressID)), observed: seen(link.Available),
+			name: "its end", before: egress(link.Deleting, gone, made), observed: seen(link.Available),
 			action: plan.EgressRemove, state: link.Deleting, conditions: "False DELETED, False DELETED, False DELETED", look: fast,
 		},
 		{
@@ -172,7 +170,7 @@ func TestEgress(t *testing.T) {
 			action: plan.EgressRemove, state: link.Deleting, conditions: "False DELETED, False DELETED, False DELETED", look: fast,
 		},
 		{
-			name: "ended", before: egress(link.Deleting, gone, with(egressID)), gone: true,
+			name: "ended", before: egress(link.Deleting, gone, made), gone: true,
 			state: link.Deleted, conditions: "False DELETED, False DELETED, False DELETED", notes: "STATE_CHANGED DELETED",
 		},
 	} {
@@ -190,6 +188,9 @@ func TestEgress(t *testing.T) {
 			}
 			if got := lines(p.Notes); got != c.notes {
 				t.Errorf("notes %s\nwant  %s", got, c.notes)
+			}
+			if next := slices.DeleteFunc(slices.Clone(p.Notes), func(n plan.Note) bool { return n.NextStep == "" }); len(next) > 1 {
+				t.Errorf("somebody is asked to act by %d lines: %+v", len(next), next)
 			}
 			if p.Action == plan.EgressSetNames {
 				if got := strings.Join(p.Names, " ") + "/" + strings.Join(p.Gone, " ") + "/" + strings.Join(p.Egress.MadeNames, " "); got != c.names {

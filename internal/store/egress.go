@@ -89,7 +89,7 @@ func (tx *Tx) TrimEgress(cluster link.ID, kept int) error {
 // still stand there.
 func (tx *Tx) EgressNames(p link.Provider, region string) ([]link.Egress, error) {
 	l, err := list(tx, scanEgress, `SELECT `+egressColumns+` FROM egress_endpoints
-		WHERE provider = $1 AND region = $2 AND (domain_names NOT IN ('[]', 'null') OR made_names NOT IN ('[]', 'null')) ORDER BY seq`, p, region)
+		WHERE provider = $1 AND region = $2 AND (want <> 'GONE' AND domain_names NOT IN ('[]', 'null') OR made_names NOT IN ('[]', 'null')) ORDER BY seq`, p, region)
 	return unlisted(l), err
 }
 
