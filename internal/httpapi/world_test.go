@@ -20,6 +20,7 @@ import (
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
+	"github.com/postern/postern/internal/storetest"
 )
 
 const (
@@ -39,6 +40,7 @@ type world struct {
 	cluster api.Cluster
 	log     *syncBuffer
 	stop    func() // ends the streams, as a server that shuts down does
+	members sync.Map // token → policy.Caller: who needs no row in the store
 }
 
 func newWorld(t *testing.T) *world {
@@ -47,7 +49,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{log: &syncBuffer{}}
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	var err error
-	w.store, err = store.Open(ctx, t.TempDir(), store.Options{Log: log})
+	w.store, err = storetest.New(t).TryOpen(ctx, store.Options{Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,8 +63,12 @@ func newWorld(t *testing.T) *world {
 	done := make(chan struct{})
 	w.stop = sync.OnceFunc(func() { close(done) })
 	plane := control.New(w.store, control.Options{Domain: "postern.test", Log: log})
-	srv := httptest.NewServer(truthful(t, httpapi.New(plane, httpapi.Options{
-		Log: log, Version: "v-test", KeepAlive: 20 * time.Millisecond, Done: done,
+	handler := httpapi.New(plane, httpapi.Options{Log: log, Version: "v-test", KeepAlive: 20 * time.Millisecond, Done: done})
+	srv := httptest.NewServer(truthful(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if c, known := w.members.Load(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")); known {
+			r = r.WithContext(httpapi.WithCallerForTest(r.Context(), c.(policy.Caller)))
+		}
+		handler.ServeHTTP(rw, r)
 	})))
 	t.Cleanup(srv.Close)
 	t.Cleanup(w.stop)
@@ -158,7 +164,11 @@ func (w *world) state(t *testing.T) string {
 		out.Write(append(b, '\n'))
 	}
 	id := w.cluster.ID
-	put(w.client.Projects(ctx))
+	put(w.client.Projects(ctx, api.Page{}))
+	put(w.client.Organisations(ctx, api.Page{}))
+	put(w.client.People(ctx, api.Page{}))
+	put(w.client.ServiceAccounts(ctx, api.Page{}))
+	put(w.client.Members(ctx, api.Scope{Scope: "INSTALLATION"}, api.Page{}))
 	put(w.client.Regions(ctx))
 	put(w.client.Clusters(ctx, api.Page{}))
 	put(w.client.Services(ctx, id))

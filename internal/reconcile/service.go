@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -140,12 +141,14 @@ func (r *Reconciler) recordService(ctx context.Context, s store.Service, p plan.
 		lost = s.ServiceID
 	}
 	s.Service, s.AppliedVersion = p.Service, applied
+	stored := s
 	err := r.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		if err := tx.SwapService(s); err != nil {
 			return err
 		}
-		s.Version++
-		s.UpdatedAt = tx.Now()
+		stored = s
+		stored.Version++
+		stored.UpdatedAt = tx.Now()
 		ref := link.ObjectRef{Kind: link.ObjectService, ID: string(s.Provider) + "/" + s.Region}
 		if lost != "" { // and its endpoints with it: no list will ever show them again
 			if err := errors.Join(tx.ServiceRulesChanged(s.Provider, lost), tx.RemoveServiceEndpoints(s.Provider, lost)); err != nil {
@@ -162,10 +165,13 @@ func (r *Reconciler) recordService(ctx context.Context, s store.Service, p plan.
 		}
 		return markAll(tx, s.Provider, ids)
 	})
-	if err != nil || !fresh {
+	if err != nil {
 		return s, err
 	}
-	return s, r.wake(ctx, s.Service)
+	if fresh {
+		err = r.wake(ctx, stored.Service)
+	}
+	return stored, err
 }
 
 // mostWritten bounds how many objects one transaction writes: other writers wait for it.
@@ -245,7 +251,7 @@ func (r *Reconciler) takeIn(ctx context.Context, s link.Service, listed, known [
 			return err
 		}
 	}
-	for some := range slices.Chunk(slices.Collect(maps.Keys(before)), mostWritten) {
+	for some := range slices.Chunk(slices.Sorted(maps.Keys(before)), mostWritten) {
 		err := r.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 			for _, id := range some {
 				if err := takeOut(tx, s.Provider, id, began); err != nil {
@@ -279,6 +285,8 @@ func (r *Reconciler) takeInNews(ctx context.Context, listed []link.Endpoint) err
 	if err != nil || len(news) == 0 {
 		return err
 	}
+	// In one order, for each takes its endpoint's lock.
+	slices.SortFunc(news, func(a, b link.Endpoint) int { return cmp.Compare(a.ID, b.ID) })
 	return r.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		for _, e := range news {
 			fresh, err := putEndpoint(tx, e)
@@ -295,6 +303,9 @@ func (r *Reconciler) takeInNews(ctx context.Context, listed []link.Endpoint) err
 
 // takeOut forgets an endpoint that a full list which began at a time did not show.
 func takeOut(tx *store.Tx, p link.Provider, id link.EndpointID, began time.Time) error {
+	if err := tx.LockEndpoint(p, id); err != nil {
+		return err
+	}
 	e, err := tx.Endpoint(p, id)
 	if errors.Is(err, store.ErrNotFound) || err == nil && tx.SeenSince(e, began) {
 		return nil // a look at this endpoint saw it later than the list did

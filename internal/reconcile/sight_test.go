@@ -7,13 +7,14 @@ import (
 
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/plan"
+	"github.com/postern/postern/internal/storetest"
 )
 
 // What changes at a service with many endpoints costs lists of what changes and not of all that there is.
 func TestALargeServiceIsNotListedForOneEndpoint(t *testing.T) {
 	const many = 1100
 	m := newMemoryCloud()
-	h := enterAt(t, t.TempDir(), m, plan.Cadence{Fast: 20 * time.Millisecond, Slow: 300 * time.Millisecond})
+	h := enterAt(t, storetest.New(t), m, plan.Cadence{Fast: 20 * time.Millisecond, Slow: 300 * time.Millisecond})
 	c := h.cluster("acme", customer)
 	h.serviceUp()
 	for i := range many {
