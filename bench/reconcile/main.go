@@ -211,7 +211,7 @@ func place(i int, s setting) (cluster, nth int) {
 
 // build makes regions, clusters and whom they trust.
 func (w *world) build(ctx context.Context) error {
-	project, err := w.plane.CreateProject(ctx, operator, "bench")
+	project, err := w.plane.CreateProject(ctx, operator, "", "bench")
 	if err != nil {
 		return err
 	}
