@@ -98,7 +98,7 @@ func (p *Plane) DeleteRegion(ctx context.Context, c policy.Caller, provider link
 		}
 		if len(clusters) > 0 {
 			return &link.Error{
-				Kind: link.Precondition, Reason: "CLUSTERS_EXIST",
+				Kind: link.Precondition, Reason: "REGION_IN_USE",
 				Message: fmt.Sprintf("clusters are reached in %s, among them %s", name, strings.Join(clusters, ", ")),
 				Hint:    "delete these clusters first, and their connections before",
 			}

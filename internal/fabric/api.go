@@ -131,8 +131,11 @@ func guessService(r *http.Request) *service {
 	return &ec2Service
 }
 
-// faulted is the error that Config.Fault wants the action to end with, nil when none.
+// faulted is the error that Config.Limit or Config.Fault want the action to end with, nil when none.
 func (c *call) faulted() error {
+	if err := c.throttled(); err != nil {
+		return err
+	}
 	if c.f.cfg.Fault == nil {
 		return nil
 	}

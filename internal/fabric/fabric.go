@@ -37,6 +37,9 @@ type Config struct {
 	Now    func() time.Time
 	Log    *slog.Logger
 
+	// Limit says how often an account may call an action in a region; nil sets no limits. It is called from many goroutines.
+	Limit func(action string) Limit
+
 	// Fault is asked before each call is carried out, after its signature was checked. Its answer, unless nil, is given
 	// to the client instead. It is called from many goroutines.
 	Fault func(accountID, action string) *Fault
@@ -94,6 +97,7 @@ type Fabric struct {
 	stop     context.CancelFunc // ends what Shutdown leaves of server
 	serving  sync.WaitGroup     // the server and each of its connections
 	network  *network
+	quota    quota
 	closed   sync.Once
 }
 

@@ -19,12 +19,12 @@ type Cadence struct {
 // LongestLook bounds the wait for the next look at what is under way.
 const LongestLook = 5 * time.Minute
 
-// waiting is when to look again at what has been under way since a time: after an eighth of the time that it took so far.
+// waiting is when to look again at what has been under way since a time: after a quarter of the time that it took so far.
 // So what is done is noticed late by no more than that part, and the looks grow with the logarithm of the wait: a hundred
 // thousand endpoints that nobody creates must not be asked for twice a second.
 func (c Cadence) waiting(since, now time.Time) time.Duration {
-	const part = 8
-	return min(max(c.Fast, now.Sub(since)/part), max(c.Fast, min(part*c.Slow, LongestLook)), LongestLook)
+	const part, slowest = 4, 10
+	return min(max(c.Fast, min(now.Sub(since)/part, slowest*c.Slow)), LongestLook)
 }
 
 // What one page of a service's endpoints holds, and how often a longer list is asked for.

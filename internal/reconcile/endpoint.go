@@ -57,6 +57,12 @@ func (r *Reconciler) lookAtEndpoint(ctx context.Context, p link.Provider, name s
 	}
 }
 
+// seesNews tells whether the cloud shows something of the endpoint that the books do not have.
+func (v view) seesNews() bool {
+	e := v.facts.Endpoint
+	return e != nil && (e.ServiceID != v.known.ServiceID || e.OwnerID != v.known.OwnerID || e.State != v.known.State)
+}
+
 // remember writes down an endpoint of a large service before anything is done about it: once it is let in, only its owner
 // leads to it, whatever becomes of this look.
 func (r *Reconciler) remember(ctx context.Context, v view) error {
@@ -75,6 +81,7 @@ type view struct {
 	id       link.EndpointID
 	services []link.Service // those of the regions of all its clusters
 	owner    string         // the account that owned it when it was last seen; empty when it never was
+	known    link.Endpoint  // as the books have it; zero when they do not
 	home     link.Service   // the one that has it; zero when none does
 	facts    plan.EndpointFacts
 }
@@ -100,7 +107,7 @@ func (r *Reconciler) view(ctx context.Context, p link.Provider, id link.Endpoint
 		case len(conns) == 0:
 			return v.unregistered(tx, e)
 		default:
-			v.owner = e.OwnerID
+			v.owner, v.known = e.OwnerID, e
 		}
 		for _, s := range v.services {
 			if err := r.learnSize(tx, s); err != nil {
@@ -129,7 +136,7 @@ func (r *Reconciler) learnSize(tx *store.Tx, s link.Service) error {
 
 // unregistered takes the service of an endpoint without connections into the view, and who trusts the endpoint's owner.
 func (v *view) unregistered(tx *store.Tx, e link.Endpoint) error {
-	v.owner = e.OwnerID
+	v.owner, v.known = e.OwnerID, e
 	s, err := tx.Service(e.Provider, e.Region)
 	if errors.Is(err, store.ErrNotFound) || err == nil && s.ServiceID != e.ServiceID {
 		return nil
@@ -231,9 +238,16 @@ func (r *Reconciler) act(ctx context.Context, v view, a plan.Action) error {
 
 // record stores what was observed and how the connections stand, in one transaction.
 func (r *Reconciler) record(ctx context.Context, v view, conns []plan.ConnectionPlan) error {
-	over := true
+	over, news := true, v.seesNews()
 	for _, c := range conns {
 		over = over && c.Connection.Want == link.WantGone && c.Connection.State == link.Deleted
+		news = news || c.Changed
+	}
+	if !news { // most looks at what is under way: they must not wait for the writer
+		if over {
+			return errGone
+		}
+		return nil
 	}
 	err := r.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		if e := v.facts.Endpoint; e != nil {

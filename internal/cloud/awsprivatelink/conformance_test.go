@@ -57,14 +57,21 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	f, err := fabric.Start(context.Background(), fabric.Config{
+	return newWorldWith(t, func(*fabric.Config) {})
+}
+
+func newWorldWith(t *testing.T, change func(*fabric.Config)) *world {
+	t.Helper()
+	cfg := fabric.Config{
 		Accounts: []fabric.Account{
 			{ID: vendorID, AccessKeyID: "AKIAVENDOR", SecretAccessKey: "vendor-secret", Name: "vendor"},
 			{ID: customerID, AccessKeyID: "AKIACUSTOMER", SecretAccessKey: "customer-secret", Name: "customer"},
 		},
 		Settle: 5 * time.Millisecond,
 		Seed:   1,
-	})
+	}
+	change(&cfg)
+	f, err := fabric.Start(context.Background(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

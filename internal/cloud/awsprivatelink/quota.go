@@ -40,8 +40,9 @@ var (
 
 type rate struct{ burst, perSecond float64 }
 
-// requestOf says which bucket a request takes its token from.
-func requestOf(region, serviceID, operation string) cloud.Request {
+// RequestOf says which bucket a request takes its token from: one of an operation of the service that the SDK knows by
+// serviceID ("EC2", "Elastic Load Balancing v2", "Route 53"), in a region.
+func RequestOf(region, serviceID, operation string) cloud.Request {
 	describes := strings.HasPrefix(operation, "Describe")
 	req := func(service, family string, r rate) cloud.Request {
 		return cloud.Request{
@@ -79,7 +80,7 @@ func limited(region string, l cloud.Limiter) func(*middleware.Stack) error {
 		m := middleware.FinalizeMiddlewareFunc("PosternLimiter", func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
 			middleware.FinalizeOutput, middleware.Metadata, error,
 		) {
-			r := requestOf(region, awsmiddleware.GetServiceID(ctx), awsmiddleware.GetOperationName(ctx))
+			r := RequestOf(region, awsmiddleware.GetServiceID(ctx), awsmiddleware.GetOperationName(ctx))
 			if err := l.Wait(ctx, r); err != nil {
 				return middleware.FinalizeOutput{}, middleware.Metadata{}, err
 			}
