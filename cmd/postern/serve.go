@@ -14,28 +14,39 @@ import (
 )
 
 func (a *app) serveCommand() *cobra.Command {
-	var addr, domain, endpoint string
+	var (
+		addr, domain, endpoint string
+		database               databaseFlags
+	)
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the control plane: API and reconciler, against a real cloud",
 		Long: `Run the control plane alone. The reconciler uses the AWS credentials of its environment, as the aws command
 does (AWS_PROFILE, AWS_ACCESS_KEY_ID, an instance's role). Gateways are processes of their own: postern-gateway.
 
+On a PostgreSQL database any number of these processes share the work. All of them need the same files token and
+gateway-token in their data directories: the one that starts last says which tokens are good.
+
 The API speaks plain HTTP: keep it on loopback or behind a server that terminates TLS.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.serve(cmd.Context(), addr, domain, endpoint)
+			return a.serve(cmd.Context(), addr, domain, endpoint, &database)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&addr, "api-addr", "127.0.0.1:8443", "address of the API")
 	f.StringVar(&domain, "domain", "", "base domain of the clusters' names: CLUSTER.REGION.pe.DOMAIN is private, CLUSTER.REGION.DOMAIN public")
 	f.StringVar(&endpoint, "aws-endpoint-url", "", "AWS endpoint to use instead of Amazon's, for example that of \"postern fabric\"")
+	database.add(f)
 	_ = cmd.MarkFlagRequired("domain")
 	return cmd
 }
 
-func (a *app) serve(ctx context.Context, addr, domain, endpoint string) (err error) {
+func (a *app) serve(ctx context.Context, addr, domain, endpoint string, database *databaseFlags) (err error) {
+	url, err := database.find()
+	if err != nil {
+		return err
+	}
 	dir, err := openDataDir(a.dataDir)
 	if err != nil {
 		return err
@@ -44,7 +55,7 @@ func (a *app) serve(ctx context.Context, addr, domain, endpoint string) (err err
 	if err != nil {
 		return err
 	}
-	c, err := startControl(ctx, controlConfig{Dir: dir, Listener: ln, Domain: domain, Drivers: a.awsDrivers(endpoint), Log: a.log})
+	c, err := startControl(ctx, controlConfig{Dir: dir, Database: url, Listener: ln, Domain: domain, Drivers: a.awsDrivers(endpoint), Log: a.log})
 	if err != nil {
 		return err
 	}

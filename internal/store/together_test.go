@@ -32,7 +32,7 @@ func TestEventsAreInTheOrderOfTheCommits(t *testing.T) {
 }
 
 func testEventsAreInTheOrderOfTheCommits(t *testing.T, d storetest.Database) {
-	const writers, each = 8, 20
+	const writers, each = 8, 15
 	all := processes(t, d)
 	var wrote sync.WaitGroup
 	for w := range writers {
@@ -41,8 +41,8 @@ func testEventsAreInTheOrderOfTheCommits(t *testing.T, d storetest.Database) {
 			for n := range each {
 				err := st.Write(t.Context(), func(tx *store.Tx) error {
 					// Work before the last moment, so that transactions overlap.
-					_, _, err := tx.AddProject(fmt.Sprint(w, " ", n))
-					return errors.Join(err, tx.AddEvent(link.Event{Object: someObject, Message: fmt.Sprint(w, " ", n)}), tx.RulesChanged(store.RulesOfCluster, "c"))
+					_, _, err := tx.AddProject("", fmt.Sprint(w, " ", n))
+					return errors.Join(err, tx.AddEvent(link.Event{Object: someObject, Message: fmt.Sprint(w, " ", n)}))
 				})
 				if err != nil {
 					t.Error(err)
@@ -72,9 +72,6 @@ func testEventsAreInTheOrderOfTheCommits(t *testing.T, d storetest.Database) {
 		})
 	}
 	wrote.Wait()
-	if v := version(t, st); v.Revision != 1+writers*each {
-		t.Errorf("revision %d after %d changes, want one for each", v.Revision, writers*each)
-	}
 }
 
 // What is read under a lock stays so until it is written.
@@ -125,7 +122,7 @@ func TestAWriteThatLostIsRunAgain(t *testing.T) {
 	}
 	var project link.Project
 	write(t, all[0], func(tx *store.Tx) (err error) {
-		project, _, err = tx.AddProject("p")
+		project, _, err = tx.AddProject("", "p")
 		return err
 	})
 	var found []bool

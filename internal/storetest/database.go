@@ -46,6 +46,7 @@ func Open(t testing.TB, o store.Options) *store.Store {
 // OnEach runs a test on every engine, whatever Variable says. PostgreSQL has to be installed, and the package's TestMain
 // has to run its tests by Main.
 func OnEach(t *testing.T, test func(*testing.T, Database)) {
+	t.Helper()
 	t.Run("sqlite", func(t *testing.T) { test(t, Database{Dir: t.TempDir()}) })
 	t.Run("postgres", func(t *testing.T) { test(t, Postgres(t)) })
 }
@@ -57,6 +58,12 @@ func Postgres(t testing.TB) Database {
 		return postgres(t, server)
 	}
 	return postgres(t, ownServer(t))
+}
+
+// On returns a database on a server of the test's own, of which it has the URL.
+func On(t testing.TB, server string) Database {
+	t.Helper()
+	return postgres(t, server)
 }
 
 // Main is a testing.M, and whatever else runs tests, that stops the package's server after them.
