@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/postern/postern/internal/storetest"
 )
 
 // binary is the program under test, built once from this tree: what people run, not a part of the test.
@@ -73,6 +75,8 @@ func TestScript(t *testing.T) {
 			env.Setenv("BACKEND", backend.addr)
 			env.Setenv("BACKEND_CA", ca.file)
 			env.Setenv("AWS_MAX_ATTEMPTS", "1")
+			// Empty for SQLite in each control plane's own directory.
+			env.Setenv(databaseVariable, storetest.New(t).URL)
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){

@@ -44,11 +44,16 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldOn(t, storetest.New(t))
+}
+
+func newWorldOn(t *testing.T, d storetest.Database) *world {
+	t.Helper()
 	ctx := t.Context()
 	w := &world{log: &syncBuffer{}}
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	var err error
-	w.store, err = storetest.New(t).TryOpen(ctx, store.Options{Log: log})
+	w.store, err = d.TryOpen(ctx, store.Options{Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,6 +69,7 @@ func newWorld(t *testing.T) *world {
 	plane := control.New(w.store, control.Options{Domain: "postern.test", Log: log})
 	srv := httptest.NewServer(truthful(t, httpapi.New(plane, httpapi.Options{
 		Log: log, Version: "v-test", KeepAlive: 20 * time.Millisecond, Done: done,
+		Ready: w.store.Ready,
 	})))
 	t.Cleanup(srv.Close)
 	t.Cleanup(w.stop)

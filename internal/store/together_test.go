@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -53,9 +54,11 @@ func testEventsAreInTheOrderOfTheCommits(t *testing.T, d storetest.Database) {
 	seen := map[string]bool{}
 	st := all[len(all)-1]
 	for after := int64(0); len(seen) < writers*each && !t.Failed(); {
-		newest, err := st.WaitEvents(t.Context(), after)
+		within, cancel := context.WithTimeout(t.Context(), time.Minute)
+		newest, err := st.WaitEvents(within, after)
+		cancel()
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%d of %d events were seen: %v", len(seen), writers*each, err)
 		}
 		read(t, st, func(tx *store.Tx) error {
 			es, _, err := tx.Events(someObject, store.Cut{After: after, Limit: writers * each})
