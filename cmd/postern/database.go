@@ -19,10 +19,16 @@ type databaseFlags struct {
 
 const databaseVariable = "POSTERN_DATABASE_URL"
 
+// What the flags are for, wherever they stand.
+const (
+	databaseUsage     = "PostgreSQL database, postgres://USER@HOST:PORT/NAME (default $" + databaseVariable + ", else SQLite in --data)"
+	databaseFileUsage = "file with the URL of --database-url, which a command line would show to everybody"
+)
+
 func (d *databaseFlags) add(f *pflag.FlagSet) {
 	d.offered = true
-	f.StringVar(&d.url, "database-url", "", "PostgreSQL database to share with other control planes, postgres://USER@HOST:PORT/NAME (default $"+databaseVariable+", else SQLite in --data)")
-	f.StringVar(&d.file, "database-url-file", "", "file with the URL of --database-url: for one with a password, which a command line would show to everybody")
+	f.StringVar(&d.url, "database-url", "", databaseUsage)
+	f.StringVar(&d.file, "database-url-file", "", databaseFileUsage)
 }
 
 // find returns the URL of the database, empty for the embedded one. No error of it tells the URL, which may hold a password.

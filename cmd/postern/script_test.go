@@ -75,8 +75,9 @@ func TestScript(t *testing.T) {
 			env.Setenv("BACKEND", backend.addr)
 			env.Setenv("BACKEND_CA", ca.file)
 			env.Setenv("AWS_MAX_ATTEMPTS", "1")
-			// Empty for SQLite in each control plane's own directory.
-			env.Setenv(databaseVariable, storetest.New(t).URL)
+			if d := storetest.New(t); d.URL != "" { // otherwise SQLite in each control plane's own folder
+				env.Setenv(databaseVariable, d.URL)
+			}
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -246,7 +247,7 @@ func environ(ts *testscript.TestScript) []string {
 	var env []string
 	for _, name := range []string{
 		"PATH", "HOME", "TMPDIR", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PAGER", "AWS_MAX_ATTEMPTS",
-		"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION", "POSTERN_API_URL", "POSTERN_TOKEN",
+		"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION", "POSTERN_API_URL", "POSTERN_API_CA_FILE", "POSTERN_TOKEN",
 	} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)

@@ -30,10 +30,21 @@ type Options struct {
 	Done      <-chan struct{}             // streams end when it is closed, so that a server can shut down; never when nil
 	Ready     func(context.Context) error // asked by /readyz; always ready when nil
 
+	// Observe is told of every request that was answered; nobody is when nil. It must not be slow.
+	Observe func(Observation)
+
 	// BodyTimeout is how long a body may take to arrive; 30 s when 0. The deadline stays on the stream while the handler
 	// works, and ends the request's context when it passes: it has to be longer than any handler takes as well. Twice
 	// as long is what a request may take in all, until the peer has taken the answer; streams may take longer.
 	BodyTimeout time.Duration
+}
+
+// Observation is one request that was answered.
+type Observation struct {
+	Method string // "OTHER" when it is none of HTTP's
+	Route  string // the pattern of its path; "unknown" when no route fits
+	Status int
+	Took   time.Duration
 }
 
 // server is what the handlers share.
@@ -64,6 +75,11 @@ func New(plane *control.Plane, o Options) http.Handler {
 	s := &server{plane: plane, feed: newRuleFeed(plane), o: o, mux: http.NewServeMux()}
 	s.api = humago.New(s.mux, s.config())
 	s.api.UseMiddleware(s.authenticate)
+	s.me()
+	s.organisations()
+	s.people()
+	s.serviceAccounts()
+	s.members()
 	s.projects()
 	s.regions()
 	s.serviceProfile()
@@ -94,7 +110,7 @@ func (s *server) config() huma.Config {
 	c.Formats = map[string]huma.Format{"application/json": huma.DefaultJSONFormat}
 	c.Components.Schemas = huma.NewMapRegistry(refs, schemaName)
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"token": {Type: "http", Scheme: "bearer", Description: "A token of an operator or of a gateway"},
+		"token": {Type: "http", Scheme: "bearer", Description: "Of the installation, or of a person or a service account"},
 	}
 	c.Info.Description = "Private endpoints between a vendor's clusters and its customers' networks. " +
 		"Every error, whatever its status, has the shape of Problem."

@@ -40,6 +40,7 @@ type world struct {
 	cluster api.Cluster
 	log     *syncBuffer
 	stop    func() // ends the streams, as a server that shuts down does
+	members sync.Map // token → policy.Caller: who needs no row in the store
 }
 
 func newWorld(t *testing.T) *world {
@@ -67,9 +68,12 @@ func newWorldOn(t *testing.T, d storetest.Database) *world {
 	done := make(chan struct{})
 	w.stop = sync.OnceFunc(func() { close(done) })
 	plane := control.New(w.store, control.Options{Domain: "postern.test", Log: log})
-	srv := httptest.NewServer(truthful(t, httpapi.New(plane, httpapi.Options{
-		Log: log, Version: "v-test", KeepAlive: 20 * time.Millisecond, Done: done,
-		Ready: w.store.Ready,
+	handler := httpapi.New(plane, httpapi.Options{Log: log, Version: "v-test", KeepAlive: 20 * time.Millisecond, Done: done, Ready: w.store.Ready})
+	srv := httptest.NewServer(truthful(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if c, known := w.members.Load(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")); known {
+			r = r.WithContext(httpapi.WithCallerForTest(r.Context(), c.(policy.Caller)))
+		}
+		handler.ServeHTTP(rw, r)
 	})))
 	t.Cleanup(srv.Close)
 	t.Cleanup(w.stop)
@@ -165,7 +169,11 @@ func (w *world) state(t *testing.T) string {
 		out.Write(append(b, '\n'))
 	}
 	id := w.cluster.ID
-	put(w.client.Projects(ctx))
+	put(w.client.Projects(ctx, api.Page{}))
+	put(w.client.Organisations(ctx, api.Page{}))
+	put(w.client.People(ctx, api.Page{}))
+	put(w.client.ServiceAccounts(ctx, api.Page{}))
+	put(w.client.Members(ctx, api.Scope{Scope: "INSTALLATION"}, api.Page{}))
 	put(w.client.Regions(ctx))
 	put(w.client.Clusters(ctx, api.Page{}))
 	put(w.client.Services(ctx, id))
