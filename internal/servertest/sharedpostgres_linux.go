@@ -55,7 +55,10 @@ func SharePostgres() (_ *SharedPostgres, err error) {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	return p, p.Start()
+	if err := p.Start(); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 func (p *SharedPostgres) data() string { return filepath.Join(p.dir, "data") }
@@ -66,7 +69,7 @@ func (p *SharedPostgres) Start() error {
 	if err != nil {
 		return err
 	}
-	defer log.Close() // the server has its own
+	defer func() { _ = log.Close() }() // the server has its own
 	p.cmd = exec.CommandContext(context.Background(), PostgresPrograms+"postgres", "-D", p.data(), "-k", p.dir)
 	for _, s := range []string{
 		"listen_addresses=", "fsync=off", "full_page_writes=off", "max_connections=300", "lc_messages=C",
