@@ -21,6 +21,8 @@ var settingFlags = []struct{ flag, key, usage string }{
 	{"api-addr", "api.addr", "address of the API"},
 	{"domain", "domain", "base domain of the clusters' names: CLUSTER.REGION.pe.DOMAIN is private, CLUSTER.REGION.DOMAIN public"},
 	{"aws-endpoint-url", "aws.endpoint_url", `AWS endpoint to use instead of Amazon's, for example that of "postern fabric"`},
+	{"database-url", "database.url", databaseUsage},
+	{"database-url-file", "database.url_file", databaseFileUsage},
 	{"metrics-addr", "metrics.addr", "address of GET /metrics for Prometheus; none when empty"},
 }
 

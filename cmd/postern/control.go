@@ -24,6 +24,7 @@ import (
 // controlConfig says how a control plane runs.
 type controlConfig struct {
 	Dir      dataDir
+	Database string       // URL of a PostgreSQL database; empty: SQLite in Dir
 	Listener net.Listener // of the API; becomes the control plane's
 	Domain   string
 	Drivers  func(cloud.Limiter) drivers
@@ -79,7 +80,7 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 	if c.gatewayToken, err = cfg.Dir.secret("gateway-token"); err != nil {
 		return nil, err
 	}
-	if c.store, err = store.Open(ctx, cfg.Dir.path("control"), store.Options{Log: cfg.Log}); err != nil {
+	if c.store, err = openStore(ctx, cfg.Database, cfg.Dir.path("control"), cfg.Log); err != nil {
 		return nil, err
 	}
 	c.plane = control.New(c.store, control.Options{Domain: cfg.Domain, Log: cfg.Log})

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/postern/postern/internal/storetest"
 )
 
 // binary is the program under test, built once from this tree: what people run, not a part of the test.
@@ -78,6 +80,9 @@ func TestScript(t *testing.T) {
 			env.Setenv("BACKEND_PORT", port)
 			env.Setenv("BACKEND_CA", ca.file)
 			env.Setenv("AWS_MAX_ATTEMPTS", "1")
+			if d := storetest.New(t); d.URL != "" { // otherwise SQLite in each control plane's own folder
+				env.Setenv(databaseVariable, d.URL)
+			}
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){

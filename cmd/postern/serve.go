@@ -22,6 +22,9 @@ func (a *app) serveCommand() *cobra.Command {
 		Long: `Run the control plane alone. The reconciler uses the AWS credentials of its environment, as the aws command
 does (AWS_PROFILE, AWS_ACCESS_KEY_ID, an instance's role). Gateways are processes of their own: postern-gateway.
 
+On a PostgreSQL database any number of these processes share the work. All of them need the same files token and
+gateway-token in their data folders: the one that starts last says which tokens are good.
+
 What the flags do not say is read from the environment, then from the file of --config; "postern config example"
 shows every setting. Without a certificate the API speaks plain HTTP: keep it on loopback or behind a server that
 terminates TLS.
@@ -51,7 +54,7 @@ func (a *app) serve(ctx context.Context, cfg config.Config) (err error) {
 		return err
 	}
 	c, err := startControl(ctx, controlConfig{
-		Dir: dir, Listener: ln, Domain: cfg.Domain, Drivers: a.awsDrivers(cfg.AWS.EndpointURL), Log: log,
+		Dir: dir, Database: cfg.Database.URL.Reveal(), Listener: ln, Domain: cfg.Domain, Drivers: a.awsDrivers(cfg.AWS.EndpointURL), Log: log,
 		TLS: cfg.API.TLS, MetricsAddr: cfg.Metrics.Addr, Shutdown: cfg.Shutdown,
 	})
 	if err != nil {

@@ -29,7 +29,8 @@ const (
 // stackConfig says where an embedded installation keeps its data and listens. An empty address is a free port of
 // loopback.
 type stackConfig struct {
-	Dir dataDir
+	Dir      dataDir
+	Database databaseFlags
 
 	APIAddr, AWSAddr, SOCKSAddr, HTTPProxyAddr, DNSHost, PublicAddr, PrivateAddr string
 
@@ -56,6 +57,10 @@ func startStack(ctx context.Context, cfg stackConfig) (_ *stack, err error) {
 			err = errors.Join(err, s.Close(context.WithoutCancel(ctx)))
 		}
 	}()
+	database, err := cfg.Database.find()
+	if err != nil {
+		return nil, err
+	}
 	accounts, err := cfg.Dir.accounts()
 	if err != nil {
 		return nil, err
@@ -79,7 +84,7 @@ func startStack(ctx context.Context, cfg stackConfig) (_ *stack, err error) {
 		return nil, errors.Join(err, api.Close())
 	}
 	s.control, err = startControl(ctx, controlConfig{
-		Dir: cfg.Dir, Listener: api, Domain: embeddedDomain, Drivers: fabricDrivers(ctx, s.fabric.URL(), accounts[0], cfg.Log), Log: cfg.Log,
+		Dir: cfg.Dir, Database: database, Listener: api, Domain: embeddedDomain, Drivers: fabricDrivers(ctx, s.fabric.URL(), accounts[0], cfg.Log), Log: cfg.Log,
 		Cadence: plan.Cadence{Fast: 200 * time.Millisecond, Slow: 2 * time.Second},
 	})
 	if err != nil {

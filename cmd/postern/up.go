@@ -18,7 +18,7 @@ func (a *app) upCommand() *cobra.Command {
 		Use:   "up",
 		Short: "Run everything in one process on this machine, without the story",
 		Long: `Run the control plane, the embedded cloud and a gateway in one process on loopback. Everything it has to
-remember stands in the data directory; started again it goes on where it was.`,
+remember stands in the data directory; started again it goes on where it was. The control plane's database may be a PostgreSQL instead.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.up(cmd.Context(), cfg, readyFile)
@@ -26,6 +26,7 @@ remember stands in the data directory; started again it goes on where it was.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&readyFile, "ready-file", "", "also write the document that says where everything listens to this file")
+	cfg.Database.add(f)
 	a.stackFlags(f, &cfg)
 	return cmd
 }

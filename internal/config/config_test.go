@@ -181,6 +181,18 @@ func TestWhatIsRefused(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "give one of them") {
 		t.Errorf("a secret from two sides: %v", err)
 	}
+	file := filepath.Join(t.TempDir(), "url")
+	if err := os.WriteFile(file, []byte("postgres://u:hunter2@h/d\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	flags := map[string]string{"domain": "a.test", "database.url_file": file}
+	if c, _, err := Load(Input{Flags: flags}); err != nil || c.Database.URL.Reveal() != "postgres://u:hunter2@h/d" {
+		t.Errorf("a secret's file by a flag: %q, %v", c.Database.URL.Reveal(), err)
+	}
+	flags["database.url"] = "postgres://u@h/d"
+	if _, _, err := Load(Input{Flags: flags}); err == nil || !strings.Contains(err.Error(), "give one of them") {
+		t.Errorf("a secret by two flags: %v", err)
+	}
 }
 
 func TestSecretIsNotShown(t *testing.T) {

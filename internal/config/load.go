@@ -99,6 +99,15 @@ func (in Input) gather() (values map[string]given, problems []string) {
 	}
 	problems = append(problems, in.readEnv(values)...)
 	for _, key := range slices.Sorted(maps.Keys(in.Flags)) {
+		if bare, file := strings.CutSuffix(key, "_file"); file {
+			if s, known := settingOf(bare); known && s.secret {
+				if _, both := in.Flags[bare]; both {
+					problems = append(problems, fmt.Sprintf("flags for %s and %s: give one of them", bare, key))
+				}
+				values[bare] = given{value: in.Flags[key], source: "flag", secret: key}
+				continue
+			}
+		}
 		values[key] = given{value: in.Flags[key], source: "flag"}
 	}
 	return values, problems

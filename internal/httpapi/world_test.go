@@ -45,11 +45,16 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldOn(t, storetest.New(t))
+}
+
+func newWorldOn(t *testing.T, d storetest.Database) *world {
+	t.Helper()
 	ctx := t.Context()
 	w := &world{log: &syncBuffer{}}
 	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
-	w.store, err = storetest.New(t).TryOpen(ctx, store.Options{Log: log})
+	w.store, err = d.TryOpen(ctx, store.Options{Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +68,7 @@ func newWorld(t *testing.T) *world {
 	done := make(chan struct{})
 	w.stop = sync.OnceFunc(func() { close(done) })
 	plane := control.New(w.store, control.Options{Domain: "postern.test", Log: log})
-	handler := httpapi.New(plane, httpapi.Options{Log: log, Version: "v-test", KeepAlive: 20 * time.Millisecond, Done: done})
+	handler := httpapi.New(plane, httpapi.Options{Log: log, Version: "v-test", KeepAlive: 20 * time.Millisecond, Done: done, Ready: w.store.Ready})
 	srv := httptest.NewServer(truthful(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if c, known := w.members.Load(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")); known {
 			r = r.WithContext(httpapi.WithCallerForTest(r.Context(), c.(policy.Caller)))

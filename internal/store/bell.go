@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -47,13 +48,12 @@ func (b *bell) ring(n int64) {
 const bellPoll = 5 * time.Second
 
 // WaitRules returns once there is a revision of the rules beyond after, and which it is. It is an error only that ctx
-// ended or that the database cannot be read.
+// ended or that the database is broken; one that cannot be reached is waited for.
 func (s *Store) WaitRules(ctx context.Context, after int64) (revision int64, err error) {
 	return s.wait(ctx, &s.rules, after)
 }
 
-// WaitEvents returns once there is an event of a later seq than after, and the last one's. It is an error only that ctx
-// ended or that the database cannot be read.
+// WaitEvents returns once there is an event of a later seq than after, and the last one's. It fails as WaitRules does.
 func (s *Store) WaitEvents(ctx context.Context, after int64) (seq int64, err error) {
 	return s.wait(ctx, &s.events, after)
 }
@@ -71,7 +71,8 @@ func (s *Store) wait(ctx context.Context, b *bell, after int64) (int64, error) {
 			return 0, ctx.Err()
 		case <-rung:
 		case <-poll.C:
-			if err := s.lookForNews(ctx); err != nil {
+			// While the database is away there is no news, and nobody who waits for it has to be sent away.
+			if err := s.lookForNews(ctx); err != nil && !errors.Is(err, ErrUnavailable) {
 				return 0, err
 			}
 		}

@@ -255,15 +255,18 @@ func (tx *Tx) finish(w Work, started int64, out Outcome) (again bool, err error)
 func (s *Store) sweepEvery(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	failing := false // said once, and not with every sweep of an outage
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+		err := s.sweep(ctx)
+		if err != nil && !failing && ctx.Err() == nil {
 			s.log.Error("sweep for due work", "err", err)
 		}
+		failing = err != nil
 	}
 }
 

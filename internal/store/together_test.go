@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -32,7 +33,7 @@ func TestEventsAreInTheOrderOfTheCommits(t *testing.T) {
 }
 
 func testEventsAreInTheOrderOfTheCommits(t *testing.T, d storetest.Database) {
-	const writers, each = 8, 20
+	const writers, each = 8, 15
 	all := processes(t, d)
 	var wrote sync.WaitGroup
 	for w := range writers {
@@ -42,7 +43,7 @@ func testEventsAreInTheOrderOfTheCommits(t *testing.T, d storetest.Database) {
 				err := st.Write(t.Context(), func(tx *store.Tx) error {
 					// Work before the last moment, so that transactions overlap.
 					_, _, err := tx.AddProject("", fmt.Sprint(w, " ", n))
-					return errors.Join(err, tx.AddEvent(link.Event{Object: someObject, Message: fmt.Sprint(w, " ", n)}), tx.RulesChanged(store.RulesOfCluster, "c"))
+					return errors.Join(err, tx.AddEvent(link.Event{Object: someObject, Message: fmt.Sprint(w, " ", n)}))
 				})
 				if err != nil {
 					t.Error(err)
@@ -53,9 +54,11 @@ func testEventsAreInTheOrderOfTheCommits(t *testing.T, d storetest.Database) {
 	seen := map[string]bool{}
 	st := all[len(all)-1]
 	for after := int64(0); len(seen) < writers*each && !t.Failed(); {
-		newest, err := st.WaitEvents(t.Context(), after)
+		within, cancel := context.WithTimeout(t.Context(), time.Minute)
+		newest, err := st.WaitEvents(within, after)
+		cancel()
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%d of %d events were seen: %v", len(seen), writers*each, err)
 		}
 		read(t, st, func(tx *store.Tx) error {
 			es, _, err := tx.Events(someObject, store.Cut{After: after, Limit: writers * each})
@@ -72,9 +75,6 @@ func testEventsAreInTheOrderOfTheCommits(t *testing.T, d storetest.Database) {
 		})
 	}
 	wrote.Wait()
-	if v := version(t, st); v.Revision != 1+writers*each {
-		t.Errorf("revision %d after %d changes, want one for each", v.Revision, writers*each)
-	}
 }
 
 // What is read under a lock stays so until it is written.
