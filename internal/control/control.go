@@ -37,6 +37,7 @@ type Plane struct {
 	sources   *identity.Throttle // and by where they come from
 	seal      seal
 	uses      uses
+	cursors   cursorKey
 	mail      bool
 	webhooks  []netip.Prefix
 }

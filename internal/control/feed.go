@@ -29,10 +29,11 @@ type FeedQuery struct {
 
 // FeedPage is a part of the feed.
 type FeedPage struct {
-	Events []link.Event
-	Next   string // always given: what comes after this part, also when nothing does yet
-	More   bool   // there is more already
-	Seq    int64  // for WaitFeed
+	Events  []link.Event
+	Cursors []string // by event: what comes after it
+	Next    string   // always given: what comes after this part, also when nothing does yet
+	More    bool     // there is more already
+	Seq     int64    // for WaitFeed
 }
 
 // Feed returns a part of the feed: the events that the caller may see. It is of kind Gone with CURSOR_TOO_OLD when some
@@ -66,7 +67,7 @@ func (p *Plane) Feed(ctx context.Context, c policy.Caller, q FeedQuery) (out Fee
 		}
 		for _, e := range part.Events {
 			if policy.May(c, policy.Read, e.Object, e.Place).Allow {
-				out.Events = append(out.Events, e)
+				out.Events, out.Cursors = append(out.Events, e), append(out.Cursors, sealCursor(key, e.ID))
 			}
 		}
 		out.Next, out.More, out.Seq = sealCursor(key, part.Seq), part.More, part.Seq
@@ -133,7 +134,7 @@ func sealCursor(key []byte, seq int64) string {
 	return base64.RawURLEncoding.EncodeToString(append(b, cursorMAC(key, b)...))
 }
 
-func openCursor(key, cursor string) (seq int64, err error) {
+func openCursor(key []byte, cursor string) (seq int64, err error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
 	if err != nil || len(b) != cursorLength || b[0] != cursorVersion || !hmac.Equal(b[9:], cursorMAC(key, b[:9])) {
 		return 0, invalid("cursor", "MALFORMED_CURSOR", "not a cursor of this feed: "+link.Quote(cursor),
