@@ -54,12 +54,14 @@ type FlowList struct {
 
 // Event is one line of an object's history.
 type Event struct {
-	ID      int64     `json:"id" doc:"Grows with time"`
-	At      time.Time `json:"at"`
-	Type    string    `json:"type" doc:"Stable name of what happened, upper snake case"`
-	Reason  string    `json:"reason,omitempty"`
-	Message string    `json:"message"`
-	Actor   string    `json:"actor" doc:"Who: a caller's name, or reconciler"`
+	ID       int64     `json:"id" doc:"Grows with time"`
+	At       time.Time `json:"at"`
+	Type     string    `json:"type" doc:"Stable name of what happened, upper snake case"`
+	State    string    `json:"state,omitempty" doc:"That the object came to; absent when the event is not about its state"`
+	Reason   string    `json:"reason,omitempty"`
+	Message  string    `json:"message"`
+	NextStep string    `json:"next_step,omitempty" doc:"What whoever has to act does next"`
+	Actor    string    `json:"actor" doc:"Who: a caller's name, or reconciler"`
 }
 
 // EventList is a page of an object's history.

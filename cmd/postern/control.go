@@ -15,6 +15,7 @@ import (
 	"github.com/postern/postern/internal/control"
 	"github.com/postern/postern/internal/httpapi"
 	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/notify"
 	"github.com/postern/postern/internal/plan"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/reconcile"
@@ -34,6 +35,10 @@ type controlConfig struct {
 	MetricsAddr string     // empty: no metrics
 	Shutdown    config.Shutdown
 
+	PublicURL string // links in messages begin with it; empty: with the path
+	Webhooks  config.Webhooks
+	Mail      config.Mail // zero: none is sent
+
 	Log *slog.Logger
 }
 
@@ -52,6 +57,7 @@ type controlPlane struct {
 	gatewayToken string
 
 	store      *store.Store
+	notifier   *notify.Notifier
 	reconciler *reconcile.Reconciler
 	server     *http.Server
 	metrics    *metricsServer
@@ -83,7 +89,9 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 	if c.store, err = openStore(ctx, cfg.Database, cfg.Dir.path("control"), cfg.Log); err != nil {
 		return nil, err
 	}
-	c.plane = control.New(c.store, control.Options{Domain: cfg.Domain, Log: cfg.Log})
+	c.plane = control.New(c.store, control.Options{
+		Domain: cfg.Domain, Log: cfg.Log, Mail: cfg.Mail.SMTPAddr != "", Webhooks: cfg.Webhooks.AllowedRanges,
+	})
 	if err := c.plane.PutToken(ctx, "operator", policy.Operator, c.token); err != nil {
 		return nil, err
 	}
@@ -93,8 +101,12 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 	if c.operator, err = c.plane.Authenticate(ctx, c.token); err != nil {
 		return nil, err
 	}
+	if c.notifier, err = startNotifier(ctx, c.store, cfg); err != nil {
+		return nil, err
+	}
 	c.reconciler, err = reconcile.Start(ctx, reconcile.Config{
-		Store: c.store, Drivers: cfg.Drivers(reconcile.NewLimiter(c.store, vendorAccount, reconcile.Observer{}, cfg.Log)), Domain: cfg.Domain, Cadence: cfg.Cadence, Log: cfg.Log,
+		Handlers: c.notifier.Handlers(),
+		Store:    c.store, Drivers: cfg.Drivers(reconcile.NewLimiter(c.store, vendorAccount, reconcile.Observer{}, cfg.Log)), Domain: cfg.Domain, Cadence: cfg.Cadence, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -133,6 +145,17 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 		}
 	}
 	return c, nil
+}
+
+// startNotifier starts what brings messages to people and programs.
+func startNotifier(ctx context.Context, st *store.Store, cfg controlConfig) (*notify.Notifier, error) {
+	n := notify.Config{
+		Store: st, PublicURL: cfg.PublicURL, Open: cfg.Webhooks.AllowedRanges, Agent: "Postern/" + version(), Log: cfg.Log.With("part", "notify"),
+	}
+	if m := cfg.Mail; m.SMTPAddr != "" {
+		n.Mail = &notify.MailConfig{Addr: m.SMTPAddr, From: m.From, Username: m.Username, Password: m.Password.Reveal()}
+	}
+	return notify.Start(ctx, n)
 }
 
 // ready tells whether requests should come here.
@@ -184,6 +207,9 @@ func (c *controlPlane) Close(ctx context.Context) error {
 	}
 	if c.reconciler != nil {
 		errs = append(errs, c.reconciler.Close())
+	}
+	if c.notifier != nil {
+		errs = append(errs, c.notifier.Close())
 	}
 	if c.store != nil {
 		errs = append(errs, c.store.Close())

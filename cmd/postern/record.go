@@ -99,7 +99,9 @@ func (a *app) eventCommand() *cobra.Command {
 	list.Flags().StringVar(&service, "service", "", "of the service in this region")
 	list.Flags().StringVar(&owner, "owner", "", "of the trusted owner with this id")
 	list.MarkFlagsMutuallyExclusive("endpoint", "service", "owner")
-	return noun("event", "events", "What happened, when, and who did it", list)
+	cmd := a.feedCommand()
+	cmd.AddCommand(list)
+	return cmd
 }
 
 func (a *app) gatewayCommand() *cobra.Command {

@@ -92,6 +92,10 @@ func TestScript(t *testing.T) {
 			"aws-as": awsAs,
 			"retry":  retry,
 			"port":   freePort,
+
+			"receiver": startReceiver,
+			"secret":   tellSecret,
+			"received": received,
 		},
 	})
 }

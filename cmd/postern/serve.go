@@ -56,6 +56,7 @@ func (a *app) serve(ctx context.Context, cfg config.Config) (err error) {
 	c, err := startControl(ctx, controlConfig{
 		Dir: dir, Database: cfg.Database.URL.Reveal(), Listener: ln, Domain: cfg.Domain, Drivers: a.awsDrivers(cfg.AWS.EndpointURL), Log: log,
 		TLS: cfg.API.TLS, MetricsAddr: cfg.Metrics.Addr, Shutdown: cfg.Shutdown,
+		PublicURL: cfg.API.PublicURL, Webhooks: cfg.Webhooks, Mail: cfg.Mail,
 	})
 	if err != nil {
 		return err

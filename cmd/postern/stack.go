@@ -11,6 +11,7 @@ import (
 
 	"github.com/postern/postern/internal/cloud"
 	"github.com/postern/postern/internal/cloud/awsprivatelink"
+	"github.com/postern/postern/internal/config"
 	"github.com/postern/postern/internal/control"
 	"github.com/postern/postern/internal/fabric"
 	"github.com/postern/postern/internal/gateway"
@@ -85,7 +86,10 @@ func startStack(ctx context.Context, cfg stackConfig) (_ *stack, err error) {
 	}
 	s.control, err = startControl(ctx, controlConfig{
 		Dir: cfg.Dir, Database: database, Listener: api, Domain: embeddedDomain, Drivers: fabricDrivers(ctx, s.fabric.URL(), accounts[0], cfg.Log), Log: cfg.Log,
-		Cadence: plan.Cadence{Fast: 200 * time.Millisecond, Slow: 2 * time.Second},
+		Cadence:   plan.Cadence{Fast: 200 * time.Millisecond, Slow: 2 * time.Second},
+		PublicURL: base,
+		// All of it is on this machine, and so may be who is told.
+		Webhooks: config.Webhooks{AllowedRanges: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}},
 	})
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package config
 
 import (
 	"log/slog"
+	"net/netip"
 	"time"
 )
 
@@ -18,6 +19,22 @@ type Config struct {
 	Metrics  Metrics
 	Tracing  Tracing
 	Shutdown Shutdown
+	Webhooks Webhooks
+	Mail     Mail
+}
+
+// Webhooks says where webhooks may be sent beside public addresses: nowhere when empty. A range of loopback also allows
+// plain HTTP to it.
+type Webhooks struct {
+	AllowedRanges []netip.Prefix
+}
+
+// Mail says how mail is sent. Without SMTPAddr none is.
+type Mail struct {
+	SMTPAddr string // host:port; TLS from the start on port 465, by STARTTLS on others
+	From     string // the sender's address, with a name or without
+	Username string // empty: without authentication
+	Password Secret
 }
 
 // API is where and how the REST API is served.

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -75,6 +76,12 @@ log: {level: WARN, format: json}
 metrics: {addr: "127.0.0.1:9100"}
 tracing: {otlp_url: "http://127.0.0.1:4318", sampled_percent: 12.5}
 shutdown: {delay: 5s, grace: 1m30s}
+webhooks: {allowed_ranges: [10.1.0.0/16, 127.0.0.0/8]}
+mail:
+  smtp_addr: smtp.postern.example:587
+  from: Postern <postern@postern.example>
+  username: postern
+  password_file: ` + secret + `
 `)})
 	if err != nil {
 		t.Fatal(err)
@@ -91,6 +98,11 @@ shutdown: {delay: 5s, grace: 1m30s}
 		Metrics:  Metrics{Addr: "127.0.0.1:9100"},
 		Tracing:  Tracing{OTLPURL: "http://127.0.0.1:4318", Sampled: 0.125},
 		Shutdown: Shutdown{Delay: 5 * time.Second, Grace: 90 * time.Second},
+		Webhooks: Webhooks{AllowedRanges: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("127.0.0.0/8")}},
+		Mail: Mail{
+			SMTPAddr: "smtp.postern.example:587", From: "Postern <postern@postern.example>", Username: "postern",
+			Password: NewSecret("postgres://u:hunter2@db/postern"),
+		},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)

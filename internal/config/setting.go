@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/mail"
+	"net/netip"
 	"net/url"
 	"os"
 	"strconv"
@@ -53,6 +55,13 @@ var settings = []setting{
 	{key: "tracing.otlp_url", doc: "OTLP/HTTP receiver of traces, for example http://127.0.0.1:4318.", set: func(c *Config, v string) error { return httpURL(&c.Tracing.OTLPURL, v) }},
 	{key: "tracing.sampled_percent", def: "100", doc: "How many of a hundred traces that begin here are sent.", set: func(c *Config, v string) error { return percent(&c.Tracing.Sampled, v) }},
 
+	{key: "webhooks.allowed_ranges", list: true, doc: "Ranges of addresses that are not public, to which webhooks may be sent all the same, for example 10.1.0.0/16. Whoever may subscribe can then make this server talk to what is there. One of loopback allows plain HTTP to it as well.", set: func(c *Config, v string) error { return ranges(&c.Webhooks.AllowedRanges, v) }},
+
+	{key: "mail.smtp_addr", doc: "Mail server by which subscriptions of kind MAIL are served. TLS is required, unless the server is on loopback.", set: func(c *Config, v string) error { return addr(&c.Mail.SMTPAddr, v) }},
+	{key: "mail.from", doc: "Sender of the mails: postern@example.com, or Postern <postern@example.com>.", set: func(c *Config, v string) error { return sender(&c.Mail.From, v) }},
+	{key: "mail.username", doc: "Who signs in at the mail server; nobody when left out.", set: func(c *Config, v string) error { return filled(&c.Mail.Username, v) }},
+	{key: "mail.password", secret: true, doc: "The password of that.", set: func(c *Config, v string) error { c.Mail.Password = NewSecret(v); return nil }},
+
 	{key: "shutdown.delay", def: "0s", doc: "After SIGTERM /readyz says no for this long while requests are still answered: time for a balancer to notice.", set: func(c *Config, v string) error { return duration(&c.Shutdown.Delay, v, 10*time.Minute) }},
 	{key: "shutdown.grace", def: "20s", doc: "How long the requests under way may take to end after that.", set: func(c *Config, v string) error { return duration(&c.Shutdown.Grace, v, 10*time.Minute) }},
 }
@@ -99,6 +108,26 @@ func domain(into *string, v string) error {
 		if !ok {
 			return fmt.Errorf("%q is no domain name", v)
 		}
+	}
+	*into = v
+	return nil
+}
+
+func ranges(into *[]netip.Prefix, v string) error {
+	*into = nil
+	for part := range strings.SplitSeq(v, ",") {
+		p, err := netip.ParsePrefix(strings.TrimSpace(part))
+		if err != nil || p != p.Masked() {
+			return fmt.Errorf("%q is no range of addresses: write one like 10.1.0.0/16", part)
+		}
+		*into = append(*into, p)
+	}
+	return nil
+}
+
+func sender(into *string, v string) error {
+	if _, err := mail.ParseAddress(v); err != nil {
+		return fmt.Errorf("%q is no sender: write postern@example.com, or Postern <postern@example.com>", v)
 	}
 	*into = v
 	return nil

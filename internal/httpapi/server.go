@@ -100,6 +100,8 @@ func New(plane *control.Plane, o Options) http.Handler {
 	s.allowList()
 	s.records()
 	s.histories()
+	s.events()
+	s.webhooks()
 	s.gateways()
 	s.health()
 	s.document()

@@ -126,7 +126,9 @@ func wireFlow(f link.Flow) api.Flow {
 }
 
 func wireEvent(e link.Event) api.Event {
-	return api.Event{ID: e.ID, At: e.At.UTC(), Type: e.Type, Reason: e.Reason, Message: e.Message, Actor: e.Actor}
+	return api.Event{
+		ID: e.ID, At: e.At.UTC(), Type: e.Type, State: e.State, Reason: e.Reason, Message: e.Message, NextStep: e.NextStep, Actor: e.Actor,
+	}
 }
 
 func wireGateway(g link.Gateway) api.Gateway {

@@ -133,7 +133,7 @@ const actor = "notifier"
 
 // How many tries go on at once: the workers are not there for slow receivers alone, nor is one receiver to take all.
 const (
-	mostTries        = 4
+	mostTries        = 16
 	mostTriesOfOne   = 2
 	busy             = 500 * time.Millisecond // until a delivery that found no slot is looked at again
 	afterLostVersion = time.Millisecond
