@@ -95,6 +95,9 @@ var fences = map[string]string{
 
 	"golang.org/x/sys/unix":               "internal/engine cmd/postern-gateway bench",
 	"github.com/prometheus/client_golang": "internal/gateway cmd/postern",
+	"go.opentelemetry.io/otel":            "cmd/postern internal/httpapi internal/store internal/reconcile internal/cloud/awsprivatelink",
+	"go.opentelemetry.io/otel/sdk":        "cmd/postern",
+	"go.opentelemetry.io/otel/exporters":  "cmd/postern",
 	"github.com/caddyserver/certmagic":    "cmd/postern",
 	"go.uber.org/zap":                     "cmd/postern", // certmagic's log, which is silenced
 

@@ -53,6 +53,15 @@ func (a *app) serve(ctx context.Context, cfg config.Config) (err error) {
 	if err != nil {
 		return err
 	}
+	endTracing, err := startTracing(ctx, cfg.Tracing, log)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	defer func() {
+		if endTracing(context.WithoutCancel(ctx)) != nil {
+			log.Warn("the last traces were not sent")
+		}
+	}()
 	c, err := startControl(ctx, controlConfig{
 		Dir: dir, Database: cfg.Database.URL.Reveal(), Listener: ln, Domain: cfg.Domain, Drivers: a.awsDrivers(cfg.AWS.EndpointURL), Log: log,
 		TLS: cfg.API.TLS, MetricsAddr: cfg.Metrics.Addr, Shutdown: cfg.Shutdown,

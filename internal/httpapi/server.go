@@ -105,7 +105,7 @@ func New(plane *control.Plane, o Options) http.Handler {
 	s.gateways()
 	s.health()
 	s.document()
-	return s.outer(s.mux)
+	return s.traced(s.outer(s.mux))
 }
 
 // config is huma's configuration without what its default adds: no $schema in bodies, no page of documentation that

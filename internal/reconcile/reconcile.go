@@ -14,6 +14,11 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/postern/postern/internal/cloud"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/plan"
@@ -163,6 +168,8 @@ func (r *Reconciler) handle(f look) store.Handler {
 			r.cfg.Log.Error("work of no object", "kind", w.Kind, "id", w.ID)
 			return store.Outcome{Forget: true}
 		}
+		ctx, span := tracer.Start(ctx, "look at "+w.Kind, trace.WithAttributes(attribute.String("postern.object", w.ID)))
+		defer span.End()
 		began := r.cfg.Now()
 		next, err := f(ctx, link.Provider(provider), name)
 		failed := err != nil && !errors.Is(err, errGone) && !errors.Is(err, store.ErrChanged)
@@ -178,11 +185,15 @@ func (r *Reconciler) handle(f look) store.Handler {
 		}
 		wait := backoff(r.cfg.Backoff, w.Failures)
 		if ctx.Err() == nil {
+			span.SetStatus(codes.Error, "the look failed")
 			r.cfg.Log.Warn("a look at the cloud failed", "kind", w.Kind, "id", w.ID, "failures", w.Failures+1, "again_in", wait, "err", err)
 		}
 		return store.Outcome{Look: jitter(wait), Failed: true}
 	}
 }
+
+// tracer makes a span of each look.
+var tracer = otel.Tracer("github.com/postern/postern/internal/reconcile")
 
 // backoff is the wait after failures in a row before this one.
 func backoff(first time.Duration, failures int) time.Duration {

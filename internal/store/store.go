@@ -17,6 +17,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel"
+
 	"github.com/postern/postern/internal/link"
 )
 
@@ -220,7 +222,16 @@ func (s *Store) Ready(ctx context.Context) error {
 	return s.ready.err
 }
 
+// tracer makes a span of each transaction: what a request waits for is mostly the database.
+var tracer = otel.Tracer("github.com/postern/postern/internal/store")
+
 func (s *Store) do(ctx context.Context, writes bool, f func(*Tx) error) (made newest, err error) {
+	name := "read"
+	if writes {
+		name = "write"
+	}
+	ctx, span := tracer.Start(ctx, "transaction "+name)
+	defer span.End()
 	t, err := s.engine.begin(ctx, writes)
 	if err != nil {
 		return newest{}, fmt.Errorf("begin a transaction: %w", err)

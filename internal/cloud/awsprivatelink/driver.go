@@ -132,6 +132,7 @@ func sdkConfig(ctx context.Context, cfg Config) (aws.Config, error) {
 		}
 	}
 	sdk.Logger = logging.Nop{} // its own log goes to standard error; what fails comes back as an error
+	sdk.APIOptions = append(sdk.APIOptions, traced)
 	if cfg.Limiter != nil {
 		sdk.APIOptions = append(sdk.APIOptions, limited(cfg.Region, cfg.Limiter))
 	}
