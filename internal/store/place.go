@@ -21,7 +21,7 @@ func (tx *Tx) PlaceOf(of link.ObjectRef) (p link.Place, err error) {
 		if err != nil {
 			return link.Place{}, err
 		}
-	case link.ObjectProject, link.ObjectProjectConnection:
+	case link.ObjectProject, link.ObjectProjectConnection, link.ObjectProjectTrustedOwner:
 		p.ProjectID = link.ID(owner)
 	case link.ObjectOrganisation, link.ObjectWebhook, link.ObjectAudit, link.ObjectPrincipal:
 		p.OrganisationID = link.ID(owner)
