@@ -18,7 +18,7 @@ var law = map[string]string{
 	"api":                 "",
 	"internal/link":       "",
 	"internal/l4":         "",
-	"internal/servertest": "", // for tests alone
+	"internal/servertest": "", // for tests alone, as is internal/storetest
 
 	"internal/policy":    "internal/link",
 	"internal/proxyconf": "internal/link",
@@ -26,6 +26,7 @@ var law = map[string]string{
 	"internal/plan":      "internal/link internal/policy",
 
 	"internal/store":                  "internal/link",
+	"internal/storetest":              "internal/servertest internal/store",
 	"internal/cloud":                  "internal/link",
 	"internal/cloud/awsprivatelink":   "internal/cloud internal/link",
 	"internal/cloud/azureprivatelink": "internal/cloud internal/link",
@@ -60,7 +61,7 @@ var fences = map[string]string{
 	"github.com/aws/smithy-go":     "internal/cloud/awsprivatelink internal/connect",
 
 	"modernc.org/sqlite":                       "internal/store",
-	"github.com/jackc/pgx":                     "internal/store",
+	"github.com/jackc/pgx":                     "internal/store internal/storetest",
 	"github.com/pressly/goose":                 "internal/store",
 	"github.com/riverqueue/river":              "internal/store internal/reconcile",
 	"github.com/riverqueue/river/riverdriver":  "internal/store",

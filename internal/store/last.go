@@ -15,12 +15,22 @@ type rulesPart struct {
 	id   link.ID
 }
 
-// writeLast writes what was put off. Nothing may follow it but the commit.
+// writeLast writes what was put off, alone among all transactions: whoever reads a row of it has every row before, and the
+// numbers of those that follow are higher. Nothing may follow it but the commit.
 func (tx *Tx) writeLast() error {
+	if len(tx.last.rules) == 0 && len(tx.last.events) == 0 {
+		return nil
+	}
+	if err := tx.s.lockOrder(tx.ctx); err != nil {
+		return err
+	}
 	if len(tx.last.rules) > 0 {
 		if err := tx.newRevision(tx.last.rules); err != nil {
 			return err
 		}
 	}
-	return tx.writeEvents(tx.last.events)
+	if err := tx.writeEvents(tx.last.events); err != nil {
+		return err
+	}
+	return tx.s.ring(tx.ctx, tx.made)
 }

@@ -32,8 +32,6 @@ CREATE TABLE project_trusted_owners (
     UNIQUE (project_id, type, external_owner_id)
 );
 
-CREATE INDEX clusters_by_project ON clusters (project_id);
-
 -- What was answered to requests that carried an idempotency key. A row is stored in the transaction of what it answers.
 CREATE TABLE idempotency_keys (
     key         TEXT PRIMARY KEY, -- SHA-256 of the caller and the key, hexadecimal
@@ -47,6 +45,5 @@ CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
 
 -- +goose Down
 DROP TABLE idempotency_keys;
-DROP INDEX clusters_by_project;
 DROP TABLE project_trusted_owners;
 DROP TABLE project_connections;
