@@ -177,7 +177,8 @@ func (a *app) projectCommand() *cobra.Command {
 		}
 		return a.done(p, "project %s is there: %s", p.Name, p.ID)
 	})
-	return noun("project", "projects", "The customers' groups of clusters", list, create)
+	return noun("project", "projects", "The customers' groups of clusters", list, create,
+		a.projectConnectionCommand(), a.projectOwnerCommand())
 }
 
 func (a *app) regionCommand() *cobra.Command {

@@ -173,6 +173,35 @@ func TestStory(t *testing.T) {
 		}
 	})
 
+	t.Run("project connections", func(t *testing.T) {
+		project := w.cluster.ProjectID
+		owner := must(c.AddProjectTrustedOwner(ctx, project, api.AddTrustedOwnerRequest{Type: "AWS_ACCOUNT_ID", ExternalOwnerID: account}))(t)
+		if owner.ProjectID != project || owner.ClusterID != "" {
+			t.Errorf("owner %+v", owner)
+		}
+		same(t, []api.TrustedOwner{owner}, must(c.ProjectTrustedOwners(ctx, project))(t))
+		same(t, owner, must(c.ProjectTrustedOwner(ctx, project, owner.ID))(t))
+		history(t, must(c.ProjectTrustedOwnerEvents(ctx, project, owner.ID, api.Page{}))(t))
+		req := api.AddProjectConnectionRequest{EndpointID: endpointA, CloudProvider: "AWS", Region: "us-east-1"}
+		conn := must(c.AddProjectConnection(ctx, project, req))(t)
+		if conn.Status != api.StatusPending || conn.EndpointID != endpointA || conn.RegionName != "us-east-1" || len(conn.Conditions) == 0 {
+			t.Errorf("connection %+v", conn)
+		}
+		same(t, conn, must(c.AddProjectConnection(ctx, project, req))(t))
+		same(t, []api.Connection{conn}, must(c.ProjectConnections(ctx, project))(t))
+		same(t, conn, must(c.ProjectConnection(ctx, project, endpointA))(t))
+		history(t, must(c.ProjectConnectionEvents(ctx, project, endpointA, api.Page{}))(t))
+		if own := must(c.Connections(ctx, id))(t); slices.ContainsFunc(own, func(c api.Connection) bool { return c.EndpointID == endpointA && c.Status != api.StatusDeleting }) {
+			t.Errorf("the cluster lists the project's connection as its own: %+v", own)
+		}
+		for range 2 {
+			if err := c.DeleteProjectConnection(ctx, project, endpointA); err != nil {
+				t.Error(err)
+			}
+		}
+		same(t, owner, must(c.RemoveProjectTrustedOwner(ctx, project, owner.ID))(t))
+	})
+
 	t.Run("aws endpoint connections", func(t *testing.T) {
 		w.see(t, endpointB, account, link.PendingAcceptance)
 		list := must(c.AWSEndpointConnections(ctx, id))(t)

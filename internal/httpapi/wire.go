@@ -96,7 +96,7 @@ func wireConnection(c link.Connection) api.Connection {
 
 func wireTrustedOwner(o link.TrustedOwner) api.TrustedOwner {
 	return api.TrustedOwner{
-		ID: string(o.ID), ClusterID: string(o.ClusterID), Type: string(o.Type), ExternalOwnerID: o.ExternalOwnerID,
+		ID: string(o.ID), ClusterID: string(o.ClusterID), ProjectID: string(o.ProjectID), Type: string(o.Type), ExternalOwnerID: o.ExternalOwnerID,
 		Conditions: []api.Condition{}, CreatedAt: o.CreatedAt.UTC(), UpdatedAt: o.CreatedAt.UTC(), // it never changes
 	}
 }

@@ -165,6 +165,8 @@ func (w *world) state(t *testing.T) string {
 	put(w.client.Connections(ctx, id))
 	put(w.client.AWSEndpointConnections(ctx, id))
 	put(w.client.TrustedOwners(ctx, id))
+	put(w.client.ProjectConnections(ctx, w.cluster.ProjectID))
+	put(w.client.ProjectTrustedOwners(ctx, w.cluster.ProjectID))
 	put(w.client.AllowList(ctx, id, api.Page{}))
 	put(w.client.ClusterTraffic(ctx, id))
 	put(w.client.ServiceProfile(ctx))
