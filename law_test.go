@@ -32,6 +32,7 @@ var law = map[string]string{
 	"internal/cloud/azureprivatelink": "internal/cloud internal/link",
 	"internal/cloud/gcppsc":           "internal/cloud internal/link",
 	"internal/cloud/cloudtest":        "internal/cloud internal/link",
+	"internal/config":                 "internal/link",
 
 	"internal/control":   "internal/link internal/policy internal/store internal/dnsplan",
 	"internal/reconcile": "internal/link internal/plan internal/policy internal/store internal/cloud",
@@ -70,6 +71,7 @@ var fences = map[string]string{
 	"github.com/miekg/dns":           "internal/fabric internal/verify",
 	"github.com/pires/go-proxyproto": "internal/fabric internal/verify", // the gateway's hot path reads its own
 
+	"go.yaml.in/yaml":               "internal/config",
 	"github.com/danielgtaylor/huma": "internal/httpapi",
 	"github.com/spf13/cobra":        "cmd/postern",
 	"github.com/spf13/pflag":        "cmd/postern",
@@ -79,7 +81,9 @@ var fences = map[string]string{
 	"golang.org/x/crypto/cryptobyte": "internal/l4",
 
 	"golang.org/x/sys/unix":               "internal/engine cmd/postern-gateway bench",
-	"github.com/prometheus/client_golang": "internal/gateway",
+	"github.com/prometheus/client_golang": "internal/gateway cmd/postern",
+	"github.com/caddyserver/certmagic":    "cmd/postern",
+	"go.uber.org/zap":                     "cmd/postern", // certmagic's log, which is silenced
 
 	// The conformance suite is test code that other packages' tests call.
 	"github.com/google/go-cmp": "internal/cloud/cloudtest",

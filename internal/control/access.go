@@ -66,7 +66,13 @@ func may(tx *store.Tx, c policy.Caller, a policy.Action, of link.ObjectRef) erro
 
 // read runs f over one state of the database when the caller may read the object.
 func (p *Plane) read(ctx context.Context, c policy.Caller, of link.ObjectRef, f func(*store.Tx) error) error {
+	joined := p.st.Joined(ctx)
 	return p.st.Read(ctx, func(tx *store.Tx) error {
+		if joined { // a change is going to follow, by what this read says
+			if err := tx.LockOwner(of); err != nil {
+				return err
+			}
+		}
 		if err := may(tx, c, policy.Read, of); err != nil {
 			return err
 		}
@@ -74,14 +80,31 @@ func (p *Plane) read(ctx context.Context, c policy.Caller, of link.ObjectRef, f 
 	})
 }
 
-// change runs f in one transaction when the caller may change the object.
+// change runs f in one transaction when the caller may change the object. Changes of what belongs to one cluster come one
+// after the other: what f reads of it stays so until f has decided. f may be run again, as store.Store.Write says.
 func (p *Plane) change(ctx context.Context, c policy.Caller, of link.ObjectRef, f func(*change) error) error {
-	return p.st.Write(ctx, func(tx *store.Tx) error {
+	return p.write(ctx, func(tx *store.Tx) error {
 		if err := may(tx, c, policy.Change, of); err != nil {
+			return err
+		}
+		if err := tx.LockOwner(of); err != nil {
 			return err
 		}
 		return f(&change{tx, c})
 	})
+}
+
+// mostSwaps is how often a write is decided anew because a look at the cloud was quicker.
+const mostSwaps = 10
+
+// write runs f in one transaction, and again when what f has read was changed before f could.
+func (p *Plane) write(ctx context.Context, f func(*store.Tx) error) error {
+	for try := 1; ; try++ {
+		err := p.st.Write(ctx, f)
+		if !errors.Is(err, store.ErrChanged) || try == mostSwaps {
+			return err
+		}
+	}
 }
 
 // change is a transaction on behalf of a caller.

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/postern/postern/api"
@@ -21,6 +22,10 @@ type request struct {
 	log    *slog.Logger
 	method string
 	path   string
+	asked  http.Header              // of the request
+	answer http.Header              // to go out with the answer
+	cause  error                    // of an answer that is a refusal or a failure
+	names  func(name string) string // the values of the path's parameters; what is none is empty
 }
 
 type requestKey struct{}
@@ -30,7 +35,9 @@ func requestOf(ctx context.Context) *request {
 	if r, ok := ctx.Value(requestKey{}).(*request); ok {
 		return r
 	}
-	return &request{log: slog.New(slog.DiscardHandler)}
+	return &request{
+		log: slog.New(slog.DiscardHandler), asked: http.Header{}, answer: http.Header{}, names: func(string) string { return "" },
+	}
 }
 
 // fail logs the cause of an answer that hides it.
@@ -45,7 +52,7 @@ func (s *server) outer(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var raw [8]byte
 		_, _ = rand.Read(raw[:]) // never fails
-		req := &request{id: hex.EncodeToString(raw[:]), log: s.o.Log, method: r.Method, path: r.URL.Path}
+		req := &request{id: hex.EncodeToString(raw[:]), log: s.o.Log, method: r.Method, path: r.URL.Path, asked: r.Header, answer: w.Header()}
 		h := w.Header()
 		h.Set("X-Request-Id", req.id)
 		h.Set("Cache-Control", "no-store")
@@ -53,9 +60,13 @@ func (s *server) outer(mux *http.ServeMux) http.Handler {
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		if r.TLS != nil {
+			h.Set("Strict-Transport-Security", "max-age=31536000") // RFC 6797; a name may have other hosts below it
+		}
 
 		sw := &statusWriter{ResponseWriter: w}
 		start := time.Now()
+		handler, pattern := mux.Handler(r)
 		ctx := context.WithValue(r.Context(), requestKey{}, req)
 		defer func() {
 			if v := recover(); v != nil {
@@ -70,6 +81,7 @@ func (s *server) outer(mux *http.ServeMux) http.Handler {
 			}
 			s.o.Log.LogAttrs(ctx, slog.LevelDebug, "request", slog.String("request_id", req.id), slog.String("method", r.Method),
 				slog.String("path", brief(r.URL.Path)), slog.Int("status", sw.status), slog.Duration("took", time.Since(start)))
+			s.observe(r.Method, pattern, sw.status, time.Since(start))
 		}()
 
 		conn := http.NewResponseController(w) // that of a test has no deadlines, which is no harm
@@ -80,7 +92,7 @@ func (s *server) outer(mux *http.ServeMux) http.Handler {
 		_ = conn.SetWriteDeadline(start.Add(2 * s.o.BodyTimeout)) // a stream sets its own with each line
 
 		r = r.WithContext(ctx)
-		handler, pattern := mux.Handler(r)
+		req.names = r.PathValue // which the mux sets
 		switch p := unfit(r); {
 		case pattern == "":
 			unrouted(handler, r, sw)
@@ -90,6 +102,23 @@ func (s *server) outer(mux *http.ServeMux) http.Handler {
 			mux.ServeHTTP(sw, r)
 		}
 	})
+}
+
+// observe tells of a request. What a peer may choose freely stands in none of it.
+func (s *server) observe(method, pattern string, status int, took time.Duration) {
+	if s.o.Observe == nil {
+		return
+	}
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+	default:
+		method = "OTHER"
+	}
+	_, route, _ := strings.Cut(pattern, " ")
+	if route == "" {
+		route = "unknown"
+	}
+	s.o.Observe(Observation{Method: method, Route: route, Status: status, Took: took})
 }
 
 // unfit refuses a body that says it is something other than JSON, and writes what says JSON in the one way that huma
@@ -137,9 +166,14 @@ func (d *discard) WriteHeader(status int)      { d.status = status }
 type statusWriter struct {
 	http.ResponseWriter
 	status int
+	held   *heldAnswer // where the answer goes instead of out; nil: out
 }
 
 func (w *statusWriter) WriteHeader(status int) {
+	if w.held != nil {
+		w.held.status = status
+		return
+	}
 	if w.status == 0 {
 		w.status = status
 	}
@@ -147,6 +181,9 @@ func (w *statusWriter) WriteHeader(status int) {
 }
 
 func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.held != nil {
+		return w.held.body.Write(b)
+	}
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}

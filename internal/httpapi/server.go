@@ -30,10 +30,21 @@ type Options struct {
 	Done      <-chan struct{}             // streams end when it is closed, so that a server can shut down; never when nil
 	Ready     func(context.Context) error // asked by /readyz; always ready when nil
 
+	// Observe is told of every request that was answered; nobody is when nil. It must not be slow.
+	Observe func(Observation)
+
 	// BodyTimeout is how long a body may take to arrive; 30 s when 0. The deadline stays on the stream while the handler
 	// works, and ends the request's context when it passes: it has to be longer than any handler takes as well. Twice
 	// as long is what a request may take in all, until the peer has taken the answer; streams may take longer.
 	BodyTimeout time.Duration
+}
+
+// Observation is one request that was answered.
+type Observation struct {
+	Method string // "OTHER" when it is none of HTTP's
+	Route  string // the pattern of its path; "unknown" when no route fits
+	Status int
+	Took   time.Duration
 }
 
 // server is what the handlers share.
@@ -43,6 +54,9 @@ type server struct {
 	o     Options
 	mux   *http.ServeMux
 	api   huma.API
+
+	getters map[string]getter     // of the objects, by their paths
+	objects map[reflect.Type]bool // what the getters answer with
 }
 
 // New returns the API of plane as a handler. It owns nothing that needs closing; streams end with their client or with
@@ -61,9 +75,12 @@ func New(plane *control.Plane, o Options) http.Handler {
 		o.BodyTimeout = 30 * time.Second
 	}
 	bendHuma()
-	s := &server{plane: plane, feed: newRuleFeed(plane), o: o, mux: http.NewServeMux()}
+	s := &server{
+		plane: plane, feed: newRuleFeed(plane), o: o, mux: http.NewServeMux(),
+		getters: map[string]getter{}, objects: map[reflect.Type]bool{},
+	}
 	s.api = humago.New(s.mux, s.config())
-	s.api.UseMiddleware(s.authenticate)
+	s.api.UseMiddleware(s.authenticate, s.once)
 	s.projects()
 	s.regions()
 	s.serviceProfile()
@@ -122,6 +139,8 @@ type route struct {
 	method, path, id, tag, summary string
 	maxBody                        int64 // bytes; maxBody when 0
 	open                           bool  // needs no token
+	single                         bool  // a GET of one object, though its path does not end in a name
+	secret                         bool  // the answer is shown once: it is kept nowhere, and told to no repetition
 }
 
 func (r route) operation() huma.Operation {
@@ -132,6 +151,9 @@ func (r route) operation() huma.Operation {
 	if r.maxBody != 0 {
 		op.MaxBodyBytes = r.maxBody + 1
 	}
+	if r.secret {
+		op.Metadata = map[string]any{secretAnswer: true}
+	}
 	if !r.open {
 		op.Security = []map[string][]string{{"token": {}}}
 	}
@@ -139,7 +161,10 @@ func (r route) operation() huma.Operation {
 }
 
 // answer is a JSON body.
-type answer[T any] struct{ Body T }
+type answer[T any] struct {
+	Status int
+	Body   T
+}
 
 // empty is the body {}: success with nothing to tell.
 type empty struct{}
@@ -149,11 +174,25 @@ type empty struct{}
 func register[I, T any](s *server, r route, f func(context.Context, policy.Caller, *I) (T, error)) {
 	op := r.operation()
 	op.BodyReadTimeout = s.o.BodyTimeout
+	if r.method == http.MethodGet && (r.single || strings.HasSuffix(r.path, "}")) {
+		s.getters[r.path] = getterOf(f)
+		s.objects[reflect.TypeFor[T]()] = true
+	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*answer[T], error) {
-		out, err := f(ctx, callerOf(ctx), in)
+		req := requestOf(ctx)
+		out, err := onCondition(ctx, s, r, func(ctx context.Context) (T, error) { return f(ctx, callerOf(ctx), in) })
 		if err != nil {
+			req.cause = err
 			return nil, err
 		}
-		return &answer[T]{Body: out}, nil
+		a := &answer[T]{Status: http.StatusOK, Body: out}
+		if s.objects[reflect.TypeFor[T]()] {
+			tag := tagOf(out)
+			req.answer.Set("ETag", tag)
+			if r.method == http.MethodGet && tagListed(req.asked.Get("If-None-Match"), tag, true) {
+				a.Status = http.StatusNotModified
+			}
+		}
+		return a, nil
 	})
 }

@@ -5,13 +5,14 @@ import (
 	"testing"
 
 	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/storetest"
 )
 
 // TestStoryOfAProjectsConnection: the endpoint is let in because the project trusts its owner, whatever its clusters say,
 // and turned away when the connection ends.
 func TestStoryOfAProjectsConnection(t *testing.T) {
 	m := newMemoryCloud()
-	h := enter(t, t.TempDir(), m)
+	h := enter(t, storetest.New(t), m)
 	ctx := t.Context()
 	c := h.cluster("acme")
 	project := must[link.Cluster](t)(h.plane.Cluster(ctx, operator, c)).ProjectID
