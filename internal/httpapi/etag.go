@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/postern/postern/api"
 	"github.com/postern/postern/internal/policy"
 )
@@ -116,4 +118,37 @@ func (s *server) matches(ctx context.Context, get getter, match string) error {
 	req.answer.Set("ETag", tag)
 	return newProblem(http.StatusPreconditionFailed, 9, "the object is not the one of If-Match: it was changed meanwhile",
 		api.ErrorDetail{Reason: "PRECONDITION_FAILED", Field: "If-Match", Hint: "get the object again, decide again, and send the ETag that came with it"})
+}
+
+// describeHeaders writes into the document which operations have tags and conditions, and which take idempotency keys.
+func (s *server) describeHeaders() {
+	tag := &huma.Param{Description: "The object's strong entity tag", Schema: &huma.Schema{Type: huma.TypeString}}
+	header := func(name, doc string) *huma.Param {
+		return &huma.Param{Name: name, In: "header", Description: doc, Schema: &huma.Schema{Type: huma.TypeString}}
+	}
+	for path, item := range s.api.OpenAPI().Paths {
+		for method, op := range map[string]*huma.Operation{
+			http.MethodGet: item.Get, http.MethodPut: item.Put, http.MethodPost: item.Post, http.MethodPatch: item.Patch, http.MethodDelete: item.Delete,
+		} {
+			if op == nil {
+				continue
+			}
+			ok := op.Responses["200"]
+			if s.objects[s.answers[op.OperationID]] {
+				ok.Headers = map[string]*huma.Param{"ETag": tag}
+			}
+			switch {
+			case method == http.MethodPost:
+				if op.Security != nil {
+					op.Parameters = append(op.Parameters, header("Idempotency-Key", "Makes a repetition within 24 hours change nothing and be answered as the request was"))
+				}
+			case s.getters[path] == nil:
+			case method == http.MethodGet:
+				op.Parameters = append(op.Parameters, header("If-None-Match", "Tags of the copies that the caller has"))
+				op.Responses["304"] = &huma.Response{Description: "The caller's copy is current", Headers: map[string]*huma.Param{"ETag": tag}}
+			default:
+				op.Parameters = append(op.Parameters, header("If-Match", "Change the object only if it still has this tag; 412 otherwise"))
+			}
+		}
+	}
 }

@@ -55,8 +55,9 @@ type server struct {
 	mux   *http.ServeMux
 	api   huma.API
 
-	getters map[string]getter     // of the objects, by their paths
-	objects map[reflect.Type]bool // what the getters answer with
+	getters map[string]getter       // of the objects, by their paths
+	objects map[reflect.Type]bool   // what the getters answer with
+	answers map[string]reflect.Type // of the operations, by their ids
 }
 
 // New returns the API of plane as a handler. It owns nothing that needs closing; streams end with their client or with
@@ -77,7 +78,7 @@ func New(plane *control.Plane, o Options) http.Handler {
 	bendHuma()
 	s := &server{
 		plane: plane, feed: newRuleFeed(plane), o: o, mux: http.NewServeMux(),
-		getters: map[string]getter{}, objects: map[reflect.Type]bool{},
+		getters: map[string]getter{}, objects: map[reflect.Type]bool{}, answers: map[string]reflect.Type{},
 	}
 	s.api = humago.New(s.mux, s.config())
 	s.api.UseMiddleware(s.authenticate, s.once)
@@ -174,6 +175,7 @@ type empty struct{}
 func register[I, T any](s *server, r route, f func(context.Context, policy.Caller, *I) (T, error)) {
 	op := r.operation()
 	op.BodyReadTimeout = s.o.BodyTimeout
+	s.answers[r.id] = reflect.TypeFor[T]()
 	if r.method == http.MethodGet && (r.single || strings.HasSuffix(r.path, "}")) {
 		s.getters[r.path] = getterOf(f)
 		s.objects[reflect.TypeFor[T]()] = true

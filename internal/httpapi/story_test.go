@@ -43,6 +43,7 @@ func TestStory(t *testing.T) {
 		if len(list) != 1 || list[0].Name != "us-east-1" || list[0].VPCID != r.VPCID {
 			t.Errorf("regions %+v", list)
 		}
+		same(t, list[0], must(c.Region(ctx, "AWS", "us-east-1"))(t))
 		history(t, must(c.RegionEvents(ctx, "AWS", "us-east-1", api.Page{}))(t))
 	})
 
@@ -234,6 +235,7 @@ func TestStory(t *testing.T) {
 		}
 		list := must(c.Claims(ctx, id, api.Page{}))(t).Claims
 		same(t, []api.Claim{made.Claim}, list)
+		same(t, made.Claim, must(c.Claim(ctx, id, made.ID))(t))
 		other := must(c.CreateClaim(ctx, id, api.CreateClaimRequest{}))(t)
 		for range 2 {
 			if revoked := must(c.RevokeClaim(ctx, id, other.ID))(t); revoked.State != "REVOKED" || revoked.RevokedAt.IsZero() {
@@ -269,6 +271,7 @@ func TestStory(t *testing.T) {
 		}
 		e := api.AllowEntry{CIDRIP: "203.0.113.0", CIDRMask: 24, SQL: true, Name: "office"}
 		same(t, e, must(c.AddAllowEntry(ctx, id, e))(t))
+		same(t, e, must(c.AllowEntry(ctx, id, e.CIDRIP, 24))(t))
 		yes, name := true, "branch"
 		e.SQL, e.UI, e.Name = false, true, ""
 		same(t, e, must(c.PutAllowEntry(ctx, id, e.CIDRIP, 24, api.AllowEntryUpdate{UI: &yes}))(t))

@@ -39,8 +39,8 @@ func wireProject(p link.Project) api.Project {
 func wireRegion(v control.RegionView) api.Region {
 	r := v.Region
 	out := api.Region{
-		CloudProvider: string(r.Provider), Name: r.Name, VPCID: r.VPCID, SubnetIDs: text(r.SubnetIDs),
-		GatewayTargets: []string{}, Ports: []int{}, Conditions: []api.Condition{},
+		CloudProvider: string(r.Provider), Name: r.Name, VPCID: r.VPCID, SubnetIDs: r.SubnetIDs,
+		Ports: []int{}, Conditions: []api.Condition{},
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
 	}
 	for _, t := range r.Targets {

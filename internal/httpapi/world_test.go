@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,7 +40,8 @@ type world struct {
 	store   *store.Store
 	cluster api.Cluster
 	log     *syncBuffer
-	stop    func() // ends the streams, as a server that shuts down does
+	stop    func()       // ends the streams, as a server that shuts down does
+	later   atomic.Int64 // by how much the store's clock is ahead
 }
 
 func newWorld(t *testing.T) *world {
@@ -48,7 +50,9 @@ func newWorld(t *testing.T) *world {
 	w := &world{log: &syncBuffer{}}
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	var err error
-	w.store, err = storetest.New(t).TryOpen(ctx, store.Options{Log: log})
+	w.store, err = storetest.New(t).TryOpen(ctx, store.Options{
+		Log: log, Now: func() time.Time { return time.Now().Add(time.Duration(w.later.Load())) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,6 +93,9 @@ func newWorld(t *testing.T) *world {
 	}
 	return w
 }
+
+// ahead sets the store's clock ahead.
+func (w *world) ahead(d time.Duration) { w.later.Add(int64(d)) }
 
 // see makes the store know an endpoint as if a cloud had shown it.
 func (w *world) see(t *testing.T, id, owner string, state link.State) {
