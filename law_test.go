@@ -25,6 +25,9 @@ var law = map[string]string{
 	"internal/dnsplan":   "internal/link",
 	"internal/plan":      "internal/link internal/policy",
 
+	"internal/identity": "internal/link",
+	"internal/openid":   "internal/link internal/identity",
+
 	"internal/store":                  "internal/link",
 	"internal/storetest":              "internal/servertest internal/store",
 	"internal/cloud":                  "internal/link",
@@ -34,7 +37,7 @@ var law = map[string]string{
 	"internal/cloud/cloudtest":        "internal/cloud internal/link",
 	"internal/config":                 "internal/link",
 
-	"internal/control":   "internal/link internal/policy internal/store internal/dnsplan",
+	"internal/control":   "internal/link internal/policy internal/store internal/dnsplan internal/identity",
 	"internal/reconcile": "internal/link internal/plan internal/policy internal/store internal/cloud",
 	// policy for its Caller alone, which every method of control takes: see docs/decisions/0003-httpapi-knows-the-caller.md.
 	"internal/httpapi": "api internal/link internal/policy internal/control internal/proxyconf internal/dnsplan",
@@ -79,6 +82,9 @@ var fences = map[string]string{
 	"golang.org/x/term":             "cmd/postern",
 
 	"golang.org/x/crypto/cryptobyte": "internal/l4",
+	"golang.org/x/crypto/argon2":     "internal/identity",
+	"github.com/coreos/go-oidc":      "internal/openid",
+	"golang.org/x/oauth2":            "internal/openid",
 
 	"golang.org/x/sys/unix":               "internal/engine cmd/postern-gateway bench",
 	"github.com/prometheus/client_golang": "internal/gateway cmd/postern",

@@ -17,7 +17,7 @@ func (a *app) projectVerb(use, short string, args cobra.PositionalArgs,
 ) *cobra.Command {
 	var name string
 	cmd := a.verb(use, short, args, func(ctx context.Context, c *api.Client, args []string) error {
-		p, err := projectByNameOrID(ctx, c, name)
+		p, err := pickProject(ctx, c, name)
 		if err != nil {
 			return err
 		}
@@ -26,13 +26,6 @@ func (a *app) projectVerb(use, short string, args cobra.PositionalArgs,
 	cmd.Flags().StringVar(&name, "project", "", "project by id or name")
 	_ = cmd.MarkFlagRequired("project")
 	return cmd
-}
-
-func projectByNameOrID(ctx context.Context, c *api.Client, name string) (api.Project, error) {
-	if _, err := link.ParseID("project", name); err == nil {
-		return c.Project(ctx, name)
-	}
-	return projectByName(ctx, c, name)
 }
 
 func (a *app) projectConnectionCommand() *cobra.Command {

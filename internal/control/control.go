@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/postern/postern/internal/identity"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/store"
 )
@@ -16,6 +17,7 @@ type Options struct {
 	Domain string           // base domain of all clusters' names, for example postern.example; required
 	Now    func() time.Time // time.Now when nil
 	Log    *slog.Logger     // slog.Default when nil
+	OpenID OpenID           // where people sign in; nil for no such place
 }
 
 // Plane is the control plane over one store. It is safe for concurrent use and owns nothing that needs closing.
@@ -24,11 +26,21 @@ type Plane struct {
 	domain string
 	now    func() time.Time
 	log    *slog.Logger
+
+	openID    OpenID
+	passwords *identity.Passwords
+	accounts  *identity.Throttle // of sign-ins, by account
+	sources   *identity.Throttle // and by where they come from
+	seal      seal
+	uses      uses
 }
 
 // New returns a control plane that keeps everything in st, which stays the caller's to close.
 func New(st *store.Store, o Options) *Plane {
-	p := &Plane{st: st, domain: o.Domain, now: o.Now, log: o.Log}
+	p := &Plane{
+		st: st, domain: o.Domain, now: o.Now, log: o.Log, openID: o.OpenID,
+		passwords: identity.NewPasswords(), accounts: identity.NewAccountThrottle(), sources: identity.NewSourceThrottle(),
+	}
 	if p.now == nil {
 		p.now = time.Now
 	}

@@ -37,14 +37,14 @@ func TestProjectConnectionAdmits(t *testing.T) {
 	create := func(project, name string, regions ...string) {
 		t.Helper()
 		r := d.request(name)
-		r.ProjectID, r.Regions = ok[link.Project](t)(d.CreateProject(d.ctx, operator, project)).ID, regions
+		r.ProjectID, r.Regions = ok[link.Project](t)(d.CreateProject(d.ctx, operator, "", project)).ID, regions
 		ok[link.Cluster](t)(d.CreateCluster(d.ctx, operator, r))
 	}
 	create("p", "east", "us-east-1")
 	create("p", "both", "us-east-1", "us-west-2")
 	create("p", "west", "us-west-2")
 	create("q", "other", "us-east-1")
-	p := ok[link.Project](t)(d.CreateProject(d.ctx, operator, "p")).ID
+	p := ok[link.Project](t)(d.CreateProject(d.ctx, operator, "", "p")).ID
 
 	var rules *policy.Rules
 	var at link.RulesVersion

@@ -76,7 +76,7 @@ func TestDeltasLeadToTheFullSet(t *testing.T) {
 			west := d.region()
 			west.Name = "us-west-2"
 			ok[link.Region](t)(d.PutRegion(d.ctx, operator, west))
-			project := ok[link.Project](t)(d.CreateProject(d.ctx, operator, "p")).ID
+			project := ok[link.Project](t)(d.CreateProject(d.ctx, operator, "", "p")).ID
 			dice := rand.New(rand.NewPCG(seed, 7))
 			var ids []link.ID
 			var log []string

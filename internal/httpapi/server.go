@@ -82,6 +82,11 @@ func New(plane *control.Plane, o Options) http.Handler {
 	}
 	s.api = humago.New(s.mux, s.config())
 	s.api.UseMiddleware(s.authenticate, s.once)
+	s.me()
+	s.organisations()
+	s.people()
+	s.serviceAccounts()
+	s.members()
 	s.projects()
 	s.regions()
 	s.serviceProfile()
@@ -115,7 +120,7 @@ func (s *server) config() huma.Config {
 	c.Formats = map[string]huma.Format{"application/json": huma.DefaultJSONFormat}
 	c.Components.Schemas = huma.NewMapRegistry(refs, schemaName)
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"token": {Type: "http", Scheme: "bearer", Description: "A token of an operator or of a gateway"},
+		"token": {Type: "http", Scheme: "bearer", Description: "Of the installation, or of a person or a service account"},
 	}
 	c.Info.Description = "Private endpoints between a vendor's clusters and its customers' networks. " +
 		"Every error, whatever its status, has the shape of Problem."

@@ -172,6 +172,7 @@ type Connection struct {
 	Want        Want
 	Approved    bool // an admin accepted this very endpoint: its owner need not be trusted
 	Conditions  []Condition
+	AskedAt     time.Time // when it was last asked for: an unanswered request counts from then
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 	Version     int64 // grows with every write; results are written by compare-and-swap on it
@@ -192,6 +193,13 @@ func (o TrustedOwner) Ref() ObjectRef {
 	}
 	return ObjectRef{Kind: ObjectTrustedOwner, ID: string(o.ClusterID) + "/" + string(o.ID)}
 }
+
+// RequestExpiry is how long a connection is waited for whose endpoint nobody saw or whose owner nobody trusts, unless the
+// installation says otherwise. ExpiryWarning is how long before its end people are told.
+const (
+	RequestExpiry = 7 * 24 * time.Hour
+	ExpiryWarning = 24 * time.Hour
+)
 
 // Listener is the side of the gateway on which a flow arrived.
 type Listener string
@@ -268,6 +276,7 @@ const (
 	ObjectPrincipal           = "principal"             // organisation id/principal id; the organisation is empty for a person
 	ObjectGrant               = "grant"                 // scope kind/scope id/principal id/role
 	ObjectAPIKey              = "api-key"               // principal id/key id
+	ObjectSession             = "session"               // principal id/session id
 	ObjectProject             = "project"               // project id
 	ObjectRegion              = "region"                // provider/region
 	ObjectCluster             = "cluster"               // cluster id

@@ -18,6 +18,10 @@ const (
 	ReasonRejectedOutside = "REJECTED_OUTSIDE"  // Accepted: false; somebody rejected it at the cloud, past Postern
 	ReasonDisconnected    = "DISCONNECTED"      // Accepted: false; the connection was deleted
 
+	ReasonRequestExpiring = "REQUEST_EXPIRING" // Expiring: true
+	ReasonRequestExpired  = "REQUEST_EXPIRED"  // Accepted: false; the endpoint was not seen, or its owner not trusted, for too long
+	ReasonRequestAnswered = "REQUEST_ANSWERED" // Expiring: false
+
 	ReasonCloudRefused     = "CLOUD_REFUSED"     // Accepted, Provisioned: the cloud said no
 	ReasonCloudUnreachable = "CLOUD_UNREACHABLE" // Registered, Provisioned: it is not known how things are
 
@@ -36,6 +40,8 @@ const (
 	ReasonProvisioned    = "PROVISIONED"            // Provisioned: true
 	ReasonCreateFailed   = "CREATE_FAILED"          // Provisioned: false
 	ReasonDeletedOutside = "SERVICE_DELETED"        // Provisioned: false; somebody deleted it at the cloud
+	ReasonDeleting       = "DELETING"               // Provisioned: false; its end was asked for
+	ReasonDeleteFailed   = "DELETE_FAILED"          // Provisioned: false; the cloud does not let it go
 	ReasonGatewayHealthy = "GATEWAY_HEALTHY"        // Reachable of a service: the load balancer reaches a gateway
 	ReasonNoGateway      = "NO_HEALTHY_GATEWAY"     // Reachable of a service: it reaches none
 	ReasonHealthUnknown  = "GATEWAY_HEALTH_UNKNOWN" // Reachable of a service: it has not found out yet

@@ -11,7 +11,7 @@ import (
 
 // projectConnectionColumns are scanned as connectionColumns are: of no cluster, and never approved by an admin.
 const projectConnectionColumns = `'', project_id, endpoint_id, provider, region, service_id, service_name, owner_id, state, want, FALSE,
-	conditions, created_at, updated_at, version`
+	conditions, asked_at, created_at, updated_at, version`
 
 // ProjectConnections are a project's connections in the order of creation, without those that are over.
 func (tx *Tx) ProjectConnections(project link.ID) ([]link.Connection, error) {
@@ -26,18 +26,18 @@ func (tx *Tx) ProjectConnection(project link.ID, id link.EndpointID) (link.Conne
 
 func (tx *Tx) addProjectConnection(c link.Connection) (link.Connection, error) {
 	return scanConnection(tx.row(`INSERT INTO project_connections (project_id, endpoint_id, provider, region, rules_id, service_id, service_name,
-			owner_id, state, want, conditions, created_at, updated_at, version)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, 1) RETURNING `+projectConnectionColumns,
+			owner_id, state, want, conditions, asked_at, created_at, updated_at, version)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $13, $12, $12, 1) RETURNING `+projectConnectionColumns,
 		c.ProjectID, c.EndpointID, c.Provider, c.Region, projectRulesID(c.ProjectID, c.Provider, c.Region), c.ServiceID, c.ServiceName,
-		c.OwnerID, c.State, c.Want, text(c.Conditions), stamp(tx.now)))
+		c.OwnerID, c.State, c.Want, text(c.Conditions), stamp(tx.now), stamp(c.AskedAt)))
 }
 
 func (tx *Tx) swapProjectConnection(c link.Connection) (link.Connection, error) {
 	c, err := scanConnection(tx.row(`UPDATE project_connections SET region = $4, rules_id = $5, service_id = $6, service_name = $7, owner_id = $8,
-			state = $9, want = $10, conditions = $11, created_at = $12, updated_at = $13, version = version + 1
+			state = $9, want = $10, conditions = $11, created_at = $12, updated_at = $13, asked_at = $14, version = version + 1
 		WHERE project_id = $1 AND endpoint_id = $2 AND version = $3 RETURNING `+projectConnectionColumns,
 		c.ProjectID, c.EndpointID, c.Version, c.Region, projectRulesID(c.ProjectID, c.Provider, c.Region), c.ServiceID, c.ServiceName,
-		c.OwnerID, c.State, c.Want, text(c.Conditions), stamp(c.CreatedAt), stamp(tx.now)))
+		c.OwnerID, c.State, c.Want, text(c.Conditions), stamp(c.CreatedAt), stamp(tx.now), stamp(c.AskedAt)))
 	if errors.Is(err, ErrNotFound) {
 		err = ErrChanged
 	}

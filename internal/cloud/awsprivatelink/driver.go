@@ -43,8 +43,11 @@ type Config struct {
 	// MaxBackoff bounds the pause before one request is tried again; zero means 5 s. A request is tried 8 times.
 	MaxBackoff time.Duration
 
-	// PageSize asks for that many items per page (at least 5, EC2's minimum); zero leaves it to AWS.
+	// PageSize asks for that many items per page (at least 5, EC2's minimum); zero leaves it to AWS, and means the most
+	// that AWS gives, 1,000, where a service's endpoints are listed.
 	PageSize int32
+
+	Limiter cloud.Limiter // asked before every try of every request; nil asks nobody
 
 	Now func() time.Time // when endpoints were seen; nil means time.Now
 	Log *slog.Logger     // nil discards
@@ -57,6 +60,7 @@ type Driver struct {
 	elb      *elb.Client
 	route53  *route53.Client
 	pageSize *int32
+	listSize *int32 // of the pages of a service's endpoints
 	now      func() time.Time
 	log      *slog.Logger
 }
@@ -80,8 +84,11 @@ func New(ctx context.Context, cfg Config) (*Driver, error) {
 		now:     cfg.Now,
 		log:     cfg.Log,
 	}
+	const mostListed = 1000
+	d.listSize = aws.Int32(mostListed)
 	if cfg.PageSize > 0 {
 		d.pageSize = aws.Int32(max(cfg.PageSize, 5))
+		d.listSize = d.pageSize
 	}
 	if d.now == nil {
 		d.now = time.Now
@@ -122,6 +129,9 @@ func sdkConfig(ctx context.Context, cfg Config) (aws.Config, error) {
 		}
 	}
 	sdk.Logger = logging.Nop{} // its own log goes to standard error; what fails comes back as an error
+	if cfg.Limiter != nil {
+		sdk.APIOptions = append(sdk.APIOptions, limited(cfg.Region, cfg.Limiter))
+	}
 	if cfg.EndpointURL != "" {
 		sdk.BaseEndpoint = aws.String(cfg.EndpointURL)
 	}

@@ -14,6 +14,7 @@ CREATE TABLE project_connections (
     state        TEXT NOT NULL,
     want         TEXT NOT NULL,
     conditions   TEXT NOT NULL,
+    asked_at     BIGINT NOT NULL,
     created_at   BIGINT NOT NULL,
     updated_at   BIGINT NOT NULL,
     version      BIGINT NOT NULL,
