@@ -98,6 +98,7 @@ func New(plane *control.Plane, o Options) http.Handler {
 	s.projectConnections()
 	s.projectTrustedOwners()
 	s.claims()
+	s.egress()
 	s.awsEndpointConnections()
 	s.trustedOwners()
 	s.allowList()

@@ -137,10 +137,10 @@ func (f EndpointFacts) expiring(w Wish) (c link.Condition, say bool) {
 	end := w.Connection.AskedAt.Add(f.Expiry)
 	if f.Expiry > 0 && f.unanswered(w) && !f.expired(w) && !f.Now.Before(end.Add(-min(link.ExpiryWarning, f.Expiry/2))) {
 		what := "its endpoint was not seen"
-		next := "create the endpoint for the "+w.holder()+"'s service name and check its id; or delete the connection"
+		next := "create the endpoint for the " + w.holder() + "'s service name and check its id; or delete the connection"
 		if f.Endpoint != nil {
 			what = "its endpoint's owner " + f.Endpoint.OwnerID + " is not trusted"
-			next = "add " + f.Endpoint.OwnerID + " to the "+w.holder()+"'s trusted owners; or delete the connection"
+			next = "add " + f.Endpoint.OwnerID + " to the " + w.holder() + "'s trusted owners; or delete the connection"
 		}
 		return link.Condition{
 			Type: link.ConditionExpiring, Status: link.True, Reason: link.ReasonRequestExpiring,

@@ -62,7 +62,7 @@ const (
 	NoteProvisioned  = "PROVISIONED"
 	NoteDrift        = "DRIFT" // the cloud was changed past Postern
 	NoteDeleted      = "DELETED"
-	NoteExpiring     = "EXPIRING" // soon nobody waits for it any more
+	NoteExpiring     = "EXPIRING" // it ends soon unless somebody acts
 )
 
 // Refusal is a cloud's final no to an action, in its own words.

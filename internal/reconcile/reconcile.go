@@ -97,10 +97,17 @@ func Start(ctx context.Context, cfg Config) (*Reconciler, error) {
 	}
 	r.owners = newGather[string, sighting](run, &r.done)
 	r.decisions = newGather[link.EndpointID, error](run, &r.done)
+	if err := r.learnAccounts(ctx); err != nil {
+		cancel()
+		return nil, err
+	}
 	w, err := cfg.Store.Work(ctx, store.WorkOptions{
 		Handlers: map[string]store.Handler{
 			store.WorkService:  r.handle(r.lookAtService),
 			store.WorkEndpoint: r.handle(r.lookAtEndpoint),
+
+			store.WorkEgress:        r.handleEgress,
+			store.WorkEgressAccount: r.handle(r.lookAtEgressAccount),
 		},
 		Workers: cfg.Workers, Poll: cfg.Poll, Sweep: cfg.Sweep, Timeout: cfg.Timeout,
 	})

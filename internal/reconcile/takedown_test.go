@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/storetest"
 )
 
 // A region goes with all that was made for it, and says what is in the way. Nothing of the region but its service's own
 // row is needed for that.
 func TestRegionIsTakenDown(t *testing.T) {
 	m := newMemoryCloud()
-	h := enter(t, t.TempDir(), m)
+	h := enter(t, storetest.New(t), m)
 	c := h.cluster("acme", customer)
 	h.serviceUp()
 	m.create(endpoint, customer)
