@@ -30,6 +30,8 @@ type Options struct {
 	Done      <-chan struct{}             // streams end when it is closed, so that a server can shut down; never when nil
 	Ready     func(context.Context) error // asked by /readyz; always ready when nil
 
+	Rates Rates // how often each caller may ask
+
 	// Observe is told of every request that was answered; nobody is when nil. It must not be slow.
 	Observe func(Observation)
 
@@ -55,6 +57,9 @@ type server struct {
 	mux   *http.ServeMux
 	api   huma.API
 
+	callers   *buckets
+	addresses *buckets
+
 	getters map[string]getter       // of the objects, by their paths
 	objects map[reflect.Type]bool   // what the getters answer with
 	answers map[string]reflect.Type // of the operations, by their ids
@@ -78,10 +83,11 @@ func New(plane *control.Plane, o Options) http.Handler {
 	bendHuma()
 	s := &server{
 		plane: plane, feed: newRuleFeed(plane), o: o, mux: http.NewServeMux(),
+		callers: newBuckets(o.Rates.Callers, Rate{50, 200}), addresses: newBuckets(o.Rates.Addresses, Rate{5, 30}),
 		getters: map[string]getter{}, objects: map[reflect.Type]bool{}, answers: map[string]reflect.Type{},
 	}
 	s.api = humago.New(s.mux, s.config())
-	s.api.UseMiddleware(s.authenticate, s.once)
+	s.api.UseMiddleware(s.authenticate, s.limited, s.once)
 	s.me()
 	s.organisations()
 	s.people()
