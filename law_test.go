@@ -86,6 +86,7 @@ var fences = map[string]string{
 	"golang.org/x/term":             "cmd/postern",
 
 	"golang.org/x/crypto/cryptobyte": "internal/l4",
+	"golang.org/x/time/rate":         "internal/httpapi",
 	"golang.org/x/crypto/argon2":     "internal/identity",
 	"github.com/coreos/go-oidc":      "internal/openid",
 	"golang.org/x/oauth2":            "internal/openid",

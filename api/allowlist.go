@@ -37,6 +37,13 @@ func (c *Client) AllowList(ctx context.Context, clusterID string, p Page) (Allow
 	return out, err
 }
 
+// AllowEntry returns the entry of a range.
+func (c *Client) AllowEntry(ctx context.Context, clusterID, ip string, mask int) (AllowEntry, error) {
+	var out AllowEntry
+	err := c.call(ctx, http.MethodGet, networking(clusterID, "allowlist", ip, strconv.Itoa(mask)), nil, nil, &out)
+	return out, err
+}
+
 // AddAllowEntry adds an entry.
 func (c *Client) AddAllowEntry(ctx context.Context, clusterID string, e AllowEntry) (AllowEntry, error) {
 	var out AllowEntry

@@ -54,6 +54,13 @@ func (c *Client) Claims(ctx context.Context, clusterID string, p Page) (ClaimLis
 	return out, err
 }
 
+// Claim returns one claim, without its code.
+func (c *Client) Claim(ctx context.Context, clusterID, claimID string) (Claim, error) {
+	var out Claim
+	err := c.call(ctx, http.MethodGet, networking(clusterID, "claims", claimID), nil, nil, &out)
+	return out, err
+}
+
 // RevokeClaim ends an open claim and returns it. One that is over already is returned as it is; a used one cannot be
 // revoked.
 func (c *Client) RevokeClaim(ctx context.Context, clusterID, claimID string) (Claim, error) {

@@ -11,9 +11,9 @@ import (
 type Region struct {
 	CloudProvider  string      `json:"cloud_provider" enum:"AWS,GCP,AZURE"`
 	Name           string      `json:"name" doc:"The provider's name of the region, for example us-east-1"`
-	VPCID          string      `json:"vpc_id" doc:"The vendor's network that holds the load balancer"`
-	SubnetIDs      []string    `json:"subnet_ids" doc:"One subnet per zone of that network"`
-	GatewayTargets []string    `json:"gateway_targets" doc:"address:port of the gateways' private listeners"`
+	VPCID          string      `json:"vpc_id,omitempty" doc:"The vendor's network that holds the load balancer; for operators"`
+	SubnetIDs      []string    `json:"subnet_ids,omitempty" doc:"One subnet per zone of that network; for operators"`
+	GatewayTargets []string    `json:"gateway_targets,omitempty" doc:"address:port of the gateways' private listeners; for operators"`
 	Ports          []int       `json:"ports" doc:"Ports that the load balancer listens on"`
 	Service        *Service    `json:"service,omitempty"`
 	Conditions     []Condition `json:"conditions"`
@@ -39,6 +39,13 @@ func (c *Client) Regions(ctx context.Context) ([]Region, error) {
 	var out RegionList
 	err := c.call(ctx, http.MethodGet, path("regions"), nil, nil, &out)
 	return out.Regions, err
+}
+
+// Region returns one region.
+func (c *Client) Region(ctx context.Context, provider, name string) (Region, error) {
+	var out Region
+	err := c.call(ctx, http.MethodGet, path("regions", provider, name), nil, nil, &out)
+	return out, err
 }
 
 // PutRegion makes or changes the region. For operators.

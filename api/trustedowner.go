@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// TrustedOwner is a cloud account whose endpoints a cluster accepts.
+// TrustedOwner is a cloud account whose endpoints a cluster, or a project for its own connections, accepts.
 type TrustedOwner struct {
 	ID              string      `json:"id" format:"uuid"`
-	ClusterID       string      `json:"cluster_id" format:"uuid"`
+	ClusterID       string      `json:"cluster_id,omitempty" format:"uuid" doc:"Absent for a project's"`
+	ProjectID       string      `json:"project_id,omitempty" format:"uuid" doc:"Absent for a cluster's"`
 	Type            string      `json:"type" enum:"AWS_ACCOUNT_ID,AZURE_SUBSCRIPTION_ID,GCP_PROJECT_ID"`
 	ExternalOwnerID string      `json:"external_owner_id" doc:"The account's id; * trusts every account"`
 	Conditions      []Condition `json:"conditions"`

@@ -67,26 +67,14 @@ func (a *app) connectionCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.show(api.ConnectionList{Connections: cs}, &table{
-			head: []string{"ENDPOINT", "STATUS", "OWNER", "REGION", "WHY"}, none: `no connections; "postern connect" makes one`,
-		}, func(t *table) {
-			for _, cn := range cs {
-				t.add(cn.EndpointID, trimStatus(cn.Status), cn.ExternalOwnerID, cn.RegionName, why(cn.Conditions))
-			}
-		})
+		return a.showConnections(cs, `no connections; "postern connect" makes one`)
 	})
 	show := a.clusterVerb("show ENDPOINT-ID", "Show one connection and what it waits for", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, cl api.Cluster, args []string) error {
 		cn, err := c.Connection(ctx, cl.ID, args[0])
 		if err != nil {
 			return err
 		}
-		return a.show(cn, &table{head: []string{"FIELD", "VALUE"}}, func(t *table) {
-			t.add("endpoint", cn.EndpointID)
-			t.add("status", trimStatus(cn.Status))
-			t.add("owner", cn.ExternalOwnerID)
-			t.add("service", cn.ServiceName)
-			conditions(t, cn.Conditions)
-		})
+		return a.showConnection(cn)
 	})
 	add := a.clusterVerb("add ENDPOINT-ID", "Register an endpoint with the cluster", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, cl api.Cluster, args []string) error {
 		cn, err := c.AddConnection(ctx, cl.ID, args[0])
@@ -146,11 +134,7 @@ func (a *app) ownerCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.show(api.TrustedOwnerList{TrustedOwners: os}, &table{head: []string{"OWNER", "TYPE", "ID", "SINCE"}, none: "no trusted owners: no endpoint is let in by itself"}, func(t *table) {
-			for _, o := range os {
-				t.add(o.ExternalOwnerID, o.Type, o.ID, when(o.CreatedAt, time.Now()))
-			}
-		})
+		return a.showOwners(os)
 	})
 	var typ string
 	add := a.clusterVerb("add ACCOUNT", "Trust an account: its registered endpoints are let in", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, cl api.Cluster, args []string) error {

@@ -55,7 +55,8 @@ func (a *app) projectCommand() *cobra.Command {
 		}
 		return a.done(p, "project %s is deleted", p.Name)
 	})
-	return noun("project", "projects", "The customers' groups of clusters", list, create, rename, remove)
+	return noun("project", "projects", "The customers' groups of clusters", list, create, rename, remove,
+		a.projectConnectionCommand(), a.projectOwnerCommand())
 }
 
 // everyProject reads all pages.

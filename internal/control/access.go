@@ -57,7 +57,13 @@ func may(tx *store.Tx, c policy.Caller, a policy.Action, of, within link.ObjectR
 
 // read runs f over one state of the database when the caller may read the object.
 func (p *Plane) read(ctx context.Context, c policy.Caller, of link.ObjectRef, f func(*store.Tx) error) error {
+	joined := p.st.Joined(ctx)
 	return p.st.Read(ctx, func(tx *store.Tx) error {
+		if joined { // a change is going to follow, by what this read says
+			if err := tx.LockOwner(of); err != nil {
+				return err
+			}
+		}
 		if err := may(tx, c, policy.Read, of, of); err != nil {
 			return err
 		}

@@ -35,6 +35,18 @@ func (p *Plane) AllowList(ctx context.Context, c policy.Caller, clusterID link.I
 	return out, err
 }
 
+// AllowEntry returns one entry.
+func (p *Plane) AllowEntry(ctx context.Context, c policy.Caller, clusterID link.ID, prefix netip.Prefix) (out link.AllowEntry, err error) {
+	if err := checkPrefix(prefix); err != nil {
+		return link.AllowEntry{}, err
+	}
+	err = p.read(ctx, c, part(link.ObjectAllowList, clusterID), func(tx *store.Tx) error {
+		out, err = allowEntry(tx, clusterID, prefix)
+		return err
+	})
+	return out, err
+}
+
 // AddAllowEntry adds a range to a cluster's allow list; a range that is there takes the new entry's settings.
 func (p *Plane) AddAllowEntry(ctx context.Context, c policy.Caller, clusterID link.ID, e link.AllowEntry) (link.AllowEntry, error) {
 	return p.PutAllowEntry(ctx, c, clusterID, e)
@@ -81,7 +93,7 @@ func (p *Plane) UpdateAllowEntry(ctx context.Context, c policy.Caller, clusterID
 		}
 	}
 	err = p.change(ctx, c, part(link.ObjectAllowList, clusterID), func(ch *change) error {
-		old, err := ch.allowEntry(clusterID, prefix)
+		old, err := allowEntry(ch.Tx, clusterID, prefix)
 		if err != nil {
 			return err
 		}
@@ -104,11 +116,11 @@ func (p *Plane) UpdateAllowEntry(ctx context.Context, c policy.Caller, clusterID
 }
 
 // allowEntry reads an entry that has to be there.
-func (ch *change) allowEntry(clusterID link.ID, prefix netip.Prefix) (link.AllowEntry, error) {
-	if _, err := cluster(ch.Tx, clusterID); err != nil {
+func allowEntry(tx *store.Tx, clusterID link.ID, prefix netip.Prefix) (link.AllowEntry, error) {
+	if _, err := cluster(tx, clusterID); err != nil {
 		return link.AllowEntry{}, err
 	}
-	e, err := ch.AllowEntry(clusterID, prefix)
+	e, err := tx.AllowEntry(clusterID, prefix)
 	return e, missing(err, "ALLOW_ENTRY_NOT_FOUND", "entry "+prefix.String()+" on the allow list", "list the allow list to see its ranges")
 }
 
@@ -123,7 +135,7 @@ func (p *Plane) RemoveAllowEntry(ctx context.Context, c policy.Caller, clusterID
 		return link.AllowEntry{}, err
 	}
 	err = p.change(ctx, c, part(link.ObjectAllowList, clusterID), func(ch *change) error {
-		if out, err = ch.allowEntry(clusterID, prefix); err != nil {
+		if out, err = allowEntry(ch.Tx, clusterID, prefix); err != nil {
 			return err
 		}
 		return errors.Join(ch.RemoveAllowEntry(clusterID, prefix), ch.RulesChanged(store.RulesOfCluster, clusterID),

@@ -153,6 +153,24 @@ func viewClaim(c link.Claim, now time.Time) ClaimView {
 	return ClaimView{Claim: c, State: c.StateAt(now)}
 }
 
+// Claim returns one claim.
+func (p *Plane) Claim(ctx context.Context, c policy.Caller, clusterID, id link.ID) (out ClaimView, err error) {
+	err = p.read(ctx, c, part(link.ObjectClaim, clusterID, string(id)), func(tx *store.Tx) error {
+		claim, err := claimOf(tx, clusterID, id)
+		out = viewClaim(claim, tx.Now())
+		return err
+	})
+	return out, err
+}
+
+func claimOf(tx *store.Tx, clusterID, id link.ID) (link.Claim, error) {
+	claim, err := tx.Claim(id)
+	if err == nil && claim.ClusterID != clusterID {
+		err = store.ErrNotFound
+	}
+	return claim, missing(err, "CLAIM_NOT_FOUND", "claim "+link.Quote(string(id))+" of this cluster", "list the cluster's claims to see their ids")
+}
+
 // RevokeClaim ends an open claim and returns it. One that is over already is returned as it is, except that a used one
 // cannot be revoked: what it brought about is the connection.
 func (p *Plane) RevokeClaim(ctx context.Context, c policy.Caller, clusterID, id link.ID) (out ClaimView, err error) {
@@ -160,12 +178,9 @@ func (p *Plane) RevokeClaim(ctx context.Context, c policy.Caller, clusterID, id 
 		if _, err := cluster(ch.Tx, clusterID); err != nil {
 			return err
 		}
-		claim, err := ch.Claim(id)
-		if err == nil && claim.ClusterID != clusterID {
-			err = store.ErrNotFound
-		}
+		claim, err := claimOf(ch.Tx, clusterID, id)
 		if err != nil {
-			return missing(err, "CLAIM_NOT_FOUND", "claim "+link.Quote(string(id))+" of this cluster", "list the cluster's claims to see their ids")
+			return err
 		}
 		switch claim.StateAt(ch.Now()) {
 		case link.ClaimUsed:

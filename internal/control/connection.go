@@ -86,7 +86,9 @@ func lost(c link.Connection) bool {
 // seen no more.
 func anew(c link.Connection, now time.Time) link.Connection {
 	c.Want, c.State, c.AskedAt = link.WantConnected, link.Pending, now
-	c.Region, c.ServiceID, c.ServiceName, c.OwnerID = "", "", "", ""
+	if c.ServiceID, c.ServiceName, c.OwnerID = "", "", ""; c.ProjectID == "" {
+		c.Region = "" // a project's connection is for the one that was asked for
+	}
 	for _, cond := range []link.Condition{
 		{Type: link.ConditionRegistered, Reason: link.ReasonLooking, Message: "the endpoint is being looked for at the cloud"},
 		{Type: link.ConditionAccepted, Reason: link.ReasonLooking, Message: "the endpoint is accepted or refused once it was seen"},

@@ -232,16 +232,19 @@ func TestClusterAndItsRules(t *testing.T) {
 
 	_, set := d.rules()
 	got := set.Clusters
+	if len(got) != 1 || got[0].ProjectID == "" || got[0].ProjectID == c.ProjectID {
+		t.Errorf("the rules name the cluster's project in its region: %+v", got)
+	}
 	var targets []link.Backend
 	for _, b := range backends {
 		targets = append(targets, link.Backend{Address: b})
 	}
 	wantRules := []link.ClusterRules{{
-		ClusterID: c.ID, ProjectID: c.ProjectID, PrivateNames: []string{"acme.us-east-1.pe.postern.test"}, PublicNames: []string{"acme.us-east-1.postern.test"},
+		ClusterID: c.ID, PrivateNames: []string{"acme.us-east-1.pe.postern.test"}, PublicNames: []string{"acme.us-east-1.postern.test"},
 		Backends: targets, PublicAccess: link.PublicDisabled,
 		AllowList: []link.AllowEntry{{Prefix: netip.MustParsePrefix("::/0"), UI: true, SQL: true, Name: "everyone"}, office},
 	}}
-	if diff := cmp.Diff(wantRules, got, cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(wantRules, got, cmpopts.IgnoreFields(link.ClusterRules{}, "ProjectID"), cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("rules: %s", diff)
 	}
 	if got, want := d.history(link.ObjectCluster, string(c.ID)), "CREATED, CHANGED BACKENDS, CHANGED PUBLIC_ACCESS, CHANGED ALLOWLIST, CHANGED ALLOWLIST"; got != want {

@@ -91,7 +91,7 @@ func (d *desk) rules() (v link.RulesVersion, set link.RuleSet) {
 	err := d.Rules(d.ctx, gateway, 2, func(of link.RulesVersion, part link.RuleSet) error {
 		v, set.Revision = of, part.Revision
 		set.Ports, set.Claims = append(set.Ports, part.Ports...), append(set.Claims, part.Claims...)
-		set.Clusters = append(set.Clusters, part.Clusters...)
+		set.Clusters, set.Projects = append(set.Clusters, part.Clusters...), append(set.Projects, part.Projects...)
 		return nil
 	})
 	if err != nil {

@@ -172,16 +172,16 @@ func proveConnections(tx *store.Tx, flows []link.Flow) error {
 		}
 	}
 	for k, asked := range names {
-		conn, err := tx.Connection(k.cluster, k.endpoint)
-		if errors.Is(err, store.ErrNotFound) || err == nil && !up(conn) {
-			continue // it ended, or was turned away, before the report of its last flow came
+		cl, err := tx.Cluster(k.cluster)
+		if errors.Is(err, store.ErrNotFound) {
+			continue // it was deleted just now
 		}
 		if err != nil {
 			return err
 		}
-		cl, err := tx.Cluster(k.cluster)
+		conn, err := throughWhich(tx, cl, k.endpoint)
 		if errors.Is(err, store.ErrNotFound) {
-			continue // it was deleted just now
+			continue // it ended, or was turned away, before the report of its last flow came
 		}
 		if err != nil {
 			return err
@@ -203,6 +203,19 @@ func proveConnections(tx *store.Tx, flows []link.Flow) error {
 		}
 	}
 	return nil
+}
+
+// throughWhich returns the connection by which an endpoint reaches a cluster: the cluster's own, or else its project's.
+// It is store.ErrNotFound when neither is up.
+func throughWhich(tx *store.Tx, cl link.Cluster, id link.EndpointID) (link.Connection, error) {
+	conn, err := tx.Connection(cl.ID, id)
+	if err == nil && up(conn) || err != nil && !errors.Is(err, store.ErrNotFound) {
+		return conn, err
+	}
+	if conn, err = tx.ProjectConnection(cl.ProjectID, id); err == nil && !up(conn) {
+		err = store.ErrNotFound
+	}
+	return conn, err
 }
 
 // up tells whether a connection is in a state in which flows come through its endpoint.

@@ -95,7 +95,7 @@ func (p *Plane) RemoveTrustedOwner(ctx context.Context, c policy.Caller, cluster
 				continue
 			}
 			// Said before it is done: whoever finds the endpoint rejected later knows that it was us.
-			conn.Conditions = link.SetCondition(conn.Conditions, policy.NotTrusted(conn.OwnerID), ch.Now())
+			conn.Conditions = link.SetCondition(conn.Conditions, policy.NotTrusted("cluster", conn.OwnerID), ch.Now())
 			if _, err := ch.SwapConnection(conn); err != nil {
 				return err
 			}

@@ -19,12 +19,10 @@ func (p *Plane) Regions(ctx context.Context, c policy.Caller) (out []RegionView,
 		if err != nil {
 			return err
 		}
+		out = nil
 		for _, r := range regions {
-			v := RegionView{Region: r}
-			switch s, err := tx.Service(r.Provider, r.Name); {
-			case err == nil:
-				v.Service = &s.Service
-			case !errors.Is(err, store.ErrNotFound):
+			v, err := viewRegion(tx, c, r)
+			if err != nil {
 				return err
 			}
 			out = append(out, v)
@@ -32,6 +30,36 @@ func (p *Plane) Regions(ctx context.Context, c policy.Caller) (out []RegionView,
 		return nil
 	})
 	return out, err
+}
+
+// Region returns one region.
+func (p *Plane) Region(ctx context.Context, c policy.Caller, provider link.Provider, name string) (out RegionView, err error) {
+	ref := link.ObjectRef{Kind: link.ObjectRegion, ID: regionKey(provider, name)}
+	err = p.read(ctx, c, ref, func(tx *store.Tx) error {
+		r, err := tx.Region(provider, name)
+		if err != nil {
+			return missing(err, "REGION_NOT_FOUND", "region "+link.Quote(name)+" of "+link.Quote(string(provider)), "list the regions")
+		}
+		out, err = viewRegion(tx, c, r)
+		return err
+	})
+	return out, err
+}
+
+// viewRegion is a region as a caller sees it: what stands behind it in the vendor's own network is for those alone who may
+// change it.
+func viewRegion(tx *store.Tx, c policy.Caller, r link.Region) (RegionView, error) {
+	ref := link.ObjectRef{Kind: link.ObjectRegion, ID: regionKey(r.Provider, r.Name)}
+	if !policy.May(c, policy.Change, ref, link.Place{}).Allow {
+		r.VPCID, r.SubnetIDs, r.Targets = "", nil, nil
+	}
+	v := RegionView{Region: r}
+	s, err := tx.Service(r.Provider, r.Name)
+	if errors.Is(err, store.ErrNotFound) {
+		return v, nil
+	}
+	v.Service = &s.Service
+	return v, err
 }
 
 // PutRegion describes a region, in the place of what was said of it before. A service that stands there is made to

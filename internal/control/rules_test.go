@@ -23,6 +23,7 @@ import (
 type gatewayCopy struct {
 	at       link.RulesVersion
 	clusters map[link.ID]link.ClusterRules
+	projects map[link.ID]link.ProjectRules
 	ports    []link.PortRule
 	claims   map[link.ID]link.ClaimRule
 }
@@ -35,16 +36,22 @@ func (g *gatewayCopy) follow(d *desk) (told int, byDelta bool) {
 		d.t.Fatal(err)
 	}
 	if !known {
-		g.clusters, g.claims = map[link.ID]link.ClusterRules{}, map[link.ID]link.ClaimRule{}
+		g.clusters, g.projects, g.claims = map[link.ID]link.ClusterRules{}, map[link.ID]link.ProjectRules{}, map[link.ID]link.ClaimRule{}
 		var set link.RuleSet
 		to, set = d.rules()
-		delta.Clusters, delta.Ports, delta.Claims = set.Clusters, &set.Ports, set.Claims
+		delta.Clusters, delta.Projects, delta.Ports, delta.Claims = set.Clusters, set.Projects, &set.Ports, set.Claims
 	}
 	for _, c := range delta.Clusters {
 		g.clusters[c.ClusterID] = c
 	}
 	for _, id := range delta.RemovedClusters {
 		delete(g.clusters, id)
+	}
+	for _, p := range delta.Projects {
+		g.projects[p.ProjectID] = p
+	}
+	for _, id := range delta.RemovedProjects {
+		delete(g.projects, id)
 	}
 	if delta.Ports != nil {
 		g.ports = *delta.Ports
@@ -66,6 +73,9 @@ func TestDeltasLeadToTheFullSet(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			d := newDesk(t)
 			d.request("") // the project and the region
+			west := d.region()
+			west.Name = "us-west-2"
+			ok[link.Region](t)(d.PutRegion(d.ctx, operator, west))
 			project := ok[link.Project](t)(d.CreateProject(d.ctx, operator, "", "p")).ID
 			dice := rand.New(rand.NewPCG(seed, 7))
 			var ids []link.ID
@@ -75,11 +85,11 @@ func TestDeltasLeadToTheFullSet(t *testing.T) {
 			prefixes := []string{"10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"}
 			pick := func(list []string) string { return list[dice.IntN(len(list))] }
 			copies := []*gatewayCopy{{}, {}, {}}
-			deltas := 0
+			deltas, byProject := 0, 0
 			var claims []link.ID
 			for range 200 {
 				var err error
-				what := dice.IntN(21)
+				what := dice.IntN(25)
 				if len(ids) == 0 {
 					what = 0
 				}
@@ -92,6 +102,9 @@ func TestDeltasLeadToTheFullSet(t *testing.T) {
 				case 0:
 					r := d.request(fmt.Sprintf("c%d", dice.IntN(5)))
 					r.ProjectID = project
+					if dice.IntN(3) == 0 {
+						r.Regions = []string{"us-east-1", "us-west-2"}
+					}
 					var c link.Cluster
 					if c, err = d.CreateCluster(d.ctx, operator, r); err == nil && !slices.Contains(ids, c.ID) {
 						ids = append(ids, c.ID)
@@ -157,6 +170,18 @@ func TestDeltasLeadToTheFullSet(t *testing.T) {
 					if len(claims) > 0 {
 						d.speaks(claims[dice.IntN(len(claims))], link.EndpointID(endpoint))
 					}
+				case 21:
+					_, err = d.ConnectProject(d.ctx, operator, project, link.AWS, pick([]string{"us-east-1", "us-east-1", "us-west-2"}), endpoint)
+				case 22:
+					if dice.IntN(3) == 0 {
+						err = d.DisconnectProject(d.ctx, operator, project, endpoint)
+					}
+				case 23:
+					_, err = d.AddProjectTrustedOwner(d.ctx, operator, project, link.AWSAccountID, pick(owners))
+				case 24:
+					if trusted := ok[[]link.TrustedOwner](t)(d.ProjectTrustedOwners(d.ctx, operator, project)); len(trusted) > 0 && dice.IntN(3) == 0 {
+						_, err = d.RemoveProjectTrustedOwner(d.ctx, operator, project, trusted[0].ID)
+					}
 				}
 				log = append(log, fmt.Sprintf("%d of %s: %v", what, id, err))
 				if err != nil && link.KindOf(err) == link.Internal {
@@ -167,9 +192,13 @@ func TestDeltasLeadToTheFullSet(t *testing.T) {
 					deltas++
 				}
 				_, all := d.rules()
-				want := gatewayCopy{clusters: map[link.ID]link.ClusterRules{}, ports: all.Ports, claims: map[link.ID]link.ClaimRule{}}
+				want := gatewayCopy{clusters: map[link.ID]link.ClusterRules{}, projects: map[link.ID]link.ProjectRules{}, ports: all.Ports, claims: map[link.ID]link.ClaimRule{}}
 				for _, c := range all.Clusters {
 					want.clusters[c.ClusterID] = c
+				}
+				for _, p := range all.Projects {
+					want.projects[p.ProjectID] = p
+					byProject += len(p.Endpoints)
 				}
 				for _, c := range all.Claims {
 					want.claims[c.ID] = c
@@ -177,6 +206,9 @@ func TestDeltasLeadToTheFullSet(t *testing.T) {
 				if diff := cmp.Diff(&want, g, cmp.AllowUnexported(gatewayCopy{}), cmpopts.IgnoreFields(gatewayCopy{}, "at"), cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty()); diff != "" {
 					t.Fatalf("after\n%q\na gateway that follows differs from the full set (-want +got):\n%s", log, diff)
 				}
+			}
+			if byProject == 0 {
+				t.Error("no project let an endpoint in: the test looks at nothing")
 			}
 			authorised := 0
 			for c := range maps.Values(copies[0].clusters) {

@@ -65,6 +65,15 @@ func (s *server) allowList() {
 			return answerAllowEntry(e, err)
 		})
 
+	register(s, route{method: http.MethodGet, path: entryPath, id: "GetAllowlistEntry", tag: tag, summary: "Get an entry"},
+		func(ctx context.Context, c policy.Caller, in *AllowEntryPath) (api.AllowEntry, error) {
+			id, prefix, err := in.entry()
+			if err != nil {
+				return api.AllowEntry{}, err
+			}
+			return answerAllowEntry(s.plane.AllowEntry(ctx, c, id, prefix))
+		})
+
 	type change struct {
 		AllowEntryPath
 		Body api.AllowEntryUpdate

@@ -36,7 +36,10 @@ func (s *server) authenticate(ctx huma.Context, next func(huma.Context)) {
 		if p.Status == http.StatusInternalServerError {
 			requestOf(ctx.Context()).fail(ctx.Context(), err)
 		}
-		_, w := humago.Unwrap(ctx)
+		r, w := humago.Unwrap(ctx)
+		if p.Status == http.StatusUnauthorized && !s.addresses.passes(w, addressOf(r)) {
+			return
+		}
 		p.write(w)
 		return
 	}

@@ -35,7 +35,7 @@ func (s *server) claims() {
 		Body api.CreateClaimRequest
 	}
 	register(s, route{
-		method: http.MethodPost, path: path, id: "CreateClaim", tag: tag,
+		method: http.MethodPost, path: path, id: "CreateClaim", tag: tag, secret: true,
 		summary: "Make a claim, by whose code one endpoint is approved through the wire; the code is shown once",
 	},
 		func(ctx context.Context, c policy.Caller, in *create) (api.NewClaim, error) {
@@ -45,6 +45,20 @@ func (s *server) claims() {
 			}
 			made, err := s.plane.CreateClaim(ctx, c, id, in.Body.RegionName, time.Duration(in.Body.TTLSeconds)*time.Second)
 			return api.NewClaim{Claim: wireClaim(made.ClaimView), Code: made.Code, Name: made.Name, Command: made.Command}, err
+		})
+
+	register(s, route{method: http.MethodGet, path: path + "/{claim_id}", id: "GetClaim", tag: tag, summary: "Get a claim, without its code"},
+		func(ctx context.Context, c policy.Caller, in *ClaimPath) (api.Claim, error) {
+			id, err := in.cluster()
+			if err != nil {
+				return api.Claim{}, err
+			}
+			claim, err := link.ParseID("claim_id", in.ClaimID)
+			if err != nil {
+				return api.Claim{}, err
+			}
+			view, err := s.plane.Claim(ctx, c, id, claim)
+			return wireClaim(view), err
 		})
 
 	register(s, route{

@@ -81,7 +81,7 @@ func (s *server) clusters() {
 func (s *server) publicAccess() {
 	const tag, path = "Public access", networkingBase + "/public-access"
 
-	register(s, route{method: http.MethodGet, path: path, id: "GetPublicAccess", tag: tag, summary: "Tell whether the public door is open"},
+	register(s, route{method: http.MethodGet, path: path, id: "GetPublicAccess", tag: tag, single: true, summary: "Tell whether the public door is open"},
 		func(ctx context.Context, c policy.Caller, in *ClusterPath) (api.PublicAccess, error) {
 			id, err := in.cluster()
 			if err != nil {

@@ -39,6 +39,7 @@ func (s *server) health() {
 
 // document serves the OpenAPI document, written once: huma's own route for it would write it while requests read it.
 func (s *server) document() {
+	s.describeHeaders()
 	text, err := json.Marshal(s.api.OpenAPI())
 	if err != nil {
 		panic(fmt.Sprintf("the OpenAPI document cannot be written: %v", err)) // the routes above are a defect then

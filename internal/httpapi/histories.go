@@ -89,6 +89,33 @@ func (s *server) histories() {
 		})
 }
 
+// projectHistories serves those of a project's connections and trusted owners.
+func (s *server) projectHistories() {
+	type connection struct {
+		ProjectEndpointPath
+		PageQuery
+	}
+	history(s, projectNetworking+"/private-endpoint-connections/{endpoint_id}", "ProjectPrivateEndpointConnection",
+		func(_ context.Context, _ policy.Caller, in *connection) (link.ObjectRef, PageQuery, error) {
+			project, err := in.project()
+			if err != nil {
+				return link.ObjectRef{}, in.PageQuery, err
+			}
+			endpoint, err := link.ParseEndpointID(link.AWS, in.EndpointID)
+			return link.Connection{ProjectID: project, EndpointID: endpoint}.Ref(), in.PageQuery, err
+		})
+
+	type owner struct {
+		ProjectOwnerPath
+		PageQuery
+	}
+	history(s, projectNetworking+"/private-endpoint-trusted-owners/{owner_id}", "ProjectPrivateEndpointTrustedOwner",
+		func(_ context.Context, _ policy.Caller, in *owner) (link.ObjectRef, PageQuery, error) {
+			project, id, err := in.owner()
+			return link.TrustedOwner{ProjectID: project, ID: id}.Ref(), in.PageQuery, err
+		})
+}
+
 // history serves the events of the object at path, which ref finds out from the request.
 func history[I any](s *server, path, noun string, ref func(context.Context, policy.Caller, *I) (link.ObjectRef, PageQuery, error)) {
 	register(s, route{
@@ -113,6 +140,7 @@ func neverWas(object link.ObjectRef) error {
 	field := map[string]string{
 		link.ObjectOrganisation: "organisation_id", link.ObjectProject: "project_id", link.ObjectRegion: "region", link.ObjectCluster: "cluster_id",
 		link.ObjectService: "region", link.ObjectConnection: "endpoint_id", link.ObjectTrustedOwner: "owner_id",
+		link.ObjectProjectConnection: "endpoint_id", link.ObjectProjectTrustedOwner: "owner_id",
 		link.ObjectEgress: "id",
 	}[object.Kind]
 	return &link.Error{

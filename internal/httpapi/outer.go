@@ -23,7 +23,11 @@ type request struct {
 	log    *slog.Logger
 	method string
 	path   string
-	source string // the peer's IP address
+	source string                   // the peer's IP address
+	asked  http.Header              // of the request
+	answer http.Header              // to go out with the answer
+	cause  error                    // of an answer that is a refusal or a failure
+	names  func(name string) string // the values of the path's parameters; what is none is empty
 }
 
 type requestKey struct{}
@@ -33,7 +37,9 @@ func requestOf(ctx context.Context) *request {
 	if r, ok := ctx.Value(requestKey{}).(*request); ok {
 		return r
 	}
-	return &request{log: slog.New(slog.DiscardHandler)}
+	return &request{
+		log: slog.New(slog.DiscardHandler), asked: http.Header{}, answer: http.Header{}, names: func(string) string { return "" },
+	}
 }
 
 // fail logs the cause of an answer that hides it.
@@ -48,7 +54,7 @@ func (s *server) outer(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var raw [8]byte
 		_, _ = rand.Read(raw[:]) // never fails
-		req := &request{id: hex.EncodeToString(raw[:]), log: s.o.Log, method: r.Method, path: r.URL.Path}
+		req := &request{id: hex.EncodeToString(raw[:]), log: s.o.Log, method: r.Method, path: r.URL.Path, asked: r.Header, answer: w.Header()}
 		req.source, _, _ = net.SplitHostPort(r.RemoteAddr) // of a test's own request it is not known
 		h := w.Header()
 		h.Set("X-Request-Id", req.id)
@@ -89,6 +95,7 @@ func (s *server) outer(mux *http.ServeMux) http.Handler {
 		_ = conn.SetWriteDeadline(start.Add(2 * s.o.BodyTimeout)) // a stream sets its own with each line
 
 		r = r.WithContext(ctx)
+		req.names = r.PathValue // which the mux sets
 		switch p := unfit(r); {
 		case pattern == "":
 			unrouted(handler, r, sw)
@@ -162,9 +169,14 @@ func (d *discard) WriteHeader(status int)      { d.status = status }
 type statusWriter struct {
 	http.ResponseWriter
 	status int
+	held   *heldAnswer // where the answer goes instead of out; nil: out
 }
 
 func (w *statusWriter) WriteHeader(status int) {
+	if w.held != nil {
+		w.held.status = status
+		return
+	}
 	if w.status == 0 {
 		w.status = status
 	}
@@ -172,6 +184,9 @@ func (w *statusWriter) WriteHeader(status int) {
 }
 
 func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.held != nil {
+		return w.held.body.Write(b)
+	}
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}

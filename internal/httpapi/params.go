@@ -33,6 +33,26 @@ func (p OwnerPath) owner() (cluster, owner link.ID, err error) {
 	return cluster, owner, err
 }
 
+// ProjectOwnerPath is a project's trusted owner in a path.
+type ProjectOwnerPath struct {
+	ProjectPath
+	OwnerID string `path:"owner_id" doc:"The trusted owner's id"`
+}
+
+func (p ProjectOwnerPath) owner() (project, owner link.ID, err error) {
+	if project, err = p.project(); err != nil {
+		return "", "", err
+	}
+	owner, err = link.ParseID("owner_id", p.OwnerID)
+	return project, owner, err
+}
+
+// ProjectEndpointPath is an endpoint of a project in a path.
+type ProjectEndpointPath struct {
+	ProjectPath
+	EndpointID string `path:"endpoint_id" doc:"The cloud's id of the endpoint, escaped as one segment" example:"vpce-0a1b2c3d4e5f60718"`
+}
+
 // EndpointPath is an endpoint of a cluster in a path.
 type EndpointPath struct {
 	ClusterPath

@@ -24,6 +24,15 @@ func (s *server) regions() {
 			return api.RegionList{Regions: each(list, wireRegion)}, err
 		})
 
+	register(s, route{
+		method: http.MethodGet, path: base + "/{provider}/{region}", id: "GetRegion", tag: tag,
+		summary: "Get a region; what stands behind it in the vendor's network is told to the vendor alone",
+	},
+		func(ctx context.Context, c policy.Caller, in *RegionPath) (api.Region, error) {
+			v, err := s.plane.Region(ctx, c, link.Provider(in.Provider), in.Region)
+			return wireRegion(v), err
+		})
+
 	type put struct {
 		RegionPath
 		Body api.PutRegionRequest
@@ -37,8 +46,15 @@ func (s *server) regions() {
 			if err != nil {
 				return api.Region{}, err
 			}
-			r, err = s.plane.PutRegion(ctx, c, r)
-			return wireRegion(control.RegionView{Region: r}), err
+			var v control.RegionView
+			err = s.plane.Together(ctx, func(ctx context.Context) error {
+				_, err := s.plane.PutRegion(ctx, c, r)
+				if err == nil {
+					v, err = s.plane.Region(ctx, c, r.Provider, r.Name)
+				}
+				return err
+			})
+			return wireRegion(v), err
 		})
 
 	register(s, route{

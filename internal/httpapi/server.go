@@ -30,6 +30,8 @@ type Options struct {
 	Done      <-chan struct{}             // streams end when it is closed, so that a server can shut down; never when nil
 	Ready     func(context.Context) error // asked by /readyz; always ready when nil
 
+	Rates Rates // how often each caller may ask
+
 	// Observe is told of every request that was answered; nobody is when nil. It must not be slow.
 	Observe func(Observation)
 
@@ -56,6 +58,12 @@ type server struct {
 	api   huma.API
 
 	sameOrigin *http.CrossOriginProtection // of requests that a browser makes with its cookie
+	callers    *buckets
+	addresses  *buckets
+
+	getters map[string]getter       // of the objects, by their paths
+	objects map[reflect.Type]bool   // what the getters answer with
+	answers map[string]reflect.Type // of the operations, by their ids
 }
 
 // New returns the API of plane as a handler. It owns nothing that needs closing; streams end with their client or with
@@ -74,9 +82,14 @@ func New(plane *control.Plane, o Options) http.Handler {
 		o.BodyTimeout = 30 * time.Second
 	}
 	bendHuma()
-	s := &server{plane: plane, feed: newRuleFeed(plane), o: o, mux: http.NewServeMux(), sameOrigin: http.NewCrossOriginProtection()}
+	s := &server{
+		plane: plane, feed: newRuleFeed(plane), o: o, mux: http.NewServeMux(),
+		sameOrigin: http.NewCrossOriginProtection(),
+		callers:    newBuckets(o.Rates.Callers, Rate{50, 200}), addresses: newBuckets(o.Rates.Addresses, Rate{5, 30}),
+		getters: map[string]getter{}, objects: map[reflect.Type]bool{}, answers: map[string]reflect.Type{},
+	}
 	s.api = humago.New(s.mux, s.config())
-	s.api.UseMiddleware(s.authenticate)
+	s.api.UseMiddleware(s.authenticate, s.limited, s.once)
 	s.login()
 	s.sessions()
 	s.apiKeys()
@@ -93,6 +106,8 @@ func New(plane *control.Plane, o Options) http.Handler {
 	s.publicAccess()
 	s.services()
 	s.connections()
+	s.projectConnections()
+	s.projectTrustedOwners()
 	s.claims()
 	s.egress()
 	s.awsEndpointConnections()
@@ -102,6 +117,7 @@ func New(plane *control.Plane, o Options) http.Handler {
 	s.histories()
 	s.events()
 	s.webhooks()
+	s.projectHistories()
 	s.gateways()
 	s.health()
 	s.document()
@@ -143,6 +159,8 @@ type route struct {
 	method, path, id, tag, summary string
 	maxBody                        int64 // bytes; maxBody when 0
 	open                           bool  // needs no token
+	single                         bool  // a GET of one object, though its path does not end in a name
+	secret                         bool  // the answer is shown once: it is kept nowhere, and told to no repetition
 }
 
 func (r route) operation() huma.Operation {
@@ -153,6 +171,9 @@ func (r route) operation() huma.Operation {
 	if r.maxBody != 0 {
 		op.MaxBodyBytes = r.maxBody + 1
 	}
+	if r.secret {
+		op.Metadata = map[string]any{secretAnswer: true}
+	}
 	if !r.open {
 		op.Security = []map[string][]string{{"token": {}}}
 	}
@@ -160,7 +181,10 @@ func (r route) operation() huma.Operation {
 }
 
 // answer is a JSON body.
-type answer[T any] struct{ Body T }
+type answer[T any] struct {
+	Status int
+	Body   T
+}
 
 // empty is the body {}: success with nothing to tell.
 type empty struct{}
@@ -170,11 +194,26 @@ type empty struct{}
 func register[I, T any](s *server, r route, f func(context.Context, policy.Caller, *I) (T, error)) {
 	op := r.operation()
 	op.BodyReadTimeout = s.o.BodyTimeout
+	s.answers[r.id] = reflect.TypeFor[T]()
+	if r.method == http.MethodGet && (r.single || strings.HasSuffix(r.path, "}")) {
+		s.getters[r.path] = getterOf(f)
+		s.objects[reflect.TypeFor[T]()] = true
+	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*answer[T], error) {
-		out, err := f(ctx, callerOf(ctx), in)
+		req := requestOf(ctx)
+		out, err := onCondition(ctx, s, r, func(ctx context.Context) (T, error) { return f(ctx, callerOf(ctx), in) })
 		if err != nil {
+			req.cause = err
 			return nil, err
 		}
-		return &answer[T]{Body: out}, nil
+		a := &answer[T]{Status: http.StatusOK, Body: out}
+		if s.objects[reflect.TypeFor[T]()] {
+			tag := tagOf(out)
+			req.answer.Set("ETag", tag)
+			if r.method == http.MethodGet && tagListed(req.asked.Get("If-None-Match"), tag, true) {
+				a.Status = http.StatusNotModified
+			}
+		}
+		return a, nil
 	})
 }

@@ -13,7 +13,7 @@ import (
 func (s *server) serviceProfile() {
 	const tag, path = "Service profile", "/api/v1/service-profile"
 
-	register(s, route{method: http.MethodGet, path: path, id: "GetServiceProfile", tag: tag, summary: "Get what the ports of the service carry"},
+	register(s, route{method: http.MethodGet, path: path, id: "GetServiceProfile", tag: tag, single: true, summary: "Get what the ports of the service carry"},
 		func(ctx context.Context, c policy.Caller, _ *struct{}) (api.ServiceProfile, error) {
 			rules, err := s.plane.ServiceProfile(ctx, c)
 			return wireProfile(rules), err

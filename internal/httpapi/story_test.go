@@ -43,6 +43,7 @@ func TestStory(t *testing.T) {
 		if len(list) != 1 || list[0].Name != "us-east-1" || list[0].VPCID != r.VPCID {
 			t.Errorf("regions %+v", list)
 		}
+		same(t, list[0], must(c.Region(ctx, "AWS", "us-east-1"))(t))
 		history(t, must(c.RegionEvents(ctx, "AWS", "us-east-1", api.Page{}))(t))
 	})
 
@@ -173,6 +174,35 @@ func TestStory(t *testing.T) {
 		}
 	})
 
+	t.Run("project connections", func(t *testing.T) {
+		project := w.cluster.ProjectID
+		owner := must(c.AddProjectTrustedOwner(ctx, project, api.AddTrustedOwnerRequest{Type: "AWS_ACCOUNT_ID", ExternalOwnerID: account}))(t)
+		if owner.ProjectID != project || owner.ClusterID != "" {
+			t.Errorf("owner %+v", owner)
+		}
+		same(t, []api.TrustedOwner{owner}, must(c.ProjectTrustedOwners(ctx, project))(t))
+		same(t, owner, must(c.ProjectTrustedOwner(ctx, project, owner.ID))(t))
+		history(t, must(c.ProjectTrustedOwnerEvents(ctx, project, owner.ID, api.Page{}))(t))
+		req := api.AddProjectConnectionRequest{EndpointID: endpointA, CloudProvider: "AWS", Region: "us-east-1"}
+		conn := must(c.AddProjectConnection(ctx, project, req))(t)
+		if conn.Status != api.StatusPending || conn.EndpointID != endpointA || conn.RegionName != "us-east-1" || len(conn.Conditions) == 0 {
+			t.Errorf("connection %+v", conn)
+		}
+		same(t, conn, must(c.AddProjectConnection(ctx, project, req))(t))
+		same(t, []api.Connection{conn}, must(c.ProjectConnections(ctx, project))(t))
+		same(t, conn, must(c.ProjectConnection(ctx, project, endpointA))(t))
+		history(t, must(c.ProjectConnectionEvents(ctx, project, endpointA, api.Page{}))(t))
+		if own := must(c.Connections(ctx, id))(t); slices.ContainsFunc(own, func(c api.Connection) bool { return c.EndpointID == endpointA && c.Status != api.StatusDeleting }) {
+			t.Errorf("the cluster lists the project's connection as its own: %+v", own)
+		}
+		for range 2 {
+			if err := c.DeleteProjectConnection(ctx, project, endpointA); err != nil {
+				t.Error(err)
+			}
+		}
+		same(t, owner, must(c.RemoveProjectTrustedOwner(ctx, project, owner.ID))(t))
+	})
+
 	t.Run("aws endpoint connections", func(t *testing.T) {
 		w.see(t, endpointB, account, link.PendingAcceptance)
 		list := must(c.AWSEndpointConnections(ctx, id))(t)
@@ -205,6 +235,7 @@ func TestStory(t *testing.T) {
 		}
 		list := must(c.Claims(ctx, id, api.Page{}))(t).Claims
 		same(t, []api.Claim{made.Claim}, list)
+		same(t, made.Claim, must(c.Claim(ctx, id, made.ID))(t))
 		other := must(c.CreateClaim(ctx, id, api.CreateClaimRequest{}))(t)
 		for range 2 {
 			if revoked := must(c.RevokeClaim(ctx, id, other.ID))(t); revoked.State != "REVOKED" || revoked.RevokedAt.IsZero() {
@@ -240,6 +271,7 @@ func TestStory(t *testing.T) {
 		}
 		e := api.AllowEntry{CIDRIP: "203.0.113.0", CIDRMask: 24, SQL: true, Name: "office"}
 		same(t, e, must(c.AddAllowEntry(ctx, id, e))(t))
+		same(t, e, must(c.AllowEntry(ctx, id, e.CIDRIP, 24))(t))
 		yes, name := true, "branch"
 		e.SQL, e.UI, e.Name = false, true, ""
 		same(t, e, must(c.PutAllowEntry(ctx, id, e.CIDRIP, 24, api.AllowEntryUpdate{UI: &yes}))(t))

@@ -15,7 +15,7 @@ import (
 func (s *server) traffic() {
 	const tag, path = "Traffic settings", clusterBase + "/traffic"
 
-	register(s, route{method: http.MethodGet, path: path, id: "GetClusterTraffic", tag: tag, summary: "Get a cluster's traffic settings"},
+	register(s, route{method: http.MethodGet, path: path, id: "GetClusterTraffic", tag: tag, single: true, summary: "Get a cluster's traffic settings"},
 		func(ctx context.Context, c policy.Caller, in *ClusterPath) (api.ClusterTraffic, error) {
 			id, err := in.cluster()
 			if err != nil {

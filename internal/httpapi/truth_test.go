@@ -132,9 +132,34 @@ func witness(t *testing.T, handler http.Handler, route *routers.Route) http.Hand
 			if err := hold(asked, route, kept); err != nil {
 				t.Errorf("%s %s was answered with %d: %v\n%s", r.Method, r.URL, kept.status, err, kept.body.Bytes())
 			}
+			askAgain(t, handler, asked, route, kept)
 		}()
 		handler.ServeHTTP(kept, r)
 	})
+}
+
+// askAgain asks for an object that was told once more, with its tag: whoever has it is not sent it again.
+func askAgain(t *testing.T, handler http.Handler, r *http.Request, route *routers.Route, kept *copied) {
+	tag, key := kept.Header().Get("ETag"), route.Operation.OperationID+" 304"
+	seen.Lock()
+	known := seen.answers[key]
+	seen.Unlock()
+	if known || r.Method != http.MethodGet || kept.status != http.StatusOK || tag == "" {
+		return
+	}
+	r = r.Clone(r.Context())
+	r.Header.Set("If-None-Match", tag)
+	w := httptest.NewRecorder()
+	again := &copied{ResponseWriter: w}
+	handler.ServeHTTP(again, r)
+	if again.status == http.StatusOK && w.Header().Get("ETag") != tag {
+		return // it was changed just now
+	}
+	if again.status != http.StatusNotModified || w.Body.Len() > 0 || w.Header().Get("ETag") != tag {
+		t.Errorf("%s %s of a copy that is current was answered with %d %s", r.Method, r.URL, again.status, w.Body)
+	} else if err := hold(r, route, again); err != nil {
+		t.Errorf("%s %s of a copy that is current: %v", r.Method, r.URL, err)
+	}
 }
 
 // hold holds one answer against the document.

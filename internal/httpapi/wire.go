@@ -39,8 +39,8 @@ func wireProject(p link.Project) api.Project {
 func wireRegion(v control.RegionView) api.Region {
 	r := v.Region
 	out := api.Region{
-		CloudProvider: string(r.Provider), Name: r.Name, VPCID: r.VPCID, SubnetIDs: text(r.SubnetIDs),
-		GatewayTargets: []string{}, Ports: []int{}, Conditions: []api.Condition{},
+		CloudProvider: string(r.Provider), Name: r.Name, VPCID: r.VPCID, SubnetIDs: r.SubnetIDs,
+		Ports: []int{}, Conditions: []api.Condition{},
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
 	}
 	for _, t := range r.Targets {
@@ -96,7 +96,7 @@ func wireConnection(c link.Connection) api.Connection {
 
 func wireTrustedOwner(o link.TrustedOwner) api.TrustedOwner {
 	return api.TrustedOwner{
-		ID: string(o.ID), ClusterID: string(o.ClusterID), Type: string(o.Type), ExternalOwnerID: o.ExternalOwnerID,
+		ID: string(o.ID), ClusterID: string(o.ClusterID), ProjectID: string(o.ProjectID), Type: string(o.Type), ExternalOwnerID: o.ExternalOwnerID,
 		Conditions: []api.Condition{}, CreatedAt: o.CreatedAt.UTC(), UpdatedAt: o.CreatedAt.UTC(), // it never changes
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,8 +40,9 @@ type world struct {
 	store   *store.Store
 	cluster api.Cluster
 	log     *syncBuffer
-	stop    func()   // ends the streams, as a server that shuts down does
-	members sync.Map // token → policy.Caller: who needs no row in the store
+	stop    func()       // ends the streams, as a server that shuts down does
+	later   atomic.Int64 // by how much the store's clock is ahead
+	members sync.Map     // token → policy.Caller: who needs no row in the store
 }
 
 func newWorld(t *testing.T) *world {
@@ -54,7 +56,9 @@ func newWorldOn(t *testing.T, d storetest.Database) *world {
 	w := &world{log: &syncBuffer{}}
 	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
-	w.store, err = d.TryOpen(ctx, store.Options{Log: log})
+	w.store, err = d.TryOpen(ctx, store.Options{
+		Log: log, Now: func() time.Time { return time.Now().Add(time.Duration(w.later.Load())) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +72,8 @@ func newWorldOn(t *testing.T, d storetest.Database) *world {
 	done := make(chan struct{})
 	w.stop = sync.OnceFunc(func() { close(done) })
 	plane := control.New(w.store, control.Options{Domain: "postern.test", Log: log})
-	handler := httpapi.New(plane, httpapi.Options{Log: log, Version: "v-test", KeepAlive: 20 * time.Millisecond, Done: done, Ready: w.store.Ready})
+	handler := httpapi.New(plane, httpapi.Options{Log: log, Version: "v-test", KeepAlive: 20 * time.Millisecond,
+		Rates: httpapi.Rates{Callers: httpapi.Rate{PerSecond: -1}, Addresses: httpapi.Rate{PerSecond: -1}}, Done: done, Ready: w.store.Ready})
 	srv := httptest.NewServer(truthful(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if c, known := w.members.Load(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")); known {
 			r = r.WithContext(httpapi.WithCallerForTest(r.Context(), c.(policy.Caller)))
@@ -99,6 +104,9 @@ func newWorldOn(t *testing.T, d storetest.Database) *world {
 	}
 	return w
 }
+
+// ahead sets the store's clock ahead.
+func (w *world) ahead(d time.Duration) { w.later.Add(int64(d)) }
 
 // see makes the store know an endpoint as if a cloud had shown it.
 func (w *world) see(t *testing.T, id, owner string, state link.State) {
@@ -180,6 +188,8 @@ func (w *world) state(t *testing.T) string {
 	put(w.client.Connections(ctx, id))
 	put(w.client.AWSEndpointConnections(ctx, id))
 	put(w.client.TrustedOwners(ctx, id))
+	put(w.client.ProjectConnections(ctx, w.cluster.ProjectID))
+	put(w.client.ProjectTrustedOwners(ctx, w.cluster.ProjectID))
 	put(w.client.AllowList(ctx, id, api.Page{}))
 	put(w.client.ClusterTraffic(ctx, id))
 	put(w.client.ServiceProfile(ctx))

@@ -82,10 +82,12 @@ const (
 	GCPProjectID        OwnerType = "GCP_PROJECT_ID"
 )
 
-// TrustedOwner is a cloud account whose endpoints a cluster accepts. ExternalOwnerID "*" trusts every account.
+// TrustedOwner is a cloud account whose endpoints a cluster, or a project for its own connections, accepts.
+// ExternalOwnerID "*" trusts every account.
 type TrustedOwner struct {
 	ID              ID
-	ClusterID       ID
+	ClusterID       ID // empty: a project's
+	ProjectID       ID // empty: a cluster's
 	Type            OwnerType
 	ExternalOwnerID string
 	CreatedAt       time.Time
@@ -154,10 +156,12 @@ const (
 	WantGone      Want = "GONE"
 )
 
-// Connection is the pairing of an endpoint with a cluster: (ClusterID, EndpointID) is its key. Region, ServiceID and
-// OwnerID are empty until the endpoint was seen at the cloud.
+// Connection is the pairing of an endpoint with a cluster, or with a project: then it holds for all of the project's
+// clusters, those to come among them, in Region of Provider. (ClusterID or ProjectID, EndpointID) is its key. ServiceID
+// and OwnerID, and with a cluster Region, are empty until the endpoint was seen at the cloud.
 type Connection struct {
-	ClusterID   ID
+	ClusterID   ID // empty: with a project
+	ProjectID   ID // empty: with a cluster
 	EndpointID  EndpointID
 	Provider    Provider
 	Region      string
@@ -172,6 +176,22 @@ type Connection struct {
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 	Version     int64 // grows with every write; results are written by compare-and-swap on it
+}
+
+// Ref names the connection in its history.
+func (c Connection) Ref() ObjectRef {
+	if c.ProjectID != "" {
+		return ObjectRef{Kind: ObjectProjectConnection, ID: string(c.ProjectID) + "/" + string(c.EndpointID)}
+	}
+	return ObjectRef{Kind: ObjectConnection, ID: string(c.ClusterID) + "/" + string(c.EndpointID)}
+}
+
+// Ref names the trusted owner in its history.
+func (o TrustedOwner) Ref() ObjectRef {
+	if o.ProjectID != "" {
+		return ObjectRef{Kind: ObjectProjectTrustedOwner, ID: string(o.ProjectID) + "/" + string(o.ID)}
+	}
+	return ObjectRef{Kind: ObjectTrustedOwner, ID: string(o.ClusterID) + "/" + string(o.ID)}
 }
 
 // RequestExpiry is how long a connection is waited for whose endpoint nobody saw or whose owner nobody trusts, unless the
@@ -255,27 +275,28 @@ type ObjectRef struct {
 // The kinds of objects, and what their ObjectRef.ID is made of. The ID of a whole list is the one of what it belongs to,
 // followed by "/" and nothing.
 const (
-	ObjectOrganisation      = "organisation"       // organisation id
-	ObjectPrincipal         = "principal"          // organisation id/principal id; the organisation is empty for a person
-	ObjectGrant             = "grant"              // scope kind/scope id/principal id/role
-	ObjectAPIKey            = "api-key"            // principal id/key id
-	ObjectSession           = "session"            // principal id/session id
-	ObjectProject           = "project"            // project id
-	ObjectRegion            = "region"             // provider/region
-	ObjectCluster           = "cluster"            // cluster id
-	ObjectTraffic           = "traffic"            // cluster id: where a cluster's flows go: backends, ports, checks, limits
-	ObjectPublicAccess      = "public-access"      // cluster id
-	ObjectAllowList         = "allow-list"         // cluster id
-	ObjectClaim             = "claim"              // cluster id/claim id
-	ObjectEndpoint          = "endpoint"           // cluster id/endpoint id: an admin's decision about an endpoint
-	ObjectConnection        = "connection"         // cluster id/endpoint id
-	ObjectTrustedOwner      = "trusted-owner"      // cluster id/owner id
-	ObjectEgress            = "egress-endpoint"    // cluster id/egress endpoint id
-	ObjectRecords           = "records"            // cluster id: its flows and refused attempts
-	ObjectProjectConnection = "project-connection" // project id/endpoint id
-	ObjectService           = "service"            // provider/region
-	ObjectServiceProfile    = "service-profile"    // empty: an installation has one
-	ObjectGateway           = "gateway"            // gateway id
-	ObjectWebhook           = "webhook"            // organisation id/webhook id; also mail subscriptions and their deliveries
-	ObjectAudit             = "audit"              // organisation id, empty for the whole installation
+	ObjectOrganisation        = "organisation"          // organisation id
+	ObjectPrincipal           = "principal"             // organisation id/principal id; the organisation is empty for a person
+	ObjectGrant               = "grant"                 // scope kind/scope id/principal id/role
+	ObjectAPIKey              = "api-key"               // principal id/key id
+	ObjectSession             = "session"               // principal id/session id
+	ObjectProject             = "project"               // project id
+	ObjectRegion              = "region"                // provider/region
+	ObjectCluster             = "cluster"               // cluster id
+	ObjectTraffic             = "traffic"               // cluster id: where a cluster's flows go: backends, ports, checks, limits
+	ObjectPublicAccess        = "public-access"         // cluster id
+	ObjectAllowList           = "allow-list"            // cluster id
+	ObjectClaim               = "claim"                 // cluster id/claim id
+	ObjectEndpoint            = "endpoint"              // cluster id/endpoint id: an admin's decision about an endpoint
+	ObjectConnection          = "connection"            // cluster id/endpoint id
+	ObjectTrustedOwner        = "trusted-owner"         // cluster id/owner id
+	ObjectEgress              = "egress-endpoint"       // cluster id/egress endpoint id
+	ObjectRecords             = "records"               // cluster id: its flows and refused attempts
+	ObjectProjectConnection   = "project-connection"    // project id/endpoint id
+	ObjectProjectTrustedOwner = "project-trusted-owner" // project id/owner id
+	ObjectService             = "service"               // provider/region
+	ObjectServiceProfile      = "service-profile"       // empty: an installation has one
+	ObjectGateway             = "gateway"               // gateway id
+	ObjectWebhook             = "webhook"               // organisation id/webhook id; also mail subscriptions and their deliveries
+	ObjectAudit               = "audit"                 // organisation id, empty for the whole installation
 )

@@ -21,11 +21,19 @@ const (
 
 func (a Action) String() string { return [...]string{"nothing", "accept", "reject"}[a] }
 
-// Wish is one connection of an endpoint, with what its cluster says of it.
+// Wish is one connection of an endpoint, with what its cluster, or its project, says of it.
 type Wish struct {
 	Connection   link.Connection
 	Owners       []link.TrustedOwner // whom the cluster trusts
 	ServiceReady bool                // a service of one of the cluster's regions stands, and was searched for the endpoint
+}
+
+// holder is whom the connection is with, in words for people.
+func (w Wish) holder() string {
+	if w.Connection.ProjectID != "" {
+		return "project"
+	}
+	return "cluster"
 }
 
 // EndpointFacts is all that bears on one endpoint. Several clusters may have a connection with it, and there is one
@@ -72,6 +80,15 @@ func Endpoint(f EndpointFacts) EndpointPlan {
 	return p
 }
 
+// of is the facts as a connection has them: an endpoint of another region than the one that a project's connection is
+// for is not there for it.
+func (f EndpointFacts) of(w Wish) EndpointFacts {
+	if w.Connection.ProjectID != "" && f.Endpoint != nil && f.Endpoint.Region != w.Connection.Region {
+		f.Endpoint = nil
+	}
+	return f
+}
+
 // admits tells whether the connection's cluster would let the endpoint in, whatever happened at the cloud.
 func (f EndpointFacts) admits(w Wish) bool {
 	return f.Endpoint != nil && w.Connection.Want == link.WantConnected &&
@@ -87,6 +104,7 @@ func (f EndpointFacts) rejectedOutside(w Wish) bool {
 }
 
 func (f EndpointFacts) letsIn(w Wish) bool {
+	f = f.of(w)
 	return f.admits(w) && !f.rejectedOutside(w) && !f.expired(w)
 }
 
@@ -119,10 +137,10 @@ func (f EndpointFacts) expiring(w Wish) (c link.Condition, say bool) {
 	end := w.Connection.AskedAt.Add(f.Expiry)
 	if f.Expiry > 0 && f.unanswered(w) && !f.expired(w) && !f.Now.Before(end.Add(-min(link.ExpiryWarning, f.Expiry/2))) {
 		what := "its endpoint was not seen"
-		next := "create the endpoint for the cluster's service name and check its id; or delete the connection"
+		next := "create the endpoint for the " + w.holder() + "'s service name and check its id; or delete the connection"
 		if f.Endpoint != nil {
 			what = "its endpoint's owner " + f.Endpoint.OwnerID + " is not trusted"
-			next = "add " + f.Endpoint.OwnerID + " to the cluster's trusted owners; or delete the connection"
+			next = "add " + f.Endpoint.OwnerID + " to the " + w.holder() + "'s trusted owners; or delete the connection"
 		}
 		return link.Condition{
 			Type: link.ConditionExpiring, Status: link.True, Reason: link.ReasonRequestExpiring,
@@ -138,7 +156,7 @@ func (f EndpointFacts) action(anyIn bool) Action {
 	if f.Endpoint == nil {
 		return Nothing
 	}
-	if len(f.Wishes) > 0 && !slices.ContainsFunc(f.Wishes, func(w Wish) bool { return !f.expired(w) }) {
+	if len(f.Wishes) > 0 && !slices.ContainsFunc(f.Wishes, func(w Wish) bool { return !f.of(w).expired(w) }) {
 		return Nothing // nobody asks any more
 	}
 	if len(f.Wishes) == 0 {
@@ -167,6 +185,7 @@ func (f EndpointFacts) action(anyIn bool) Action {
 
 // connection says how one connection stands.
 func (f EndpointFacts) connection(w Wish, anyIn bool) ConnectionPlan {
+	f = f.of(w)
 	before := w.Connection
 	after := before
 	if e := f.Endpoint; e != nil {
@@ -258,7 +277,7 @@ func (f EndpointFacts) judge(w Wish, anyIn bool) (state link.State, isRegistered
 	case c.Want == link.WantRejected:
 		return refusedState(e.State, anyIn), registered, policy.RejectedByAdmin()
 	case !f.admits(w):
-		return refusedState(e.State, anyIn), registered, policy.NotTrusted(e.OwnerID)
+		return refusedState(e.State, anyIn), registered, policy.NotTrusted(w.holder(), e.OwnerID)
 	case f.rejectedOutside(w):
 		return link.Rejected, registered, accepted(link.False, link.ReasonRejectedOutside,
 			"the endpoint had been accepted and was rejected at the cloud, not through Postern",
@@ -298,13 +317,13 @@ func (f EndpointFacts) registered(w Wish) link.Condition {
 	case e != nil:
 		return cond(link.True, link.ReasonSeen, fmt.Sprintf("the endpoint of account %s asks for the service in %s", e.OwnerID, e.Region), "")
 	case !w.ServiceReady:
-		return cond(link.False, link.ReasonServiceNotReady, "none of the cluster's regions has a private endpoint service yet",
-			"create the cluster's private endpoint services, or wait until they are available")
+		return cond(link.False, link.ReasonServiceNotReady, "none of the "+w.holder()+"'s regions has a private endpoint service yet",
+			"create the private endpoint services of a cluster there, or wait until they are available")
 	case c.OwnerID != "":
 		return cond(link.False, link.ReasonEndpointDeleted, "the endpoint is gone from the service: it was deleted in its owner's account", anew)
 	}
-	return cond(link.False, link.ReasonNotSeen, "no private endpoint service of this cluster knows the endpoint",
-		"check the endpoint's id, and that it was created for this cluster's service name in one of its regions; a new endpoint shows up within a minute")
+	return cond(link.False, link.ReasonNotSeen, "no private endpoint service of this "+w.holder()+" knows the endpoint",
+		"check the endpoint's id, and that it was created for this "+w.holder()+"'s service name in one of its regions; a new endpoint shows up within a minute")
 }
 
 // traffic keeps what is said about flows true to the state: without a connection nothing is reachable, and a connection

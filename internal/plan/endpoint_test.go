@@ -314,3 +314,23 @@ func TestRefusedAndUnreachable(t *testing.T) {
 		t.Error("the same outage is news again")
 	}
 }
+
+// A project's connection is for one region: an endpoint of another one is not there for it, whoever owns it.
+func TestProjectsEndpointElsewhere(t *testing.T) {
+	for region, want := range map[string]struct {
+		action Action
+		state  link.State
+		reason string // of the condition Registered
+	}{
+		"us-east-1": {Accept, link.PendingAcceptance, link.ReasonSeen},
+		"us-west-2": {Reject, link.Pending, link.ReasonNotSeen},
+	} {
+		w := wish{want: link.WantConnected, trusts: mine}.build()
+		w.Connection.ClusterID, w.Connection.ProjectID, w.Connection.Region = "", "p", region
+		p := Endpoint(EndpointFacts{Endpoint: at(link.PendingAcceptance, mine), Wishes: []Wish{w}, Now: now, Cadence: cadence})
+		c := p.Connections[0].Connection
+		if got := link.ConditionOf(c.Conditions, link.ConditionRegistered); p.Action != want.action || c.State != want.state || got.Reason != want.reason || c.Region != region {
+			t.Errorf("%s: %s, %+v", region, p.Action, c)
+		}
+	}
+}

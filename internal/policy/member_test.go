@@ -79,6 +79,7 @@ func TestRolesOfMembers(t *testing.T) {
 		{link.ObjectService, "c1", "VOAPG*", "APG*", "APG*", "APG*"},
 		{link.ObjectProject, "pay", "VOAPG*", "PG*", "G*", "G*"},
 		{link.ObjectProjectConnection, "pay", "VOAPG*", "PG*", "PG*", "PG*"},
+		{link.ObjectProjectTrustedOwner, "pay", "OAPG*", "PG*", "PG*", "PG*"},
 		{link.ObjectOrganisation, "acme", "VOAPG*", "G*", "*", "*"},
 		{link.ObjectPrincipal, "acme", "G*", "G*", "G*", "G*"},
 		{link.ObjectAPIKey, "acme", "G*", "G*", "G*", "G*"},

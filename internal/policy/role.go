@@ -77,6 +77,8 @@ var Needs = []Need{
 	{link.ObjectProject, Delete, link.RoleOrganisationAdmin},
 	{link.ObjectProjectConnection, Read, link.RoleViewer},
 	{link.ObjectProjectConnection, Change, link.RoleProjectAdmin},
+	{link.ObjectProjectTrustedOwner, Read, link.RoleClusterOperator},
+	{link.ObjectProjectTrustedOwner, Change, link.RoleProjectAdmin},
 	{grantsAt(link.ScopeProject), Read, link.RoleProjectAdmin},
 	{grantsAt(link.ScopeProject), Change, link.RoleProjectAdmin},
 

@@ -34,12 +34,13 @@ func Trusts(owners []link.TrustedOwner, p link.Provider, account string) bool {
 	return false
 }
 
-// NotTrusted is the condition Accepted of a connection whose endpoint's owner its cluster does not trust.
-func NotTrusted(owner string) link.Condition {
+// NotTrusted is the condition Accepted of a connection whose endpoint's owner is not trusted by its holder, a "cluster" or
+// a "project".
+func NotTrusted(holder, owner string) link.Condition {
 	return link.Condition{
 		Type: link.ConditionAccepted, Status: link.False, Reason: link.ReasonOwnerNotTrusted,
-		Message:  "owner " + owner + " is not trusted by this cluster",
-		NextStep: "add " + owner + " to the cluster's trusted owners, and the endpoint is accepted by itself; or delete the connection",
+		Message:  "owner " + owner + " is not trusted by this " + holder,
+		NextStep: "add " + owner + " to the " + holder + "'s trusted owners, and the endpoint is accepted by itself; or delete the connection",
 	}
 }
 

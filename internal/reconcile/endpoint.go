@@ -160,24 +160,22 @@ func (r *Reconciler) tellAccepted(ctx context.Context, v view) error {
 	})
 }
 
-// add takes a connection and the services of its cluster's regions into the view.
+// add takes a connection and the services of its cluster's regions, or of its project's one region, into the view.
 func (v *view) add(tx *store.Tx, c link.Connection) error {
-	cl, err := tx.Cluster(c.ClusterID)
-	if err != nil {
-		return err
+	w, regions := plan.Wish{Connection: c}, []string{c.Region}
+	var err error
+	if c.ProjectID != "" {
+		w.Owners, err = tx.ProjectTrustedOwners(c.ProjectID)
+	} else {
+		w.Owners, regions, err = ofCluster(tx, c.ClusterID)
 	}
-	w := plan.Wish{Connection: c}
-	if w.Owners, err = tx.TrustedOwners(c.ClusterID); err != nil {
+	if err != nil {
 		return err
 	}
 	if v.owner == "" {
 		v.owner = c.OwnerID
 	}
 	// Also the region in which it was seen, should the cluster have left it since.
-	var regions []string
-	for _, region := range cl.Regions {
-		regions = append(regions, region.Name)
-	}
 	if c.Region != "" && !slices.Contains(regions, c.Region) {
 		regions = append(regions, c.Region)
 	}
@@ -200,6 +198,19 @@ func (v *view) add(tx *store.Tx, c link.Connection) error {
 	}
 	v.facts.Wishes = append(v.facts.Wishes, w)
 	return nil
+}
+
+// ofCluster returns whom a cluster trusts and its regions.
+func ofCluster(tx *store.Tx, id link.ID) (owners []link.TrustedOwner, regions []string, err error) {
+	cl, err := tx.Cluster(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, r := range cl.Regions {
+		regions = append(regions, r.Name)
+	}
+	owners, err = tx.TrustedOwners(id)
+	return owners, regions, err
 }
 
 // observe looks for the endpoint at the services, by lists that began after a time, and completes the view with it.
@@ -273,7 +284,7 @@ func (r *Reconciler) record(ctx context.Context, v view, conns []plan.Connection
 
 func recordConnection(tx *store.Tx, p plan.ConnectionPlan) error {
 	c := p.Connection
-	old, err := tx.Connection(c.ClusterID, c.EndpointID)
+	old, err := tx.ConnectionNow(c)
 	if errors.Is(err, store.ErrNotFound) {
 		return store.ErrChanged
 	}
@@ -284,12 +295,11 @@ func recordConnection(tx *store.Tx, p plan.ConnectionPlan) error {
 		return err
 	}
 	if old.State != c.State || old.Want != c.Want || old.Approved != c.Approved {
-		if err := tx.RulesChanged(store.RulesOfCluster, c.ClusterID); err != nil {
+		if err := tx.ConnectionRulesChanged(c); err != nil {
 			return err
 		}
 	}
-	ref := link.ObjectRef{Kind: link.ObjectConnection, ID: string(c.ClusterID) + "/" + string(c.EndpointID)}
-	return addNotes(tx, ref, p.Notes)
+	return addNotes(tx, c.Ref(), p.Notes)
 }
 
 // refused records that the cloud said no to an action, at the connections on whose behalf it was asked.
@@ -303,7 +313,7 @@ func (r *Reconciler) refused(ctx context.Context, v view, todo plan.EndpointPlan
 		accepting := link.ConditionOf(c.Connection.Conditions, link.ConditionAccepted).Reason == link.ReasonAccepting
 		if todo.Action != plan.Accept || accepting {
 			// From where the connection stands now, so that a refusal that goes on is not told again and again.
-			i := slices.IndexFunc(v.facts.Wishes, func(w plan.Wish) bool { return w.Connection.ClusterID == c.Connection.ClusterID })
+			i := slices.IndexFunc(v.facts.Wishes, func(w plan.Wish) bool { return w.Connection.Ref() == c.Connection.Ref() })
 			before := v.facts.Wishes[i].Connection
 			before.Region, before.ServiceID, before.ServiceName, before.OwnerID = c.Connection.Region, c.Connection.ServiceID, c.Connection.ServiceName, c.Connection.OwnerID
 			c = plan.Refused(before, todo.Action, no, r.now())

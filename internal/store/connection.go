@@ -6,11 +6,11 @@ import (
 	"github.com/postern/postern/internal/link"
 )
 
-const connectionColumns = `cluster_id, endpoint_id, provider, region, service_id, service_name, owner_id, state, want, approved,
+const connectionColumns = `cluster_id, '', endpoint_id, provider, region, service_id, service_name, owner_id, state, want, approved,
 	conditions, asked_at, created_at, updated_at, version`
 
 func scanConnection(r Row) (c link.Connection, err error) {
-	err = r.Scan(&c.ClusterID, &c.EndpointID, &c.Provider, &c.Region, &c.ServiceID, &c.ServiceName, &c.OwnerID, &c.State,
+	err = r.Scan(&c.ClusterID, &c.ProjectID, &c.EndpointID, &c.Provider, &c.Region, &c.ServiceID, &c.ServiceName, &c.OwnerID, &c.State,
 		&c.Want, &c.Approved, parsed(&c.Conditions), at(&c.AskedAt), at(&c.CreatedAt), at(&c.UpdatedAt), &c.Version)
 	return c, err
 }
@@ -26,15 +26,35 @@ func (tx *Tx) Connection(cluster link.ID, id link.EndpointID) (link.Connection, 
 	return scanConnection(tx.row(`SELECT `+connectionColumns+` FROM connections WHERE cluster_id = $1 AND endpoint_id = $2`, cluster, id))
 }
 
-// EndpointConnections are the connections of one endpoint with any cluster, without those that are over.
+// EndpointConnections are the connections of one endpoint with any cluster or project, without those that are over.
 func (tx *Tx) EndpointConnections(p link.Provider, id link.EndpointID) ([]link.Connection, error) {
-	return list(tx, scanConnection, `SELECT `+connectionColumns+` FROM connections
-		WHERE provider = $1 AND endpoint_id = $2 AND NOT (want = 'GONE' AND state = 'DELETED') ORDER BY seq`, p, id)
+	return tx.allConnections(`provider = $1 AND endpoint_id = $2`, p, id)
 }
 
-// EndpointsSeenIn are the endpoints of connections that were seen in a region.
+// allConnections are the connections of clusters, and then those of projects, that fulfil a condition and are not over.
+func (tx *Tx) allConnections(condition string, args ...any) ([]link.Connection, error) {
+	const notOver = ` AND NOT (want = 'GONE' AND state = 'DELETED') ORDER BY seq`
+	ofClusters, err := list(tx, scanConnection, `SELECT `+connectionColumns+` FROM connections WHERE `+condition+notOver, args...)
+	if err != nil {
+		return nil, err
+	}
+	ofProjects, err := list(tx, scanConnection, `SELECT `+projectConnectionColumns+` FROM project_connections WHERE `+condition+notOver, args...)
+	return append(ofClusters, ofProjects...), err
+}
+
+// ConnectionNow returns a connection as it is now, also one that is over, or ErrNotFound.
+func (tx *Tx) ConnectionNow(c link.Connection) (link.Connection, error) {
+	if c.ProjectID != "" {
+		return tx.ProjectConnection(c.ProjectID, c.EndpointID)
+	}
+	return tx.Connection(c.ClusterID, c.EndpointID)
+}
+
+// EndpointsSeenIn are the endpoints of connections that were seen in a region, and those of projects' connections with it.
 func (tx *Tx) EndpointsSeenIn(p link.Provider, region string) ([]link.EndpointID, error) {
-	return list(tx, scanEndpointID, `SELECT DISTINCT endpoint_id FROM connections
+	return list(tx, scanEndpointID, `SELECT endpoint_id FROM connections
+		WHERE provider = $1 AND region = $2 AND NOT (want = 'GONE' AND state = 'DELETED')
+		UNION SELECT endpoint_id FROM project_connections
 		WHERE provider = $1 AND region = $2 AND NOT (want = 'GONE' AND state = 'DELETED')`, p, region)
 }
 
@@ -51,6 +71,9 @@ func scanEndpointID(r Row) (id link.EndpointID, err error) {
 
 // AddConnection stores a new connection; its times and version are set here.
 func (tx *Tx) AddConnection(c link.Connection) (link.Connection, error) {
+	if c.ProjectID != "" {
+		return tx.addProjectConnection(c)
+	}
 	return scanConnection(tx.row(`INSERT INTO connections (cluster_id, endpoint_id, provider, region, service_id, service_name, owner_id,
 			state, want, approved, conditions, asked_at, created_at, updated_at, version)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $13, $12, $12, 1) RETURNING `+connectionColumns,
@@ -61,6 +84,9 @@ func (tx *Tx) AddConnection(c link.Connection) (link.Connection, error) {
 // SwapConnection stores c in the place of what had its Version and returns it as stored, or ErrChanged when that is
 // there no more.
 func (tx *Tx) SwapConnection(c link.Connection) (link.Connection, error) {
+	if c.ProjectID != "" {
+		return tx.swapProjectConnection(c)
+	}
 	c, err := scanConnection(tx.row(`UPDATE connections SET region = $4, service_id = $5, service_name = $6, owner_id = $7, state = $8,
 			want = $9, approved = $10, conditions = $11, created_at = $12, updated_at = $13, asked_at = $14, version = version + 1
 		WHERE cluster_id = $1 AND endpoint_id = $2 AND version = $3 RETURNING `+connectionColumns,

@@ -2,10 +2,10 @@ package store
 
 import "github.com/postern/postern/internal/link"
 
-const ownerColumns = `id, cluster_id, type, external_owner_id, created_at`
+const ownerColumns = `id, cluster_id, '', type, external_owner_id, created_at`
 
 func scanOwner(r Row) (o link.TrustedOwner, err error) {
-	err = r.Scan(&o.ID, &o.ClusterID, &o.Type, &o.ExternalOwnerID, at(&o.CreatedAt))
+	err = r.Scan(&o.ID, &o.ClusterID, &o.ProjectID, &o.Type, &o.ExternalOwnerID, at(&o.CreatedAt))
 	return o, err
 }
 

@@ -15,7 +15,7 @@ func (tx *Tx) PlaceOf(of link.ObjectRef) (link.Place, error) {
 	case link.ObjectCluster, link.ObjectTraffic, link.ObjectPublicAccess, link.ObjectAllowList, link.ObjectClaim, link.ObjectEndpoint,
 		link.ObjectConnection, link.ObjectTrustedOwner, link.ObjectEgress, link.ObjectRecords:
 		return tx.placeOfSome(link.ScopeCluster, owner)
-	case link.ObjectProject, link.ObjectProjectConnection:
+	case link.ObjectProject, link.ObjectProjectConnection, link.ObjectProjectTrustedOwner:
 		return tx.placeOfSome(link.ScopeProject, owner)
 	case link.ObjectOrganisation, link.ObjectWebhook, link.ObjectAudit, link.ObjectPrincipal:
 		return tx.placeOfSome(link.ScopeOrganisation, owner)

@@ -113,6 +113,9 @@ func (s *Store) trim(ctx context.Context, flows, refused, events int64, batches 
 				return err
 			}
 		}
+		if err := tx.forgetAnswers(); err != nil {
+			return err
+		}
 		_, err := tx.exec(`DELETE FROM report_batches WHERE stored_at < $1`, stamp(tx.now.Add(-batches)))
 		return err
 	})

@@ -15,7 +15,8 @@ type RulesKind string
 // The kinds of part.
 const (
 	RulesOfCluster RulesKind = "CLUSTER"
-	RulesOfPorts   RulesKind = "PORTS" // one, of empty id
+	RulesOfProject RulesKind = "PROJECT" // in one region of a provider, by an id of this package's own
+	RulesOfPorts   RulesKind = "PORTS"   // one, of empty id
 	RulesOfClaim   RulesKind = "CLAIM"
 )
 
@@ -31,18 +32,27 @@ func (tx *Tx) RulesChanged(kind RulesKind, id link.ID) error {
 	return nil
 }
 
-// EndpointRulesChanged is RulesChanged for every cluster that an endpoint has a connection with.
+// EndpointRulesChanged is RulesChanged for every cluster and project that an endpoint has a connection with.
 func (tx *Tx) EndpointRulesChanged(p link.Provider, id link.EndpointID) error {
 	clusters, err := list(tx, scanID, `SELECT cluster_id FROM connections WHERE provider = $1 AND endpoint_id = $2`, p, id)
-	return errors.Join(err, tx.clustersChanged(clusters))
+	if err != nil {
+		return err
+	}
+	projects, err := list(tx, scanConnection, `SELECT `+projectConnectionColumns+` FROM project_connections WHERE provider = $1 AND endpoint_id = $2`, p, id)
+	return errors.Join(err, tx.clustersChanged(clusters), tx.connectionsChanged(projects))
 }
 
-// ServiceRulesChanged is RulesChanged for every cluster that an endpoint of a service has a connection with.
+// ServiceRulesChanged is RulesChanged for every cluster and project that an endpoint of a service has a connection with.
 func (tx *Tx) ServiceRulesChanged(p link.Provider, serviceID string) error {
 	clusters, err := list(tx, scanID, `SELECT DISTINCT c.cluster_id FROM endpoints e
 		JOIN connections c ON c.provider = e.provider AND c.endpoint_id = e.endpoint_id
 		WHERE e.provider = $1 AND e.service_id = $2`, p, serviceID)
-	return errors.Join(err, tx.clustersChanged(clusters))
+	if err != nil {
+		return err
+	}
+	projects, err := list(tx, scanConnection, `SELECT `+projectConnectionColumns+` FROM project_connections WHERE provider = $1
+		AND endpoint_id IN (SELECT endpoint_id FROM endpoints WHERE provider = $1 AND service_id = $2)`, p, serviceID)
+	return errors.Join(err, tx.clustersChanged(clusters), tx.connectionsChanged(projects))
 }
 
 func (tx *Tx) clustersChanged(clusters []link.ID) error {
@@ -110,6 +120,9 @@ func (tx *Tx) Rules(most int, take func(link.RulesVersion, link.RuleSet) error) 
 	if part.Claims, err = tx.claimRules(`1 = 1`); err != nil {
 		return err
 	}
+	if part.Projects, err = tx.projectRules(`1 = 1`); err != nil {
+		return err
+	}
 	for cut := (Cut{Limit: most}); ; {
 		clusters, next, err := tx.Clusters(cut)
 		if err != nil {
@@ -142,6 +155,9 @@ func (tx *Tx) RulesSince(from link.RulesVersion) (delta link.RuleDelta, to link.
 	}
 	delta = link.RuleDelta{From: from.Revision, Revision: to.Revision}
 	if delta.Clusters, delta.RemovedClusters, err = tx.changedClusters(from.Revision); err != nil {
+		return delta, to, false, err
+	}
+	if delta.Projects, delta.RemovedProjects, err = tx.changedProjects(from.Revision); err != nil {
 		return delta, to, false, err
 	}
 	if delta.Ports, err = tx.changedPorts(from.Revision); err != nil {
@@ -188,7 +204,7 @@ func (tx *Tx) clusterRules(clusters []link.Cluster) ([]link.ClusterRules, error)
 	ids := make([]link.ID, len(clusters))
 	for i, c := range clusters {
 		r := &out[i]
-		*r = link.ClusterRules{ClusterID: c.ID, ProjectID: c.ProjectID, PublicAccess: c.PublicAccess}
+		*r = link.ClusterRules{ClusterID: c.ID, ProjectID: projectOf(c), PublicAccess: c.PublicAccess}
 		for _, b := range c.Backends {
 			r.Backends = append(r.Backends, link.Backend{Address: b})
 		}
@@ -209,19 +225,23 @@ func (tx *Tx) clusterRules(clusters []link.Cluster) ([]link.ClusterRules, error)
 			return nil, err
 		}
 	}
-	return out, nil
+	return out, tx.addProjectEndpoints(place, clusters)
+}
+
+// authorised is an endpoint and by whose rules it is let in.
+type authorised struct {
+	by       link.ID
+	endpoint link.EndpointID
+}
+
+func scanAuthorised(r Row) (p authorised, err error) {
+	err = r.Scan(&p.by, &p.endpoint)
+	return p, err
 }
 
 // addEndpoints adds to the rules of some clusters the endpoints that may reach them.
 func (tx *Tx) addEndpoints(place map[link.ID]*link.ClusterRules, some []link.ID) error {
-	type pair struct {
-		cluster  link.ID
-		endpoint link.EndpointID
-	}
-	pairs, err := list(tx, func(r Row) (p pair, err error) {
-		err = r.Scan(&p.cluster, &p.endpoint)
-		return p, err
-	},
+	pairs, err := list(tx, scanAuthorised,
 		`SELECT c.cluster_id, c.endpoint_id FROM connections c
 		JOIN endpoints e ON e.provider = c.provider AND e.endpoint_id = c.endpoint_id
 		WHERE c.cluster_id IN (`+places(len(some))+`)
@@ -231,7 +251,7 @@ func (tx *Tx) addEndpoints(place map[link.ID]*link.ClusterRules, some []link.ID)
 			AND t.external_owner_id IN (e.owner_id, '*')))
 		ORDER BY c.seq`, args(some)...)
 	for _, p := range pairs {
-		r := place[p.cluster]
+		r := place[p.by]
 		r.Endpoints = append(r.Endpoints, p.endpoint)
 	}
 	return err

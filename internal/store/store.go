@@ -147,6 +147,9 @@ func (tx *Tx) Now() time.Time { return tx.now }
 
 // Read runs f in a transaction that sees one state of the database and can change nothing.
 func (s *Store) Read(ctx context.Context, f func(*Tx) error) error {
+	if tx := s.joined(ctx); tx != nil {
+		return f(tx)
+	}
 	_, err := s.do(ctx, false, f)
 	return err
 }
@@ -164,6 +167,9 @@ const (
 // or removed since. So f must act on nothing but tx, set what it returns afresh each time, and do nothing slow: no network,
 // and no second transaction.
 func (s *Store) Write(ctx context.Context, f func(*Tx) error) error {
+	if tx := s.joined(ctx); tx != nil {
+		return tx.nested(f)
+	}
 	for run := 1; ; run++ {
 		made, err := s.do(ctx, true, f)
 		if err == nil {

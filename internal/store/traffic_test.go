@@ -32,7 +32,7 @@ func testTrafficSettingsOfManyClusters(t *testing.T, d storetest.Database) {
 			})
 			err = errors.Join(err, err2)
 			r := link.ClusterRules{
-				ClusterID: c.ID, ProjectID: p.ID, PublicAccess: link.PublicEnabled, Backends: []link.Backend{{Address: "a:1"}, {Address: "b:2"}},
+				ClusterID: c.ID, PublicAccess: link.PublicEnabled, Backends: []link.Backend{{Address: "a:1"}, {Address: "b:2"}},
 			}
 			if n%2 == 0 {
 				r.Limits.Flows, r.DeniedPorts, r.Backends[1].Weight = n+1, []uint16{22}, 9

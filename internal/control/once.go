@@ -1,0 +1,49 @@
+package control
+
+import (
+	"context"
+	"errors"
+
+	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/policy"
+	"github.com/postern/postern/internal/store"
+)
+
+// Together makes what f asks of the plane with the context that it gets one transaction: it sees one state, which nobody
+// changes before it ends, and all of its changes are stored when f returns nil, or none. f may be run again from its
+// beginning. It hands on errors that are no refusals (link.Error), since some of them pass.
+func (p *Plane) Together(ctx context.Context, f func(ctx context.Context) error) error {
+	return p.st.Together(ctx, f)
+}
+
+// Once runs f, which answers a request, in one transaction with the answer that it keeps, and for the same key of the same
+// caller within 24 hours returns that answer instead: what f does is done once, whatever crashes. Of two requests at the
+// same time the second waits for the first. An answer without a status is not kept, for a refusal changed nothing. A key
+// that comes with another fingerprint is refused.
+func (p *Plane) Once(ctx context.Context, c policy.Caller, key, fingerprint string, f func(ctx context.Context) (link.KeptAnswer, error)) (kept link.KeptAnswer, repeated bool, err error) {
+	key = string(c.Role) + "\x00" + string(c.ID) + "\x00" + c.Name + "\x00" + key
+	err = p.st.Together(ctx, func(ctx context.Context) error {
+		err := p.st.Write(ctx, func(tx *store.Tx) (err error) {
+			kept, err = tx.KeptAnswer(key)
+			return err
+		})
+		if repeated = err == nil; repeated {
+			if kept.Fingerprint != fingerprint {
+				return &link.Error{
+					Kind: link.Invalid, Reason: "IDEMPOTENCY_KEY_REUSED", Field: "Idempotency-Key",
+					Message: "this idempotency key came with another request before", Hint: "make a new key for each request that is not the same",
+				}
+			}
+			return nil
+		}
+		if !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if kept, err = f(ctx); err != nil || kept.Status == 0 {
+			return err
+		}
+		kept.Fingerprint = fingerprint
+		return p.st.Write(ctx, func(tx *store.Tx) error { return tx.KeepAnswer(key, kept) })
+	})
+	return kept, repeated, err
+}
