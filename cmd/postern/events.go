@@ -74,19 +74,13 @@ func (a *app) followEvents(ctx context.Context, c *api.Client, q api.FeedQuery) 
 	for {
 		s, err := c.StreamEvents(ctx, q)
 		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
+			return unlessAsked(ctx, err)
 		}
 		err = a.printEvents(s)
 		q.Cursor = s.Cursor()
 		_ = s.Close()
-		switch {
-		case ctx.Err() != nil:
-			return nil // asked to stop
-		case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
-			return err
+		if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return unlessAsked(ctx, err)
 		}
 		select {
 		case <-ctx.Done():
@@ -94,6 +88,14 @@ func (a *app) followEvents(ctx context.Context, c *api.Client, q api.FeedQuery) 
 		case <-time.After(followPause):
 		}
 	}
+}
+
+// unlessAsked is err, unless it only says that somebody asked to stop.
+func unlessAsked(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // printEvents prints a stream until it ends.

@@ -35,7 +35,7 @@ func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.ahead.Lo
 func newWorld(t *testing.T, edit func(*notify.Config)) *world {
 	t.Helper()
 	w := &world{t: t}
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	var err error
 	if w.st, err = store.Open(t.Context(), t.TempDir(), store.Options{Now: w.now, Log: log}); err != nil {
 		t.Fatal(err)

@@ -120,11 +120,9 @@ func testFailedWriteTellsNobody(t *testing.T, db storetest.Database) {
 }
 
 // What is tested is the one subscription, whatever it filters.
-func TestTestEventReachesItsSubscriptionAlone(t *testing.T) {
-	storetest.OnEach(t, testTestEventReachesItsSubscriptionAlone)
-}
+func TestTestReachesItsSubscriptionAlone(t *testing.T) { storetest.OnEach(t, testTestReachesItsSubscriptionAlone) }
 
-func testTestEventReachesItsSubscriptionAlone(t *testing.T, db storetest.Database) {
+func testTestReachesItsSubscriptionAlone(t *testing.T, db storetest.Database) {
 	st := open(t, db)
 	w := subscribe(t, st, func(w *link.Webhook) { w.Types = []link.Happening{"claim.expiring"} })
 	bystander := subscribe(t, st, func(*link.Webhook) {})
