@@ -1,12 +1,16 @@
 package store
 
-import "github.com/postern/postern/internal/link"
+import (
+	"github.com/postern/postern/internal/audit"
+	"github.com/postern/postern/internal/link"
+)
 
 // last is what a transaction writes at its very end: rows whose order is that of the commits, whoever else writes at the
 // same time. A transaction that reads sees it only after its own commit.
 type last struct {
 	rules  []rulesPart
 	events []link.Event
+	audit  []audit.Entry
 }
 
 // rulesPart is a part of the rules that is another.
@@ -22,5 +26,8 @@ func (tx *Tx) writeLast() error {
 			return err
 		}
 	}
-	return tx.writeEvents(tx.last.events)
+	if err := tx.writeEvents(tx.last.events); err != nil {
+		return err
+	}
+	return tx.writeAudit(tx.last.audit)
 }

@@ -154,6 +154,9 @@ func (s *Store) identify(ctx context.Context) error {
 		if s.newest, err = tx.RulesRevision(); err != nil {
 			return err
 		}
+		if err := tx.beginAudit(); err != nil {
+			return err
+		}
 		return tx.row(`SELECT value FROM meta WHERE name = 'installation_id'`).Scan(&s.id)
 	})
 }
