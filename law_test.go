@@ -18,7 +18,7 @@ var law = map[string]string{
 	"api":                 "",
 	"internal/link":       "",
 	"internal/l4":         "",
-	"internal/servertest": "", // for tests alone
+	"internal/servertest": "", // for tests alone, as is internal/storetest
 
 	"internal/policy":    "internal/link",
 	"internal/proxyconf": "internal/link",
@@ -27,6 +27,7 @@ var law = map[string]string{
 	"internal/audit":     "internal/link",
 
 	"internal/store":                  "internal/link internal/audit",
+	"internal/storetest":              "internal/servertest internal/store",
 	"internal/cloud":                  "internal/link",
 	"internal/cloud/awsprivatelink":   "internal/cloud internal/link",
 	"internal/cloud/azureprivatelink": "internal/cloud internal/link",
@@ -61,7 +62,7 @@ var fences = map[string]string{
 	"github.com/aws/smithy-go":     "internal/cloud/awsprivatelink internal/connect",
 
 	"modernc.org/sqlite":                       "internal/store",
-	"github.com/jackc/pgx":                     "internal/store",
+	"github.com/jackc/pgx":                     "internal/store internal/storetest",
 	"github.com/pressly/goose":                 "internal/store",
 	"github.com/riverqueue/river":              "internal/store internal/reconcile",
 	"github.com/riverqueue/river/riverdriver":  "internal/store",

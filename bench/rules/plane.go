@@ -108,7 +108,7 @@ func (p *plane) fill(ctx context.Context, clusters, endpoints int) (ids []link.I
 	ids = make([]link.ID, clusters)
 	var project link.ID
 	err = p.st.Write(ctx, func(tx *store.Tx) error {
-		pr, _, err := tx.AddProject("simulation")
+		pr, _, err := tx.AddProject("", "simulation")
 		project = pr.ID
 		return err
 	})

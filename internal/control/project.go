@@ -14,7 +14,7 @@ import (
 // Projects lists all projects.
 func (p *Plane) Projects(ctx context.Context, c policy.Caller) (out []link.Project, err error) {
 	err = p.read(ctx, c, link.ObjectRef{Kind: link.ObjectProject}, func(tx *store.Tx) error {
-		out, err = tx.Projects()
+		out, _, err = tx.Projects(link.Reach{All: true}, store.Cut{Limit: 500})
 		return err
 	})
 	return out, err
@@ -44,7 +44,7 @@ func (p *Plane) CreateProject(ctx context.Context, c policy.Caller, name string)
 	}
 	err = p.change(ctx, c, link.ObjectRef{Kind: link.ObjectProject}, func(ch *change) error {
 		var made bool
-		out, made, err = ch.AddProject(name)
+		out, made, err = ch.AddProject("", name)
 		if err != nil || !made {
 			return err
 		}

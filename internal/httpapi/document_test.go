@@ -1,44 +1,19 @@
 package httpapi_test
 
 import (
-	"bytes"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/getkin/kin-openapi/openapi3"
-	"github.com/getkin/kin-openapi/openapi3filter"
-	"github.com/getkin/kin-openapi/routers"
-	"github.com/getkin/kin-openapi/routers/legacy"
-
 	"github.com/postern/postern/api"
-	"github.com/postern/postern/internal/control"
-	"github.com/postern/postern/internal/httpapi"
 )
 
-// loadDocument returns the document, which is the same whatever the store holds.
-func loadDocument(t *testing.T) *openapi3.T {
-	t.Helper()
-	srv := httptest.NewServer(httpapi.New(control.New(nil, control.Options{}), httpapi.Options{Version: "v-test"}))
-	defer srv.Close()
-	text, err := api.New(srv.URL, "").OpenAPI(t.Context()) // it needs no token
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := openapi3.NewLoader().LoadFromData(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return doc
-}
-
 func TestDocument(t *testing.T) {
-	doc := loadDocument(t)
+	doc := document()
 	if err := doc.Validate(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -64,7 +39,7 @@ func TestDocument(t *testing.T) {
 // TestEveryRouteHasAMethod calls every method of the client with placeholders and compares what it asks for with what
 // the document lists: neither has something that the other lacks.
 func TestEveryRouteHasAMethod(t *testing.T) {
-	doc := loadDocument(t)
+	doc := document()
 	asked := map[string]bool{}
 	spy := api.New("http://spy.test", "", api.WithHTTPClient(&http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 		asked[r.Method+" "+shape(r.URL)] = true
@@ -121,51 +96,9 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// checked returns a client whose every request and answer is held against the document.
-func checked(t *testing.T, w *world, doc *openapi3.T, token string) *api.Client {
-	t.Helper()
-	doc.Servers = openapi3.Servers{{URL: w.url}}
-	router, err := legacy.NewRouter(doc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return api.New(w.url, token, api.WithHTTPClient(&http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
-		return exchange(t, router, r)
-	})}))
-}
-
-func exchange(t *testing.T, router routers.Router, r *http.Request) (*http.Response, error) {
-	route, params, err := router.FindRoute(r)
-	if err != nil {
-		t.Errorf("%s %s is not in the document: %v", r.Method, r.URL, err)
-		return http.DefaultTransport.RoundTrip(r)
-	}
-	in := &openapi3filter.RequestValidationInput{Request: r, PathParams: params, Route: route, Options: &openapi3filter.Options{
-		AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true, MultiError: true,
-	}}
-	if err := openapi3filter.ValidateRequest(t.Context(), in); err != nil {
-		t.Errorf("request %s %s: %v", r.Method, r.URL, err)
-	}
-	resp, err := http.DefaultTransport.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	body, err := io.ReadAll(resp.Body)
-	_ = resp.Body.Close()
-	if err != nil {
-		return nil, err
-	}
-	resp.Body = io.NopCloser(bytes.NewReader(body))
-	out := &openapi3filter.ResponseValidationInput{RequestValidationInput: in, Status: resp.StatusCode, Header: resp.Header, Options: in.Options}
-	if err := openapi3filter.ValidateResponse(t.Context(), out.SetBodyBytes(body)); err != nil {
-		t.Errorf("answer to %s %s: %v\n%s", r.Method, r.URL, err, body)
-	}
-	return resp, nil
-}
-
 // The response check must be able to fail: an answer that the document does not describe is caught.
 func TestResponseCheckCatches(t *testing.T) {
-	doc := loadDocument(t)
+	doc := document()
 	schema := doc.Components.Schemas["Project"].Value
 	if !slices.Contains(schema.Required, "conditions") {
 		t.Fatalf("Project requires %v", schema.Required)

@@ -263,10 +263,10 @@ func TestHeaders(t *testing.T) {
 // A server that cannot do its work says so, when to ask again, and in its log why; that it runs is another question.
 func TestNotReady(t *testing.T) {
 	log := &syncBuffer{}
-	srv := httptest.NewServer(httpapi.New(control.New(nil, control.Options{}), httpapi.Options{
+	srv := httptest.NewServer(truthful(t, httpapi.New(control.New(nil, control.Options{}), httpapi.Options{
 		Log:   slog.New(slog.NewTextHandler(log, nil)),
 		Ready: func(context.Context) error { return errors.New("the fabric is away") },
-	}))
+	})))
 	defer srv.Close()
 	c := api.New(srv.URL, "")
 	if err := c.Healthy(t.Context()); err != nil {

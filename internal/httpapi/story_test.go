@@ -18,8 +18,7 @@ import (
 func TestStory(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
-	doc := loadDocument(t)
-	c, gw := checked(t, w, doc, operatorToken), checked(t, w, doc, gatewayToken)
+	c, gw := w.client, w.gateway
 	id := w.cluster.ID
 
 	t.Run("projects", func(t *testing.T) {

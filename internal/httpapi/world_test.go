@@ -61,9 +61,9 @@ func newWorld(t *testing.T) *world {
 	done := make(chan struct{})
 	w.stop = sync.OnceFunc(func() { close(done) })
 	plane := control.New(w.store, control.Options{Domain: "postern.test", Log: log})
-	srv := httptest.NewServer(httpapi.New(plane, httpapi.Options{
+	srv := httptest.NewServer(truthful(t, httpapi.New(plane, httpapi.Options{
 		Log: log, Version: "v-test", KeepAlive: 20 * time.Millisecond, Done: done,
-	}))
+	})))
 	t.Cleanup(srv.Close)
 	t.Cleanup(w.stop)
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)

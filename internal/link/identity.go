@@ -69,7 +69,14 @@ type Grant struct {
 	PrincipalID ID
 	Role        Role
 	Scope       Scope
+	Within      Place // where the scope stands, itself included; follows from Scope
 	CreatedAt   time.Time
+}
+
+// Member is a grant with whom it was given to.
+type Member struct {
+	Grant     Grant
+	Principal Principal
 }
 
 // Place is where an object stands: its organisation, project and cluster, as far as it has them. The zero value is the
@@ -78,4 +85,13 @@ type Place struct {
 	OrganisationID ID
 	ProjectID      ID
 	ClusterID      ID
+}
+
+// Reach is what of a list somebody may see: what stands in one of the organisations, projects or clusters, or with All
+// everything. The zero value is nothing.
+type Reach struct {
+	All           bool
+	Organisations []ID
+	Projects      []ID
+	Clusters      []ID
 }

@@ -9,9 +9,10 @@ import (
 type Project struct {
 	ID             ID
 	OrganisationID ID // empty: the vendor's own
-	Name           string
+	Name           string // unique in its organisation
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
+	Version        int64
 }
 
 // Region is a cloud provider's region in which the vendor is reachable, as the operator described it: where the load

@@ -7,11 +7,14 @@ import (
 	"testing"
 
 	"github.com/postern/postern/internal/store"
+	"github.com/postern/postern/internal/storetest"
 )
 
 // Acknowledgements that come together are each stored, and each is told what became of it.
-func TestAcknowledgementsTogether(t *testing.T) {
-	st := open(t, t.TempDir())
+func TestAcknowledgementsTogether(t *testing.T) { storetest.OnEach(t, testAcknowledgementsTogether) }
+
+func testAcknowledgementsTogether(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	const gateways = 20
 	write(t, st, func(tx *store.Tx) error {
 		for i := range gateways {

@@ -2,40 +2,31 @@ package store_test
 
 import (
 	"context"
-	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/store"
+	"github.com/postern/postern/internal/storetest"
 )
 
 // openAt opens a store by a clock that the test sets.
-func openAt(t *testing.T, clock *atomic.Pointer[time.Time]) *store.Store {
+func openAt(t *testing.T, d storetest.Database, clock *atomic.Pointer[time.Time]) *store.Store {
 	t.Helper()
-	st, err := store.Open(t.Context(), t.TempDir(), store.Options{
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: func() time.Time { return *clock.Load() },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := st.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return st
+	return d.Open(t, store.Options{Now: func() time.Time { return *clock.Load() }})
 }
 
 // A clock that was wrong by hours and is put right must not make what is observed from then on look older than what was
 // observed before.
-func TestClockSetBackHidesNothing(t *testing.T) {
+func TestClockSetBackHidesNothing(t *testing.T) { storetest.OnEach(t, testClockSetBackHidesNothing) }
+
+func testClockSetBackHidesNothing(t *testing.T, d storetest.Database) {
 	wrong := time.Now().Add(6 * time.Hour)
 	right := wrong.Add(-6 * time.Hour)
 	var clock atomic.Pointer[time.Time]
 	clock.Store(&wrong)
-	st := openAt(t, &clock)
+	st := openAt(t, d, &clock)
 	e := link.Endpoint{Provider: link.AWS, ID: "vpce-0a1b2c3d", OwnerID: "1", State: link.PendingAcceptance, SeenAt: wrong}
 	health := link.BackendHealth{ClusterID: link.NewID(), Backend: "b:1", Healthy: true, At: wrong}
 	write(t, st, func(tx *store.Tx) error {
@@ -79,12 +70,14 @@ func TestClockSetBackHidesNothing(t *testing.T) {
 	})
 }
 
-func TestClockSetBackPutsNoLookOff(t *testing.T) {
+func TestClockSetBackPutsNoLookOff(t *testing.T) { storetest.OnEach(t, testClockSetBackPutsNoLookOff) }
+
+func testClockSetBackPutsNoLookOff(t *testing.T, d storetest.Database) {
 	wrong := time.Now()
 	right := wrong.Add(-6 * time.Hour)
 	var clock atomic.Pointer[time.Time]
 	clock.Store(&wrong)
-	st := openAt(t, &clock)
+	st := openAt(t, d, &clock)
 	looks := make(chan struct{}, 10)
 	work(t, st, store.WorkOptions{Handlers: map[string]store.Handler{
 		"thing": func(context.Context, store.Work) store.Outcome {

@@ -16,6 +16,13 @@ func (tx *Tx) Clusters(c Cut) ([]link.Cluster, int64, error) {
 	return cutList(tx, c, scanCluster, `SELECT `+clusterColumns+` FROM clusters WHERE 1 = 1`)
 }
 
+// ClustersWithin are one part of the clusters within reach, and the seq to go on after, 0 at the end.
+func (tx *Tx) ClustersWithin(r link.Reach, c Cut) ([]link.Cluster, int64, error) {
+	const ofOrganisation = `project_id IN (SELECT id FROM projects WHERE organisation_id`
+	which, args := within(r, reached{"id", r.Clusters, ""}, reached{"project_id", r.Projects, ""}, reached{ofOrganisation, r.Organisations, ")"})
+	return cutList(tx, c, scanCluster, `SELECT `+clusterColumns+` FROM clusters WHERE `+which, args...)
+}
+
 // Cluster returns one cluster, or ErrNotFound.
 func (tx *Tx) Cluster(id link.ID) (link.Cluster, error) {
 	l, err := scanCluster(tx.row(`SELECT `+clusterColumns+` FROM clusters WHERE id = $1`, id))
@@ -43,8 +50,11 @@ func (tx *Tx) UpdateCluster(c link.Cluster) (link.Cluster, error) {
 	return l.v, err
 }
 
-// RemoveCluster removes a cluster with its allow list, trusted owners and connections. Its history stays.
+// RemoveCluster removes a cluster with its allow list, trusted owners, connections and grants. Its history stays.
 func (tx *Tx) RemoveCluster(id link.ID) error {
+	if err := tx.removeGrants(link.Scope{Kind: link.ScopeCluster, ID: id}); err != nil {
+		return err
+	}
 	if _, err := tx.exec(`DELETE FROM backend_health WHERE cluster_id = $1`, id); err != nil {
 		return err
 	}

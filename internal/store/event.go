@@ -14,8 +14,8 @@ func (tx *Tx) AddEvent(e link.Event) error {
 // writeEvents stores what AddEvent was given.
 func (tx *Tx) writeEvents(events []link.Event) error {
 	for _, e := range events {
-		_, err := tx.exec(`INSERT INTO events (object_kind, object_id, at, type, reason, message, actor) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			e.Object.Kind, e.Object.ID, stamp(e.At), e.Type, e.Reason, e.Message, e.Actor)
+		err := tx.row(`INSERT INTO events (object_kind, object_id, at, type, reason, message, actor) VALUES ($1, $2, $3, $4, $5, $6, $7)
+			RETURNING seq`, e.Object.Kind, e.Object.ID, stamp(e.At), e.Type, e.Reason, e.Message, e.Actor).Scan(&tx.made.event)
 		if err != nil {
 			return err
 		}

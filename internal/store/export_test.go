@@ -2,13 +2,14 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
 // SetJobsRunningForTest leaves the job queue as a process does that is killed in the middle of all its looks, as the
 // leader of the queue.
 func SetJobsRunningForTest(ctx context.Context, s *Store) error {
-	_, err := s.write.ExecContext(ctx, `UPDATE river_job SET state = 'running', attempt = 1, attempted_at = scheduled_at;
+	_, err := s.engine.(*sqlite).write.ExecContext(ctx, `UPDATE river_job SET state = 'running', attempt = 1, attempted_at = scheduled_at;
 		INSERT INTO river_leader (elected_at, expires_at, leader_id) VALUES (datetime('now'), datetime('now', '+1 hour'), 'the dead one')`)
 	return err
 }
@@ -28,8 +29,16 @@ func LooksAheadForTest(ctx context.Context, s *Store) (n int, err error) {
 
 // ForbidWritesForTest makes every write fail from now on, as a read-only disk does.
 func ForbidWritesForTest(ctx context.Context, s *Store) error {
-	_, err := s.write.ExecContext(ctx, `PRAGMA query_only = 1`)
-	return err
+	switch e := s.engine.(type) {
+	case *sqlite:
+		_, err := e.write.ExecContext(ctx, `PRAGMA query_only = 1`)
+		return err
+	case *postgres:
+		_, err := e.pool.Exec(ctx, `DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET default_transaction_read_only = on'; END $$`)
+		e.pool.Reset()
+		return err
+	}
+	return errors.New("not an engine")
 }
 
 // KeepRevisionsForTest sets how many revisions back the changes of the rules are known.

@@ -19,8 +19,15 @@ type rulesPart struct {
 	id   link.ID
 }
 
-// writeLast writes what was put off. Nothing may follow it but the commit.
+// writeLast writes what was put off, alone among all transactions: whoever reads a row of it has every row before, and the
+// numbers of those that follow are higher. Nothing may follow it but the commit.
 func (tx *Tx) writeLast() error {
+	if len(tx.last.rules) == 0 && len(tx.last.events) == 0 && len(tx.last.audit) == 0 {
+		return nil
+	}
+	if err := tx.s.lockOrder(tx.ctx); err != nil {
+		return err
+	}
 	if len(tx.last.rules) > 0 {
 		if err := tx.newRevision(tx.last.rules); err != nil {
 			return err
@@ -29,5 +36,8 @@ func (tx *Tx) writeLast() error {
 	if err := tx.writeEvents(tx.last.events); err != nil {
 		return err
 	}
-	return tx.writeAudit(tx.last.audit)
+	if err := tx.writeAudit(tx.last.audit); err != nil {
+		return err
+	}
+	return tx.s.ring(tx.ctx, tx.made)
 }

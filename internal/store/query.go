@@ -2,10 +2,11 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"strings"
 	"time"
 )
 
@@ -28,25 +29,30 @@ type Row interface {
 	Scan(into ...any) error
 }
 
-type sqlQ struct{ tx *sql.Tx }
-
-func (q sqlQ) Exec(ctx context.Context, text string, args ...any) (int64, error) {
-	res, err := q.tx.ExecContext(ctx, text, args...)
-	if err != nil {
-		return 0, err
-	}
-	return res.RowsAffected()
+func (tx *Tx) exec(text string, args ...any) (int64, error) {
+	return tx.s.Exec(tx.ctx, text, plainText(args)...)
 }
 
-func (q sqlQ) Query(ctx context.Context, text string, args ...any) (Rows, error) {
-	rows, err := q.tx.QueryContext(ctx, text, args...) //nolint:rowserrcheck // whoever reads the rows checks
-	if err != nil {
-		return nil, err
-	}
-	return rows, nil
+func (tx *Tx) query(text string, args ...any) (Rows, error) {
+	return tx.s.Query(tx.ctx, text, plainText(args)...)
 }
 
-func (tx *Tx) exec(text string, args ...any) (int64, error) { return tx.q.Exec(tx.ctx, text, args...) }
+// plainText makes what is text among the values of a statement text that every engine keeps: PostgreSQL takes no NUL and
+// no broken UTF-8, and both may stand in what a client sent as a name. Each is replaced by U+FFFD.
+func plainText(args []any) []any {
+	for i, a := range args {
+		s, ok := a.(string)
+		if !ok {
+			v := reflect.ValueOf(a)
+			if v.Kind() != reflect.String {
+				continue
+			}
+			s = v.String()
+		}
+		args[i] = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+	}
+	return args
+}
 
 // change runs a statement that must hit a row; missed is what to return when it hits none.
 func (tx *Tx) change(missed error, text string, args ...any) error {
@@ -64,7 +70,7 @@ type oneRow struct {
 }
 
 func (tx *Tx) row(text string, args ...any) oneRow {
-	rows, err := tx.q.Query(tx.ctx, text, args...)
+	rows, err := tx.query(text, args...)
 	return oneRow{rows, err}
 }
 
@@ -90,7 +96,7 @@ func (r oneRow) Scan(into ...any) error {
 
 // list reads a whole result.
 func list[T any](tx *Tx, scan func(Row) (T, error), text string, args ...any) ([]T, error) {
-	rows, err := tx.q.Query(tx.ctx, text, args...)
+	rows, err := tx.query(text, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -194,12 +200,17 @@ func cutList[T any](tx *Tx, c Cut, scan func(Row) (listed[T], error), text strin
 	if err != nil {
 		return nil, 0, err
 	}
-	var next int64
+	rows, next := part(c, rows)
+	return unlisted(rows), next, nil
+}
+
+// part takes the row too many, that was asked for, off a part of a list, and returns the seq to go on after, 0 at the end.
+func part[T any](c Cut, rows []listed[T]) (_ []listed[T], next int64) {
 	if len(rows) > c.Limit {
 		rows = rows[:c.Limit]
 		next = rows[len(rows)-1].seq
 	}
-	return unlisted(rows), next, nil
+	return rows, next
 }
 
 // unlisted drops the places from a list.

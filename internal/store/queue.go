@@ -2,15 +2,12 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riversqlite"
 	"github.com/riverqueue/river/rivertype"
 )
 
@@ -66,34 +63,6 @@ func (lookArgs) InsertOpts() river.InsertOpts {
 	}
 }
 
-// quiet keeps the job engine's own chatter out of our log: it may only warn.
-func quiet(log *slog.Logger) *slog.Logger { return slog.New(warnings{log.Handler()}) }
-
-type warnings struct{ slog.Handler }
-
-func (w warnings) Enabled(ctx context.Context, l slog.Level) bool {
-	return l >= slog.LevelWarn && w.Handler.Enabled(ctx, l)
-}
-func (w warnings) WithAttrs(a []slog.Attr) slog.Handler { return warnings{w.Handler.WithAttrs(a)} }
-func (w warnings) WithGroup(g string) slog.Handler      { return warnings{w.Handler.WithGroup(g)} }
-
-// openQueue makes the client that enqueues, and gives back jobs that a killed process was working on: while we hold the
-// directory nobody else can be. Its term as the queue's leader ends with it too.
-func (s *Store) openQueue(ctx context.Context) error {
-	c, err := river.NewClient(riversqlite.New(s.write), &river.Config{Logger: quiet(s.log)})
-	if err != nil {
-		return fmt.Errorf("open the job queue: %w", err)
-	}
-	s.queue = c
-	return s.Write(ctx, func(tx *Tx) error {
-		if _, err := tx.exec(`UPDATE river_job SET state = 'available' WHERE state = 'running'`); err != nil {
-			return err
-		}
-		_, err := tx.exec(`DELETE FROM river_leader`)
-		return err
-	})
-}
-
 // MarkDue makes the object due at once, in this transaction: its handler runs after the commit, whatever happens to
 // this process, and again when it is running right now.
 func (tx *Tx) MarkDue(kind, id string) error {
@@ -108,26 +77,26 @@ func (tx *Tx) MarkDue(kind, id string) error {
 
 // enqueue sees to it that the object has a live job that is not waiting. known is the job it had last, 0 when none.
 func (tx *Tx) enqueue(kind, id string, known int64) error {
-	res, err := tx.st.queue.InsertTx(tx.ctx, tx.sql, lookArgs{Of: kind, ID: id}, nil)
+	job, has, err := tx.s.insertJob(tx.ctx, lookArgs{Of: kind, ID: id})
 	if err != nil {
 		return fmt.Errorf("enqueue %s %s: %w", kind, id, err)
 	}
-	if res.UniqueSkippedAsDuplicate {
+	if has {
 		// It has one. A job that waits for its next look goes now; one that runs will find wanted grown at its end.
-		if _, err := tx.st.queue.JobRetryTx(tx.ctx, tx.sql, res.Job.ID); err != nil && !errors.Is(err, rivertype.ErrNotFound) {
+		if err := tx.s.retryJob(tx.ctx, job); err != nil {
 			return fmt.Errorf("make the job of %s %s available: %w", kind, id, err)
 		}
 	}
-	if res.Job.ID == known {
+	if job == known {
 		return nil
 	}
-	_, err = tx.exec(`UPDATE work SET job_id = $3 WHERE kind = $1 AND id = $2`, kind, id, res.Job.ID)
+	_, err = tx.exec(`UPDATE work SET job_id = $3 WHERE kind = $1 AND id = $2`, kind, id, job)
 	return err
 }
 
 // Workers do the work of one Store until they are closed.
 type Workers struct {
-	client *river.Client[*sql.Tx]
+	client jobClient
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 }
@@ -143,7 +112,7 @@ func (s *Store) Work(ctx context.Context, o WorkOptions) (*Workers, error) {
 	if err := river.AddWorkerSafely(reg, &looker{st: s, handlers: o.Handlers}); err != nil {
 		return nil, fmt.Errorf("register the worker: %w", err)
 	}
-	client, err := river.NewClient(riversqlite.New(s.write), &river.Config{
+	client, err := s.engine.workers(&river.Config{
 		Logger: quiet(s.log), Workers: reg,
 		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: o.Workers}},
 		FetchPollInterval: o.Poll, FetchCooldown: o.Poll, PollOnly: true,
@@ -305,8 +274,7 @@ func (s *Store) sweep(ctx context.Context) error {
 		job      int64
 	}
 	var found []lost
-	// The engine's own column: text in this layout, by its clock and not by ours.
-	engineNow := time.Now().UTC().Format("2006-01-02 15:04:05.000")
+	engineNow := s.engine.jobTime(time.Now()) // the job queue's columns are by its clock and not by ours
 	err := s.Read(ctx, func(tx *Tx) error {
 		var err error
 		found, err = list(tx, func(r Row) (l lost, err error) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postern/postern/internal/store"
+	"github.com/postern/postern/internal/storetest"
 )
 
 const soon = 10 * time.Second // far longer than anything here takes on a busy machine
@@ -48,7 +49,11 @@ func receive[T any](t *testing.T, c <-chan T, what string) (v T) {
 }
 
 func TestWorkMarkedBeforeTheStartIsDone(t *testing.T) {
-	st := open(t, t.TempDir())
+	storetest.OnEach(t, testWorkMarkedBeforeTheStartIsDone)
+}
+
+func testWorkMarkedBeforeTheStartIsDone(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	due(t, st, "a")
 	due(t, st, "a") // one object, one job
 	looks := make(chan store.Work, 10)
@@ -68,7 +73,11 @@ func TestWorkMarkedBeforeTheStartIsDone(t *testing.T) {
 }
 
 func TestMarkWhileWaitingMakesDueAtOnce(t *testing.T) {
-	st := open(t, t.TempDir())
+	storetest.OnEach(t, testMarkWhileWaitingMakesDueAtOnce)
+}
+
+func testMarkWhileWaitingMakesDueAtOnce(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	looks := make(chan struct{}, 10)
 	work(t, st, store.WorkOptions{Handlers: map[string]store.Handler{
 		"thing": func(context.Context, store.Work) store.Outcome {
@@ -83,7 +92,11 @@ func TestMarkWhileWaitingMakesDueAtOnce(t *testing.T) {
 }
 
 func TestMarkWhileRunningLooksAgain(t *testing.T) {
-	st := open(t, t.TempDir())
+	storetest.OnEach(t, testMarkWhileRunningLooksAgain)
+}
+
+func testMarkWhileRunningLooksAgain(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	running, release := make(chan struct{}), make(chan struct{})
 	var at, most atomic.Int32
 	work(t, st, store.WorkOptions{Handlers: map[string]store.Handler{
@@ -107,7 +120,11 @@ func TestMarkWhileRunningLooksAgain(t *testing.T) {
 }
 
 func TestLooksComeBackAndCountFailures(t *testing.T) {
-	st := open(t, t.TempDir())
+	storetest.OnEach(t, testLooksComeBackAndCountFailures)
+}
+
+func testLooksComeBackAndCountFailures(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	looks := make(chan int, 10)
 	work(t, st, store.WorkOptions{Handlers: map[string]store.Handler{
 		"thing": func(_ context.Context, w store.Work) store.Outcome {
@@ -127,7 +144,11 @@ func TestLooksComeBackAndCountFailures(t *testing.T) {
 }
 
 func TestForgottenUnlessMarkedMeanwhile(t *testing.T) {
-	st := open(t, t.TempDir())
+	storetest.OnEach(t, testForgottenUnlessMarkedMeanwhile)
+}
+
+func testForgottenUnlessMarkedMeanwhile(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	looks := make(chan struct{}, 10)
 	var count atomic.Int32
 	work(t, st, store.WorkOptions{Handlers: map[string]store.Handler{
@@ -145,7 +166,11 @@ func TestForgottenUnlessMarkedMeanwhile(t *testing.T) {
 }
 
 func TestPanicInOneLookHarmsNoOther(t *testing.T) {
-	st := open(t, t.TempDir())
+	storetest.OnEach(t, testPanicInOneLookHarmsNoOther)
+}
+
+func testPanicInOneLookHarmsNoOther(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	looks := make(chan string, 100)
 	work(t, st, store.WorkOptions{Handlers: map[string]store.Handler{
 		"thing": func(_ context.Context, w store.Work) store.Outcome {
@@ -165,8 +190,8 @@ func TestPanicInOneLookHarmsNoOther(t *testing.T) {
 
 // A process that was killed leaves its job in state running. The next one must take it up at once.
 func TestWorkOfAKilledProcessGoesOn(t *testing.T) {
-	dir := t.TempDir()
-	st, err := store.Open(t.Context(), dir, store.Options{})
+	d := storetest.Database{Dir: t.TempDir()}
+	st, err := d.TryOpen(t.Context(), store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +203,7 @@ func TestWorkOfAKilledProcessGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	again := open(t, dir)
+	again := open(t, d)
 	looks := make(chan struct{}, 10)
 	start := time.Now()
 	work(t, again, store.WorkOptions{Handlers: map[string]store.Handler{

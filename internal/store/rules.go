@@ -78,7 +78,7 @@ func (tx *Tx) newRevision(changed []rulesPart) error {
 			return err
 		}
 	}
-	tx.revision = revision
+	tx.made.rules = revision
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/store"
+	"github.com/postern/postern/internal/storetest"
 )
 
 func changed(t *testing.T, st *store.Store, ids ...link.ID) {
@@ -48,8 +49,10 @@ func since(t *testing.T, st *store.Store, from link.RulesVersion) (named []link.
 	return named, known
 }
 
-func TestWaitRulesWakesOnCommit(t *testing.T) {
-	st := open(t, t.TempDir())
+func TestWaitRulesWakesOnCommit(t *testing.T) { storetest.OnEach(t, testWaitRulesWakesOnCommit) }
+
+func testWaitRulesWakesOnCommit(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	first, err := st.WaitRules(t.Context(), 0)
 	if err != nil || first != 1 {
 		t.Fatalf("first revision: %d, %v", first, err)
@@ -81,8 +84,11 @@ func TestWaitRulesWakesOnCommit(t *testing.T) {
 }
 
 func TestRulesSinceNamesWhatChanged(t *testing.T) {
-	dir := t.TempDir()
-	st := open(t, dir)
+	storetest.OnEach(t, testRulesSinceNamesWhatChanged)
+}
+
+func testRulesSinceNamesWhatChanged(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	v1 := version(t, st)
 	changed(t, st, "a")
 	v2 := version(t, st)
@@ -111,7 +117,11 @@ func TestRulesSinceNamesWhatChanged(t *testing.T) {
 
 // A database that was restored from a backup goes through the same numbers again, with other rules.
 func TestARestoredDatabaseHasAnotherHistory(t *testing.T) {
-	left, right := open(t, t.TempDir()), open(t, t.TempDir())
+	storetest.OnEach(t, testARestoredDatabaseHasAnotherHistory)
+}
+
+func testARestoredDatabaseHasAnotherHistory(t *testing.T, d storetest.Database) {
+	left, right := open(t, d), open(t, d.Another(t))
 	changed(t, left, "a")
 	changed(t, right, "b")
 	l, r := version(t, left), version(t, right)
@@ -124,8 +134,10 @@ func TestARestoredDatabaseHasAnotherHistory(t *testing.T) {
 	}
 }
 
-func TestOldChangesAreForgotten(t *testing.T) {
-	st := open(t, t.TempDir())
+func TestOldChangesAreForgotten(t *testing.T) { storetest.OnEach(t, testOldChangesAreForgotten) }
+
+func testOldChangesAreForgotten(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	first := version(t, st)
 	changed(t, st, "old")
 	second := version(t, st)

@@ -2,32 +2,29 @@
 // owns the queue of work: a change of intent and the job that acts on it are stored in one transaction, so neither can
 // exist without the other. No driver, transaction or job type of the engines leaves this package.
 //
-// The engine is SQLite. The text of the statements is kept to what PostgreSQL takes too: $1..$N, RETURNING,
-// ON CONFLICT, times as unix microseconds, lists as JSON text.
+// The engine is SQLite, for one process, or PostgreSQL, for as many as share it. The text of the statements is one, kept to
+// what both take: $1..$N, RETURNING, ON CONFLICT, times as unix microseconds, lists as JSON text. On PostgreSQL writers run
+// side by side: a transaction that decides by what it has read is made safe by a unique constraint, by the version of the
+// row or by Tx.Lock.
 package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
-	"os"
-	"path/filepath"
+	"math/rand/v2"
 	"sync"
 	"time"
-
-	"github.com/riverqueue/river"
-	_ "modernc.org/sqlite" // the driver named "sqlite"
 
 	"github.com/postern/postern/internal/link"
 )
 
-// What a read or a write may find. Every other error of this package is an outage or a defect.
+// What a read or a write may find. Every other error of this package is a defect or a broken disk.
 var (
-	ErrNotFound = errors.New("no such row")
-	ErrChanged  = errors.New("the row was changed meanwhile") // a compare-and-swap lost; read again and decide again
+	ErrNotFound    = errors.New("no such row")
+	ErrChanged     = errors.New("the row was changed meanwhile")  // a compare-and-swap lost; read again and decide again
+	ErrUnavailable = errors.New("the database cannot be reached") // nothing is known to be stored; it may be back in seconds
 )
 
 // Options are a Store's settings. The zero value is usable.
@@ -38,106 +35,70 @@ type Options struct {
 
 // Store is one installation's database. It is safe for concurrent use; Close it after everything that uses it.
 type Store struct {
-	write *sql.DB // one connection, shared with the job queue: SQLite has one writer
-	read  *sql.DB
-	lock  *dirLock
-	now   func() time.Time
-	log   *slog.Logger
-	id    string
+	engine engine
+	now    func() time.Time
+	log    *slog.Logger
+	id     string
 
-	queue   *river.Client[*sql.Tx] // enqueues only; Work starts another that works
-	ready   readiness
-	acks    acknowledgements
-	sources sync.Mutex    // guards newest and news
-	newest  int64         // the newest revision of the rules that is known
-	news    chan struct{} // closed when there is a newer one
+	ready  readiness
+	acks   acknowledgements
+	rules  bell // revisions of the rules
+	events bell // seqs of events
+
+	cancel context.CancelFunc // ends what runs in the background
+	done   sync.WaitGroup     // for it
 
 	keptRevisions int64 // how many revisions back changes of the rules are known
 }
 
-const databaseFile = "postern.db"
-
 // Open opens the database in the directory dir, which it makes when absent, brings its schema up to date and makes work
 // that a killed process left unfinished available again. A directory is one process's: a second Open of it fails at
 // once with an error that says so.
-func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	if o.Log == nil {
-		o.Log = slog.Default()
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the data directory: %w", err)
-	}
-	lock, err := lockDir(dir)
+func Open(ctx context.Context, dir string, o Options) (*Store, error) {
+	o.Log = orElse(o.Log, slog.Default())
+	e, err := openSQLite(ctx, dir, o.Log)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{lock: lock, now: o.Now, log: o.Log, news: make(chan struct{}), keptRevisions: keptRevisions}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.Close())
-		}
-	}()
-	path := filepath.Join(dir, databaseFile)
-	if err := makePrivate(path); err != nil {
-		return nil, err
-	}
-	// synchronous=FULL: see docs/decisions/0002-sqlite-full-sync.md.
-	s.write, err = openPool(path, 1, url.Values{
-		"_journal_mode": {"WAL"}, "_synchronous": {"FULL"}, "_busy_timeout": {"5000"},
-		"_foreign_keys": {"1"}, "_dqs": {"0"}, "_txlock": {"immediate"},
-	})
+	return newStore(ctx, e, o)
+}
+
+// OpenPostgres opens the PostgreSQL database of a URL, postgres://user:password@host:port/name, and brings its schema up to
+// date. Any number of processes may have it open. The URL may hold a secret and is told to nobody; its parameter
+// pool_max_conns bounds this process's connections.
+func OpenPostgres(ctx context.Context, database string, o Options) (*Store, error) {
+	o.Log = orElse(o.Log, slog.Default())
+	e, err := openPostgres(ctx, database, o.Log)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.migrate(ctx); err != nil {
-		return nil, err
-	}
-	if err := s.openQueue(ctx); err != nil {
-		return nil, err
-	}
-	s.read, err = openPool(path, 8, url.Values{
-		"_busy_timeout": {"5000"}, "_dqs": {"0"}, "_txlock": {"deferred"}, "_query_only": {"1"},
-	})
+	s, err := newStore(ctx, e, o)
 	if err != nil {
 		return nil, err
+	}
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.cancel = cancel
+	s.done.Go(func() { e.listen(background, s.log, s.tell, s.lookForNews) })
+	return s, nil
+}
+
+// newStore returns the store of an engine, which it owns from now on.
+func newStore(ctx context.Context, e engine, o Options) (*Store, error) {
+	s := &Store{engine: e, now: o.Now, log: o.Log, keptRevisions: keptRevisions, cancel: func() {}}
+	if s.now == nil {
+		s.now = time.Now
 	}
 	if err := s.identify(ctx); err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-// makePrivate makes the database's file when absent, for its owner alone. The engine gives the files beside it the same mode.
-func makePrivate(path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return fmt.Errorf("open the database: %w", err)
-	}
-	return f.Close()
-}
-
-func openPool(path string, connections int, settings url.Values) (*sql.DB, error) {
-	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: settings.Encode()}).String())
-	if err != nil {
-		return nil, fmt.Errorf("open the database: %w", err)
-	}
-	db.SetMaxOpenConns(connections)
-	db.SetMaxIdleConns(connections)
-	return db, nil
-}
-
 // Close closes the database and lets go of the directory. Workers have to be closed before.
 func (s *Store) Close() error {
-	var errs []error
-	for _, db := range []*sql.DB{s.read, s.write} {
-		if db != nil {
-			errs = append(errs, db.Close())
-		}
-	}
-	return errors.Join(append(errs, s.lock.release())...)
+	s.cancel()
+	s.done.Wait()
+	return s.engine.close()
 }
 
 // InstallationID is this installation's own name at a cloud: eight hexadecimal digits, drawn at random when the
@@ -151,9 +112,11 @@ func (s *Store) identify(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if s.newest, err = tx.RulesRevision(); err != nil {
+		n, err := tx.newest()
+		if err != nil {
 			return err
 		}
+		s.tell(n)
 		if err := tx.beginAudit(); err != nil {
 			return err
 		}
@@ -165,13 +128,12 @@ func (s *Store) identify(ctx context.Context) error {
 // is not for concurrent use.
 type Tx struct {
 	ctx context.Context
-	q   Q
-	sql *sql.Tx
+	s   session
 	st  *Store
 	now time.Time
 
-	last     last
-	revision int64 // of the rules, that this transaction made; 0 while it changed none
+	last last
+	made newest // by this transaction
 }
 
 // Now is the time of the transaction: every row that it writes carries the same.
@@ -179,19 +141,42 @@ func (tx *Tx) Now() time.Time { return tx.now }
 
 // Read runs f in a transaction that sees one state of the database and can change nothing.
 func (s *Store) Read(ctx context.Context, f func(*Tx) error) error {
-	_, err := s.do(ctx, s.read, f)
+	_, err := s.do(ctx, false, f)
 	return err
 }
 
-// Write runs f in a transaction and commits when f returns nil. There is one writer at a time, so f must not do
-// anything slow: no network, and no second transaction.
+// How often Write runs a transaction that loses against others, and how long it pauses before it does so again: a moment
+// more with each time, in which the others get done.
+const (
+	writeRuns  = 10
+	writePause = 4 * time.Millisecond
+)
+
+// Write runs f in a transaction and commits when f returns nil. On SQLite there is one writer at a time. On PostgreSQL
+// writers run side by side, each statement sees what was committed before it, and f is RUN AGAIN, in a new transaction, when
+// this one lost against another: it failed to serialise, was the victim of a deadlock, or met a row that another had made
+// or removed since. So f must act on nothing but tx, set what it returns afresh each time, and do nothing slow: no network,
+// and no second transaction.
 func (s *Store) Write(ctx context.Context, f func(*Tx) error) error {
-	revision, err := s.do(ctx, s.write, f)
-	if err == nil {
-		s.tell(revision)
+	for run := 1; ; run++ {
+		made, err := s.do(ctx, true, f)
+		if err == nil {
+			s.tell(made)
+			return nil
+		}
+		if run == writeRuns || !s.engine.again(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(jittered(time.Duration(run*run) * writePause)):
+		}
 	}
-	return err
 }
+
+// jittered is a pause that differs from that of whoever began to wait at the same time: half of d to all of it.
+func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 
 // Bounds of Ready: how long it waits for the writer, and how long an answer counts. Whoever may ask may ask often, and
 // each answer costs a write to the disk.
@@ -231,24 +216,24 @@ func (s *Store) Ready(ctx context.Context) error {
 	return s.ready.err
 }
 
-func (s *Store) do(ctx context.Context, db *sql.DB, f func(*Tx) error) (revision int64, err error) {
-	t, err := db.BeginTx(ctx, nil)
+func (s *Store) do(ctx context.Context, writes bool, f func(*Tx) error) (made newest, err error) {
+	t, err := s.engine.begin(ctx, writes)
 	if err != nil {
-		return 0, fmt.Errorf("begin a transaction: %w", err)
+		return newest{}, fmt.Errorf("begin a transaction: %w", err)
 	}
-	tx := &Tx{ctx: ctx, q: sqlQ{t}, sql: t, st: s, now: s.now().UTC().Truncate(time.Microsecond)}
-	// Also when f panics: the one write connection must come back.
-	defer func() { _ = t.Rollback() }()
+	tx := &Tx{ctx: ctx, s: t, st: s, now: s.now().UTC().Truncate(time.Microsecond)}
+	// Also when f panics: the connection must come back.
+	defer t.rollback()
 	if err := f(tx); err != nil {
-		return 0, err
+		return newest{}, err
 	}
 	if err := tx.writeLast(); err != nil {
-		return 0, err
+		return newest{}, err
 	}
-	if err := t.Commit(); err != nil {
-		return 0, fmt.Errorf("commit: %w", err)
+	if err := t.commit(ctx); err != nil {
+		return newest{}, fmt.Errorf("commit: %w", err)
 	}
-	return tx.revision, nil
+	return tx.made, nil
 }
 
 // objectKey joins the parts of an object's key as link.ObjectRef wants them.

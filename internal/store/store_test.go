@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -14,23 +13,15 @@ import (
 
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/store"
+	"github.com/postern/postern/internal/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(storetest.Main{M: m}) }
 
-// open opens a store in dir and closes it at the end of the test.
-func open(t *testing.T, dir string) *store.Store {
+// open opens a store on a database and closes it at the end of the test.
+func open(t *testing.T, d storetest.Database) *store.Store {
 	t.Helper()
-	st, err := store.Open(t.Context(), dir, store.Options{Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := st.Close(); err != nil {
-			t.Errorf("close: %v", err)
-		}
-	})
-	return st
+	return d.Open(t, store.Options{})
 }
 
 func write(t *testing.T, st *store.Store, f func(*store.Tx) error) {
@@ -49,7 +40,7 @@ func read(t *testing.T, st *store.Store, f func(*store.Tx) error) {
 
 func TestSecondOpenOfADirectoryFailsAtOnce(t *testing.T) {
 	dir := t.TempDir()
-	open(t, dir)
+	open(t, storetest.Database{Dir: dir})
 	_, err := store.Open(t.Context(), dir, store.Options{})
 	if err == nil || !strings.Contains(err.Error(), "in use by another process") {
 		t.Fatalf("second Open = %v, want an error that says who holds the directory", err)
@@ -57,22 +48,25 @@ func TestSecondOpenOfADirectoryFailsAtOnce(t *testing.T) {
 }
 
 func TestReopenKeepsEverythingAndItsName(t *testing.T) {
-	dir := t.TempDir()
-	st, err := store.Open(t.Context(), dir, store.Options{})
+	storetest.OnEach(t, testReopenKeepsEverythingAndItsName)
+}
+
+func testReopenKeepsEverythingAndItsName(t *testing.T, d storetest.Database) {
+	st, err := d.TryOpen(t.Context(), store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := st.InstallationID()
-	write(t, st, func(tx *store.Tx) error { _, _, err := tx.AddProject("one"); return err })
+	write(t, st, func(tx *store.Tx) error { _, _, err := tx.AddProject("", "one"); return err })
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again := open(t, dir)
+	again := open(t, d)
 	if len(id) != 8 || again.InstallationID() != id {
 		t.Errorf("installation id %q, after reopening %q: want the same eight digits", id, again.InstallationID())
 	}
 	read(t, again, func(tx *store.Tx) error {
-		ps, err := tx.Projects()
+		ps, _, err := tx.Projects(link.Reach{All: true}, store.Cut{Limit: 10})
 		if err == nil && (len(ps) != 1 || ps[0].Name != "one") {
 			t.Errorf("projects after reopening: %+v", ps)
 		}
@@ -80,18 +74,22 @@ func TestReopenKeepsEverythingAndItsName(t *testing.T) {
 	})
 }
 
-func TestReadersCannotWrite(t *testing.T) {
-	st := open(t, t.TempDir())
-	if err := st.Read(t.Context(), func(tx *store.Tx) error { _, _, err := tx.AddProject("x"); return err }); err == nil {
+func TestReadersCannotWrite(t *testing.T) { storetest.OnEach(t, testReadersCannotWrite) }
+
+func testReadersCannotWrite(t *testing.T, d storetest.Database) {
+	st := open(t, d)
+	if err := st.Read(t.Context(), func(tx *store.Tx) error { _, _, err := tx.AddProject("", "x"); return err }); err == nil {
 		t.Error("a read transaction wrote")
 	}
 }
 
-func TestFailedWriteLeavesNothing(t *testing.T) {
-	st := open(t, t.TempDir())
+func TestFailedWriteLeavesNothing(t *testing.T) { storetest.OnEach(t, testFailedWriteLeavesNothing) }
+
+func testFailedWriteLeavesNothing(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	boom := errors.New("boom")
 	err := st.Write(t.Context(), func(tx *store.Tx) error {
-		if _, _, err := tx.AddProject("x"); err != nil {
+		if _, _, err := tx.AddProject("", "x"); err != nil {
 			return err
 		}
 		if err := tx.RulesChanged(store.RulesOfCluster, "c"); err != nil {
@@ -103,7 +101,7 @@ func TestFailedWriteLeavesNothing(t *testing.T) {
 		t.Fatalf("Write = %v, want the function's own error", err)
 	}
 	read(t, st, func(tx *store.Tx) error {
-		ps, err := tx.Projects()
+		ps, _, err := tx.Projects(link.Reach{All: true}, store.Cut{Limit: 10})
 		rev, err2 := tx.RulesRevision()
 		if len(ps) != 0 || rev != 1 {
 			t.Errorf("after a failed write: %d projects, revision %d", len(ps), rev)
@@ -112,8 +110,10 @@ func TestFailedWriteLeavesNothing(t *testing.T) {
 	})
 }
 
-func TestCutsListEverythingOnce(t *testing.T) {
-	st := open(t, t.TempDir())
+func TestCutsListEverythingOnce(t *testing.T) { storetest.OnEach(t, testCutsListEverythingOnce) }
+
+func testCutsListEverythingOnce(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	ref := link.ObjectRef{Kind: link.ObjectCluster, ID: "c"}
 	write(t, st, func(tx *store.Tx) error {
 		for _, typ := range []string{"A", "B", "C", "D", "E"} {
@@ -153,7 +153,11 @@ func TestCutsListEverythingOnce(t *testing.T) {
 }
 
 func TestSwapLosesAgainstAnEarlierSwap(t *testing.T) {
-	st := open(t, t.TempDir())
+	storetest.OnEach(t, testSwapLosesAgainstAnEarlierSwap)
+}
+
+func testSwapLosesAgainstAnEarlierSwap(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	write(t, st, func(tx *store.Tx) error {
 		s, made, err := tx.AddService(link.AWS, "us-east-1")
 		if err != nil || !made || s.State != link.ServiceCreating {
@@ -175,8 +179,10 @@ func TestSwapLosesAgainstAnEarlierSwap(t *testing.T) {
 	})
 }
 
-func TestReportsAreStoredOnce(t *testing.T) {
-	st := open(t, t.TempDir())
+func TestReportsAreStoredOnce(t *testing.T) { storetest.OnEach(t, testReportsAreStoredOnce) }
+
+func testReportsAreStoredOnce(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
 	flow := link.Flow{ID: "f1", GatewayID: "g", ClusterID: "c", Listener: link.PrivateListener, Port: 443, StartedAt: at}
 	ended := flow
@@ -213,7 +219,11 @@ func TestReportsAreStoredOnce(t *testing.T) {
 
 // Names that lead nowhere are free for anybody to make up: a flood of them must not wash away what clusters have to see.
 func TestAFloodOfUnknownNamesKeepsTheClustersAttempts(t *testing.T) {
-	st := open(t, t.TempDir())
+	storetest.OnEach(t, testAFloodOfUnknownNamesKeepsTheClustersAttempts)
+}
+
+func testAFloodOfUnknownNamesKeepsTheClustersAttempts(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	write(t, st, func(tx *store.Tx) error {
 		for i := range 3 {
 			if err := tx.CountRefused(link.RefusedAttempt{ClusterID: "c", Name: fmt.Sprint(i), Reason: "R", Count: 1}); err != nil {
@@ -245,8 +255,10 @@ func TestAFloodOfUnknownNamesKeepsTheClustersAttempts(t *testing.T) {
 	}
 }
 
-func TestReady(t *testing.T) {
-	st := open(t, t.TempDir())
+func TestReady(t *testing.T) { storetest.OnEach(t, testReady) }
+
+func testReady(t *testing.T, d storetest.Database) {
+	st := open(t, d)
 	if err := st.Ready(t.Context()); err != nil {
 		t.Errorf("an open store: %v", err)
 	}
@@ -255,14 +267,14 @@ func TestReady(t *testing.T) {
 	if err := st.Ready(left); err != nil {
 		t.Errorf("to a caller who has left, which says nothing of the store: %v", err)
 	}
-	full := open(t, t.TempDir())
+	full := open(t, d.Another(t))
 	if err := store.ForbidWritesForTest(t.Context(), full); err != nil {
 		t.Fatal(err)
 	}
 	if err := full.Ready(t.Context()); err == nil {
 		t.Error("a store that cannot write is ready")
 	}
-	closed, err := store.Open(t.Context(), t.TempDir(), store.Options{})
+	closed, err := d.Another(t).TryOpen(t.Context(), store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +291,7 @@ func TestFilesAreTheOwnersAlone(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	open(t, dir)
+	open(t, storetest.Database{Dir: dir})
 	files, err := os.ReadDir(dir)
 	if err != nil || len(files) < 2 {
 		t.Fatalf("%d files, %v", len(files), err)

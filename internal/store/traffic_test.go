@@ -9,19 +9,23 @@ import (
 
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/store"
+	"github.com/postern/postern/internal/storetest"
 )
 
 // The rules of many clusters are read in several goes: each cluster has its own settings, also after a restart.
 func TestTrafficSettingsOfManyClusters(t *testing.T) {
+	storetest.OnEach(t, testTrafficSettingsOfManyClusters)
+}
+
+func testTrafficSettingsOfManyClusters(t *testing.T, d storetest.Database) {
 	const clusters = 600
-	dir := t.TempDir()
-	st, err := store.Open(t.Context(), dir, store.Options{})
+	st, err := d.TryOpen(t.Context(), store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[link.ID]link.ClusterRules{}
 	write(t, st, func(tx *store.Tx) error {
-		p, _, err := tx.AddProject("p")
+		p, _, err := tx.AddProject("", "p")
 		for n := range clusters {
 			c, err2 := tx.AddCluster(link.Cluster{
 				ID: link.NewID(), ProjectID: p.ID, Name: fmt.Sprintf("c%d", n), Provider: link.AWS, Backends: []string{"a:1", "b:2"}, PublicAccess: link.PublicEnabled,
@@ -44,7 +48,7 @@ func TestTrafficSettingsOfManyClusters(t *testing.T) {
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
-	read(t, open(t, dir), func(tx *store.Tx) error {
+	read(t, open(t, d), func(tx *store.Tx) error {
 		got := map[link.ID]link.ClusterRules{}
 		err := tx.Rules(1000, func(_ link.RulesVersion, part link.RuleSet) error {
 			for _, c := range part.Clusters {

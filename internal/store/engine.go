@@ -1,0 +1,46 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/riverqueue/river"
+)
+
+// engine is what differs between the databases. The statements do not: both take the same text.
+type engine interface {
+	// begin starts a transaction: one that writes, or one that sees one state of the database and can change nothing.
+	begin(ctx context.Context, writes bool) (session, error)
+	// again tells whether an error is of a transaction that lost against another one, and that may win when it is run
+	// once more.
+	again(err error) bool
+	// workers returns a client of the job queue that works.
+	workers(c *river.Config) (jobClient, error)
+	// jobTime is a time as the job queue's own columns hold it.
+	jobTime(t time.Time) any
+	// close ends everything that opening the engine began.
+	close() error
+}
+
+// session is one transaction of an engine. Errors that say that the database cannot be reached are ErrUnavailable.
+type session interface {
+	Q
+	commit(ctx context.Context) error
+	rollback()
+	// insertJob returns the live job of an object, made now unless there is one; known tells which.
+	insertJob(ctx context.Context, of lookArgs) (id int64, known bool, err error)
+	// retryJob has a job that waits go now, and leaves one that runs or is no more.
+	retryJob(ctx context.Context, id int64) error
+	// lock waits until no other transaction holds the lock of that key, and holds it until this one ends.
+	lock(ctx context.Context, key string) error
+	// lockOrder waits until no other transaction writes what is ordered. What is written then is committed in the order
+	// in which it was written.
+	lockOrder(ctx context.Context) error
+	// ring tells the other processes on this database what is newest, with the commit.
+	ring(ctx context.Context, n newest) error
+}
+
+// Lock makes this transaction and every other that takes the same lock come one after the other, until it ends. A
+// transaction that reads, decides and writes takes it before it reads, where no unique constraint and no version would
+// tell it that another one came between. It costs nothing on SQLite, where writers come one after the other anyway.
+func (tx *Tx) Lock(kind, id string) error { return tx.s.lock(tx.ctx, kind+"/"+id) }
