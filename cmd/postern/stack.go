@@ -181,7 +181,7 @@ func (s *stack) seed(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	project, err := p.CreateProject(ctx, op, embeddedProject)
+	project, err := p.CreateProject(ctx, op, "", embeddedProject)
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,12 @@ func (p *Plane) Authenticate(ctx context.Context, token string) (policy.Caller, 
 
 // allowed refuses what the caller may not do to the object, which stands at a place.
 func allowed(c policy.Caller, a policy.Action, of link.ObjectRef, at link.Place) error {
-	switch d := policy.May(c, a, of, at); {
+	return refusal(c, policy.May(c, a, of, at))
+}
+
+// refusal is what a caller is told that may not; nil for one that may.
+func refusal(c policy.Caller, d policy.Permission) error {
+	switch {
 	case d.Allow:
 		return nil
 	case c.Role == policy.Anonymous:
@@ -55,19 +60,25 @@ func allowed(c policy.Caller, a policy.Action, of link.ObjectRef, at link.Place)
 	}
 }
 
-// may finds out where an object stands and refuses what the caller may not do to it.
-func may(tx *store.Tx, c policy.Caller, a policy.Action, of link.ObjectRef) error {
-	at, err := tx.PlaceOf(of)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+// may refuses what the caller may not do to an object that stands where within does: mostly itself; what is to be made
+// stands in what it is made in. Of what the caller may not see it says what it says when there is none.
+func may(tx *store.Tx, c policy.Caller, a policy.Action, of, within link.ObjectRef) error {
+	at, err := tx.PlaceOf(within)
+	nowhere := errors.Is(err, store.ErrNotFound)
+	if err != nil && !nowhere {
 		return err
 	}
-	return allowed(c, a, of, at)
+	d := policy.May(c, a, of, at)
+	if !d.Allow && c.Role == policy.Member && (nowhere || !d.Visible) {
+		return absent(within)
+	}
+	return refusal(c, d)
 }
 
 // read runs f over one state of the database when the caller may read the object.
 func (p *Plane) read(ctx context.Context, c policy.Caller, of link.ObjectRef, f func(*store.Tx) error) error {
 	return p.st.Read(ctx, func(tx *store.Tx) error {
-		if err := may(tx, c, policy.Read, of); err != nil {
+		if err := may(tx, c, policy.Read, of, of); err != nil {
 			return err
 		}
 		return f(tx)
@@ -76,8 +87,13 @@ func (p *Plane) read(ctx context.Context, c policy.Caller, of link.ObjectRef, f 
 
 // change runs f in one transaction when the caller may change the object.
 func (p *Plane) change(ctx context.Context, c policy.Caller, of link.ObjectRef, f func(*change) error) error {
+	return p.act(ctx, c, policy.Change, of, of, f)
+}
+
+// act runs f in one transaction when the caller may do what it does to the object, which stands where within does.
+func (p *Plane) act(ctx context.Context, c policy.Caller, a policy.Action, of, within link.ObjectRef, f func(*change) error) error {
 	return p.st.Write(ctx, func(tx *store.Tx) error {
-		if err := may(tx, c, policy.Change, of); err != nil {
+		if err := may(tx, c, a, of, within); err != nil {
 			return err
 		}
 		return f(&change{tx, c})
@@ -123,11 +139,35 @@ func clusterRef(id link.ID) link.ObjectRef {
 	return link.ObjectRef{Kind: link.ObjectCluster, ID: string(id)}
 }
 
+func trafficRef(id link.ID) link.ObjectRef {
+	return link.ObjectRef{Kind: link.ObjectTraffic, ID: string(id)}
+}
+
 func connectionRef(cluster link.ID, endpoint link.EndpointID) link.ObjectRef {
 	return link.ObjectRef{Kind: link.ObjectConnection, ID: string(cluster) + "/" + string(endpoint)}
 }
 
 func regionKey(p link.Provider, name string) string { return string(p) + "/" + name }
+
+// absent is the answer when what an object belongs to is not there, or is not the caller's to see: one and the same.
+func absent(of link.ObjectRef) error {
+	owner, rest, _ := strings.Cut(of.ID, "/")
+	id := link.ID(owner)
+	switch of.Kind {
+	case link.ObjectOrganisation, link.ObjectWebhook, link.ObjectAudit:
+		return noOrganisation(id)
+	case link.ObjectPrincipal:
+		return noPrincipal(link.ID(rest))
+	case link.ObjectAPIKey:
+		return noPrincipal(id)
+	case link.ObjectProject, link.ObjectProjectConnection:
+		return noProject(id)
+	case link.ObjectGrant:
+		key, _, _ := strings.Cut(rest, "/")
+		return noScope(link.Scope{Kind: link.ScopeKind(owner), ID: link.ID(key)})
+	}
+	return noCluster(id)
+}
 
 // missing turns the absence of a row into the answer that a caller gets.
 func missing(err error, reason, what, hint string) error {

@@ -20,7 +20,7 @@ func (p *Plane) AllowList(ctx context.Context, c policy.Caller, clusterID link.I
 	if err != nil {
 		return AllowListPage{}, err
 	}
-	err = p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+	err = p.read(ctx, c, part(link.ObjectAllowList, clusterID), func(tx *store.Tx) error {
 		if _, err := cluster(tx, clusterID); err != nil {
 			return err
 		}
@@ -48,7 +48,7 @@ func (p *Plane) PutAllowEntry(ctx context.Context, c policy.Caller, clusterID li
 	if err := checkTitle("name", e.Name); err != nil {
 		return link.AllowEntry{}, err
 	}
-	err := p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+	err := p.change(ctx, c, part(link.ObjectAllowList, clusterID), func(ch *change) error {
 		if _, err := cluster(ch.Tx, clusterID); err != nil {
 			return err
 		}
@@ -80,7 +80,7 @@ func (p *Plane) UpdateAllowEntry(ctx context.Context, c policy.Caller, clusterID
 			return link.AllowEntry{}, err
 		}
 	}
-	err = p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+	err = p.change(ctx, c, part(link.ObjectAllowList, clusterID), func(ch *change) error {
 		old, err := ch.allowEntry(clusterID, prefix)
 		if err != nil {
 			return err
@@ -122,7 +122,7 @@ func (p *Plane) RemoveAllowEntry(ctx context.Context, c policy.Caller, clusterID
 	if err := checkPrefix(prefix); err != nil {
 		return link.AllowEntry{}, err
 	}
-	err = p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+	err = p.change(ctx, c, part(link.ObjectAllowList, clusterID), func(ch *change) error {
 		if out, err = ch.allowEntry(clusterID, prefix); err != nil {
 			return err
 		}

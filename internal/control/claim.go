@@ -50,7 +50,7 @@ func (p *Plane) CreateClaim(ctx context.Context, c policy.Caller, clusterID link
 		return NewClaim{}, invalid("ttl_seconds", "MALFORMED_TTL", "a claim cannot be good for "+ttl.String(),
 			fmt.Sprintf("give %.0f to %.0f seconds, or nothing for %.0f", shortClaim.Seconds(), longClaim.Seconds(), defaultClaim.Seconds()))
 	}
-	err = p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+	err = p.change(ctx, c, part(link.ObjectClaim, clusterID), func(ch *change) error {
 		cl, err := cluster(ch.Tx, clusterID)
 		if err != nil {
 			return err
@@ -135,7 +135,7 @@ func (p *Plane) Claims(ctx context.Context, c policy.Caller, clusterID link.ID, 
 	if err != nil {
 		return nil, "", err
 	}
-	err = p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+	err = p.read(ctx, c, part(link.ObjectClaim, clusterID), func(tx *store.Tx) error {
 		if _, err := cluster(tx, clusterID); err != nil {
 			return err
 		}
@@ -156,7 +156,7 @@ func viewClaim(c link.Claim, now time.Time) ClaimView {
 // RevokeClaim ends an open claim and returns it. One that is over already is returned as it is, except that a used one
 // cannot be revoked: what it brought about is the connection.
 func (p *Plane) RevokeClaim(ctx context.Context, c policy.Caller, clusterID, id link.ID) (out ClaimView, err error) {
-	err = p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+	err = p.change(ctx, c, part(link.ObjectClaim, clusterID), func(ch *change) error {
 		if _, err := cluster(ch.Tx, clusterID); err != nil {
 			return err
 		}

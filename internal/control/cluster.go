@@ -15,7 +15,7 @@ import (
 	"github.com/postern/postern/internal/store"
 )
 
-// Clusters lists a part of all clusters and returns the token of the next part, empty at the end.
+// Clusters lists a part of the clusters that the caller may see, and returns the token of the next part, empty at the end.
 func (p *Plane) Clusters(ctx context.Context, c policy.Caller, page Page) (out []link.Cluster, next string, err error) {
 	cut, err := page.cut("clusters")
 	if err != nil {
@@ -23,7 +23,10 @@ func (p *Plane) Clusters(ctx context.Context, c policy.Caller, page Page) (out [
 	}
 	err = p.read(ctx, c, link.ObjectRef{Kind: link.ObjectCluster}, func(tx *store.Tx) error {
 		var seq int64
-		out, seq, err = tx.Clusters(cut)
+		out, seq, err = tx.ClustersWithin(policy.ReachOf(c, link.ObjectCluster), cut)
+		for i := range out {
+			out[i] = shown(c, out[i])
+		}
 		next = page.next("clusters", seq)
 		return err
 	})
@@ -34,6 +37,7 @@ func (p *Plane) Clusters(ctx context.Context, c policy.Caller, page Page) (out [
 func (p *Plane) Cluster(ctx context.Context, c policy.Caller, id link.ID) (out link.Cluster, err error) {
 	err = p.read(ctx, c, clusterRef(id), func(tx *store.Tx) error {
 		out, err = cluster(tx, id)
+		out = shown(c, out)
 		return err
 	})
 	return out, err
@@ -41,7 +45,27 @@ func (p *Plane) Cluster(ctx context.Context, c policy.Caller, id link.ID) (out l
 
 func cluster(tx *store.Tx, id link.ID) (link.Cluster, error) {
 	out, err := tx.Cluster(id)
-	return out, missing(err, "CLUSTER_NOT_FOUND", "cluster "+link.Quote(string(id)), "list the clusters to see their ids")
+	if errors.Is(err, store.ErrNotFound) {
+		return out, noCluster(id)
+	}
+	return out, err
+}
+
+func noCluster(id link.ID) error {
+	return missing(store.ErrNotFound, "CLUSTER_NOT_FOUND", "cluster "+link.Quote(string(id)), "list the clusters to see their ids")
+}
+
+// operates tells whether a caller is the vendor's: only that sees where flows go behind the gateways.
+func operates(c policy.Caller) bool {
+	return policy.May(c, policy.Read, link.ObjectRef{Kind: link.ObjectTraffic}, link.Place{}).Allow
+}
+
+// shown is a cluster as a caller sees it: a customer does not see the vendor's servers.
+func shown(c policy.Caller, cl link.Cluster) link.Cluster {
+	if !operates(c) {
+		cl.Backends = nil
+	}
+	return cl
 }
 
 // CreateCluster makes a cluster whose allow list lets everybody in by its public door. Asked again for the very same
@@ -53,7 +77,7 @@ func (p *Plane) CreateCluster(ctx context.Context, c policy.Caller, r ClusterReq
 	if err := checkCluster(r); err != nil {
 		return link.Cluster{}, err
 	}
-	err = p.change(ctx, c, link.ObjectRef{Kind: link.ObjectCluster}, func(ch *change) error {
+	err = p.act(ctx, c, policy.Create, link.ObjectRef{Kind: link.ObjectCluster}, projectRef(r.ProjectID), func(ch *change) error {
 		if _, err := ch.Project(r.ProjectID); err != nil {
 			if errors.Is(err, store.ErrNotFound) {
 				return invalid("project_id", "PROJECT_NOT_FOUND", "there is no project "+link.Quote(string(r.ProjectID)), "create it first, or list the projects to see their ids")
@@ -201,18 +225,20 @@ func (p *Plane) UpdateCluster(ctx context.Context, c policy.Caller, id link.ID, 
 			return link.Cluster{}, err
 		}
 	}
-	err = p.change(ctx, c, clusterRef(id), func(ch *change) error {
+	err = p.change(ctx, c, trafficRef(id), func(ch *change) error {
 		if out, err = cluster(ch.Tx, id); err != nil {
 			return err
 		}
 		if u.Backends == nil || slices.Equal(out.Backends, *u.Backends) {
 			return nil
 		}
+		before := out.Backends
 		out.Backends = *u.Backends
 		if out, err = ch.UpdateCluster(out); err != nil {
 			return err
 		}
-		return errors.Join(ch.forgetBackends(out), ch.RulesChanged(store.RulesOfCluster, id), ch.note(clusterRef(id), eventChanged, "BACKENDS", "the backends are now %s", strings.Join(out.Backends, ", ")))
+		return errors.Join(ch.forgetBackends(out), ch.RulesChanged(store.RulesOfCluster, id), ch.note(clusterRef(id), eventChanged, "BACKENDS", "the backends were changed"),
+			ch.changed(trafficRef(id), eventChanged, "BACKENDS", before, out.Backends, "the backends are now %s", strings.Join(out.Backends, ", ")))
 	})
 	return out, err
 }
@@ -222,7 +248,7 @@ func (p *Plane) SetPublicAccess(ctx context.Context, c policy.Caller, id link.ID
 	if err := checkPublicAccess(a); err != nil {
 		return link.Cluster{}, err
 	}
-	err = p.change(ctx, c, clusterRef(id), func(ch *change) error {
+	err = p.change(ctx, c, part(link.ObjectPublicAccess, id), func(ch *change) error {
 		if out, err = cluster(ch.Tx, id); err != nil || out.PublicAccess == a {
 			return err
 		}
@@ -233,7 +259,7 @@ func (p *Plane) SetPublicAccess(ctx context.Context, c policy.Caller, id link.ID
 		}
 		return errors.Join(ch.RulesChanged(store.RulesOfCluster, id), ch.note(clusterRef(id), eventChanged, "PUBLIC_ACCESS", "public access went from %s to %s", before, a))
 	})
-	return out, err
+	return shown(c, out), err
 }
 
 // DeleteCluster removes a cluster with its allow list and trusted owners. While it has connections it is refused: whoever

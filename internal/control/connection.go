@@ -13,7 +13,7 @@ import (
 
 // Connections lists a cluster's private endpoint connections, without those that are over.
 func (p *Plane) Connections(ctx context.Context, c policy.Caller, clusterID link.ID) (out []link.Connection, err error) {
-	err = p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+	err = p.read(ctx, c, part(link.ObjectConnection, clusterID), func(tx *store.Tx) error {
 		cl, err := cluster(tx, clusterID)
 		if err != nil {
 			return err
@@ -21,7 +21,7 @@ func (p *Plane) Connections(ctx context.Context, c policy.Caller, clusterID link
 		if out, err = tx.Connections(clusterID); err != nil {
 			return err
 		}
-		health, err := backendHealth(tx, cl)
+		health, err := backendHealth(tx, c, cl)
 		for i := range out {
 			out[i].Conditions = append(out[i].Conditions, health)
 		}
@@ -32,24 +32,24 @@ func (p *Plane) Connections(ctx context.Context, c policy.Caller, clusterID link
 
 // Connection returns one connection. One that was deleted is still told, in state DELETED and wanted GONE.
 func (p *Plane) Connection(ctx context.Context, c policy.Caller, clusterID link.ID, endpointID string) (out link.Connection, err error) {
-	err = p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+	err = p.read(ctx, c, part(link.ObjectConnection, clusterID), func(tx *store.Tx) error {
 		cl, id, err := clusterAndEndpoint(tx, clusterID, endpointID)
 		if err != nil {
 			return err
 		}
-		out, err = connection(tx, cl, id)
+		out, err = connection(tx, c, cl, id)
 		return err
 	})
 	return out, err
 }
 
 // connection reads a connection as callers see it.
-func connection(tx *store.Tx, cl link.Cluster, id link.EndpointID) (link.Connection, error) {
+func connection(tx *store.Tx, c policy.Caller, cl link.Cluster, id link.EndpointID) (link.Connection, error) {
 	out, err := tx.Connection(cl.ID, id)
 	if err != nil {
 		return out, missing(err, "CONNECTION_NOT_FOUND", "connection of "+string(id)+" with cluster "+cl.Name, "list the cluster's connections")
 	}
-	health, err := backendHealth(tx, cl)
+	health, err := backendHealth(tx, c, cl)
 	out.Conditions = append(out.Conditions, health)
 	return out, err
 }
@@ -122,7 +122,7 @@ func (p *Plane) Disconnect(ctx context.Context, c policy.Caller, clusterID link.
 func (p *Plane) want(ctx context.Context, c policy.Caller, clusterID link.ID, endpointID string,
 	edit func(ch *change, conn link.Connection, known bool) (link.Connection, bool, error),
 ) (out link.Connection, err error) {
-	err = p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+	err = p.change(ctx, c, part(link.ObjectConnection, clusterID), func(ch *change) error {
 		cl, id, err := clusterAndEndpoint(ch.Tx, clusterID, endpointID)
 		if err != nil {
 			return err
@@ -130,7 +130,7 @@ func (p *Plane) want(ctx context.Context, c policy.Caller, clusterID link.ID, en
 		if err := ch.want(cl, id, edit); err != nil {
 			return err
 		}
-		out, err = connection(ch.Tx, cl, id)
+		out, err = connection(ch.Tx, c, cl, id)
 		return err
 	})
 	return out, err
@@ -166,8 +166,9 @@ func (ch *change) want(cl link.Cluster, id link.EndpointID, edit func(*change, l
 }
 
 // backendHealth says whether a gateway reaches one of the cluster's backends. It is worked out when asked for: it holds
-// for all of the cluster's connections alike and changes more often than any of them.
-func backendHealth(tx *store.Tx, cl link.Cluster) (link.Condition, error) {
+// for all of the cluster's connections alike and changes more often than any of them. Which backend it is, is the vendor's
+// to know.
+func backendHealth(tx *store.Tx, caller policy.Caller, cl link.Cluster) (link.Condition, error) {
 	c := link.Condition{
 		Type: link.ConditionBackendHealthy, Status: link.Unknown, Reason: link.ReasonNoGatewayReport,
 		Message: "no gateway has reported on the cluster's backends yet", LastTransition: cl.UpdatedAt,
@@ -183,7 +184,10 @@ func backendHealth(tx *store.Tx, cl link.Cluster) (link.Condition, error) {
 			break
 		}
 		c.Status, c.Reason = link.False, link.ReasonNoHealthyBackend
-		c.Message = "no gateway reaches a backend of the cluster; of " + h.Backend + " one says: " + h.Reason
+		c.Message = "no gateway reaches a backend of the cluster"
+		if operates(caller) {
+			c.Message += "; of " + h.Backend + " one says: " + h.Reason
+		}
 		c.NextStep = "the vendor checks that the cluster's backends run and that its gateways may reach them"
 		c.LastTransition = h.At
 	}

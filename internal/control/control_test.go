@@ -89,8 +89,8 @@ func TestBadInputNamesItsField(t *testing.T) {
 		reason string
 		field  string
 	}{
-		{"project without name", func() error { _, err := d.CreateProject(d.ctx, operator, ""); return err }(), "NAME_REQUIRED", "name"},
-		{"project name with line break", func() error { _, err := d.CreateProject(d.ctx, operator, "a\nb"); return err }(), "MALFORMED_NAME", "name"},
+		{"project without name", func() error { _, err := d.CreateProject(d.ctx, operator, "", ""); return err }(), "NAME_REQUIRED", "name"},
+		{"project name with line break", func() error { _, err := d.CreateProject(d.ctx, operator, "", "a\nb"); return err }(), "MALFORMED_NAME", "name"},
 		{"cluster name upper case", cluster(func(r *control.ClusterRequest) { r.Name = "Acme" }), "MALFORMED_NAME", "name"},
 		{"cluster name empty", cluster(func(r *control.ClusterRequest) { r.Name = "" }), "MALFORMED_NAME", "name"},
 		{"cluster name with dot", cluster(func(r *control.ClusterRequest) { r.Name = "a.b" }), "MALFORMED_NAME", "name"},

@@ -71,7 +71,7 @@ func (d *desk) region() link.Region {
 func (d *desk) request(name string) control.ClusterRequest {
 	d.t.Helper()
 	ok[link.Region](d.t)(d.PutRegion(d.ctx, operator, d.region()))
-	p := ok[link.Project](d.t)(d.CreateProject(d.ctx, operator, "p"))
+	p := ok[link.Project](d.t)(d.CreateProject(d.ctx, operator, "", "p"))
 	return control.ClusterRequest{ProjectID: p.ID, Name: name, Provider: link.AWS, Regions: []string{"us-east-1"}, Backends: []string{"db.internal:26257"}}
 }
 

@@ -12,7 +12,7 @@ import (
 // CloudEndpoints lists the endpoints as the cloud shows them that have a connection with the cluster or belong to an
 // account that it trusts.
 func (p *Plane) CloudEndpoints(ctx context.Context, c policy.Caller, clusterID link.ID) (out []link.Endpoint, err error) {
-	err = p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+	err = p.read(ctx, c, part(link.ObjectEndpoint, clusterID), func(tx *store.Tx) error {
 		if _, err := cluster(tx, clusterID); err != nil {
 			return err
 		}
@@ -28,7 +28,7 @@ func (p *Plane) SetEndpointState(ctx context.Context, c policy.Caller, clusterID
 	if want != link.Available && want != link.Rejected {
 		return link.Endpoint{}, invalid("status", "MALFORMED_STATUS", "an endpoint cannot be set to "+link.Quote(string(want)), "give AVAILABLE or REJECTED")
 	}
-	err = p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+	err = p.change(ctx, c, part(link.ObjectEndpoint, clusterID), func(ch *change) error {
 		cl, id, err := clusterAndEndpoint(ch.Tx, clusterID, endpointID)
 		if err != nil {
 			return err

@@ -14,7 +14,7 @@ func (p *Plane) RefusedAttempts(ctx context.Context, c policy.Caller, clusterID 
 	if err != nil {
 		return nil, "", err
 	}
-	err = p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+	err = p.read(ctx, c, part(link.ObjectRecords, clusterID), func(tx *store.Tx) error {
 		if _, err := cluster(tx, clusterID); err != nil {
 			return err
 		}
@@ -32,7 +32,7 @@ func (p *Plane) UnroutedAttempts(ctx context.Context, c policy.Caller, page Page
 	if err != nil {
 		return nil, "", err
 	}
-	err = p.read(ctx, c, link.ObjectRef{Kind: link.ObjectCluster}, func(tx *store.Tx) error {
+	err = p.read(ctx, c, link.ObjectRef{Kind: link.ObjectRecords}, func(tx *store.Tx) error {
 		var seq int64
 		out, seq, err = tx.RefusedAttempts("", cut)
 		next = page.next("unrouted", seq)
@@ -48,12 +48,17 @@ func (p *Plane) Flows(ctx context.Context, c policy.Caller, clusterID link.ID, p
 	if err != nil {
 		return nil, "", err
 	}
-	err = p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+	err = p.read(ctx, c, part(link.ObjectRecords, clusterID), func(tx *store.Tx) error {
 		if _, err := cluster(tx, clusterID); err != nil {
 			return err
 		}
 		var seq int64
 		out, seq, err = tx.Flows(clusterID, cut)
+		for i := range out {
+			if !operates(c) {
+				out[i].Backend = "" // the vendor's to know
+			}
+		}
 		next = page.next("flows", seq)
 		return err
 	})

@@ -11,7 +11,7 @@ import (
 
 // TrustedOwners lists the accounts whose endpoints a cluster accepts.
 func (p *Plane) TrustedOwners(ctx context.Context, c policy.Caller, clusterID link.ID) (out []link.TrustedOwner, err error) {
-	err = p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+	err = p.read(ctx, c, part(link.ObjectTrustedOwner, clusterID), func(tx *store.Tx) error {
 		if _, err := cluster(tx, clusterID); err != nil {
 			return err
 		}
@@ -23,7 +23,7 @@ func (p *Plane) TrustedOwners(ctx context.Context, c policy.Caller, clusterID li
 
 // TrustedOwner returns one of them.
 func (p *Plane) TrustedOwner(ctx context.Context, c policy.Caller, clusterID, ownerID link.ID) (out link.TrustedOwner, err error) {
-	err = p.read(ctx, c, clusterRef(clusterID), func(tx *store.Tx) error {
+	err = p.read(ctx, c, part(link.ObjectTrustedOwner, clusterID), func(tx *store.Tx) error {
 		if _, err := cluster(tx, clusterID); err != nil {
 			return err
 		}
@@ -41,7 +41,7 @@ func trustedOwner(tx *store.Tx, clusterID, ownerID link.ID) (link.TrustedOwner, 
 // AddTrustedOwner trusts an account. Endpoints of it that were connected before are accepted by themselves. Trusting it
 // again returns the owner that there is.
 func (p *Plane) AddTrustedOwner(ctx context.Context, c policy.Caller, clusterID link.ID, typ link.OwnerType, externalID string) (out link.TrustedOwner, err error) {
-	err = p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+	err = p.change(ctx, c, part(link.ObjectTrustedOwner, clusterID), func(ch *change) error {
 		cl, err := cluster(ch.Tx, clusterID)
 		if err != nil {
 			return err
@@ -72,7 +72,7 @@ func (p *Plane) AddTrustedOwner(ctx context.Context, c policy.Caller, clusterID 
 // RemoveTrustedOwner ends the trust in an account and returns what it was. Endpoints of it that no other trusted owner
 // covers and no admin approved lose their way in at once.
 func (p *Plane) RemoveTrustedOwner(ctx context.Context, c policy.Caller, clusterID, ownerID link.ID) (out link.TrustedOwner, err error) {
-	err = p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+	err = p.change(ctx, c, part(link.ObjectTrustedOwner, clusterID), func(ch *change) error {
 		if _, err := cluster(ch.Tx, clusterID); err != nil {
 			return err
 		}
@@ -149,11 +149,12 @@ func (ch *change) markWaiting(clusterID link.ID) error {
 	return nil
 }
 
-// noteOwner writes the line into the histories of the owner and of its cluster. format takes the account's id.
+// noteOwner writes the line into the histories of the owner and of its cluster, where those who may not know whom the
+// cluster trusts read it. format takes the account's id.
 func (ch *change) noteOwner(o link.TrustedOwner, typ, format string) error {
 	ref := link.ObjectRef{Kind: link.ObjectTrustedOwner, ID: string(o.ClusterID) + "/" + string(o.ID)}
 	return errors.Join(
 		ch.note(ref, typ, "", format, o.ExternalOwnerID),
-		ch.note(clusterRef(o.ClusterID), eventChanged, "TRUSTED_OWNERS", format, o.ExternalOwnerID),
+		ch.note(clusterRef(o.ClusterID), eventChanged, "TRUSTED_OWNERS", "the trusted owners were changed"),
 	)
 }

@@ -2,6 +2,8 @@ package control
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -11,46 +13,110 @@ import (
 	"github.com/postern/postern/internal/store"
 )
 
-// Projects lists all projects.
-func (p *Plane) Projects(ctx context.Context, c policy.Caller) (out []link.Project, err error) {
+// Projects lists a part of the projects that the caller may see, and the token of the next part.
+func (p *Plane) Projects(ctx context.Context, c policy.Caller, page Page) (out []link.Project, next string, err error) {
+	cut, err := page.cut("projects")
+	if err != nil {
+		return nil, "", err
+	}
 	err = p.read(ctx, c, link.ObjectRef{Kind: link.ObjectProject}, func(tx *store.Tx) error {
-		out, _, err = tx.Projects(link.Reach{All: true}, store.Cut{Limit: 500})
+		var seq int64
+		out, seq, err = tx.Projects(policy.ReachOf(c, link.ObjectProject), cut)
+		next = page.next("projects", seq)
 		return err
 	})
-	return out, err
+	return out, next, err
 }
 
 // Project returns one project.
 func (p *Plane) Project(ctx context.Context, c policy.Caller, id link.ID) (out link.Project, err error) {
-	err = p.read(ctx, c, link.ObjectRef{Kind: link.ObjectProject, ID: string(id)}, func(tx *store.Tx) error {
+	err = p.read(ctx, c, projectRef(id), func(tx *store.Tx) error {
 		out, err = project(tx, id)
 		return err
 	})
 	return out, err
 }
 
-func project(tx *store.Tx, id link.ID) (link.Project, error) {
-	out, err := tx.Project(id)
-	return out, missing(err, "PROJECT_NOT_FOUND", "project "+link.Quote(string(id)), "list the projects to see their ids")
+func projectRef(id link.ID) link.ObjectRef {
+	return link.ObjectRef{Kind: link.ObjectProject, ID: string(id)}
 }
 
-// CreateProject returns the project of a name, made now unless there is one.
-func (p *Plane) CreateProject(ctx context.Context, c policy.Caller, name string) (out link.Project, err error) {
-	if err := checkTitle("name", name); err != nil {
+func project(tx *store.Tx, id link.ID) (link.Project, error) {
+	out, err := tx.Project(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return out, noProject(id)
+	}
+	return out, err
+}
+
+func noProject(id link.ID) error {
+	return missing(store.ErrNotFound, "PROJECT_NOT_FOUND", "project "+link.Quote(string(id)), "list the projects to see their ids")
+}
+
+// CreateProject returns the project of a name in an organisation, empty for the vendor's own, made now unless there is
+// one.
+func (p *Plane) CreateProject(ctx context.Context, c policy.Caller, organisation link.ID, name string) (out link.Project, err error) {
+	if err := checkName("project", name); err != nil {
 		return link.Project{}, err
 	}
-	if name == "" {
-		return link.Project{}, invalid("name", "NAME_REQUIRED", "a project needs a name", "")
-	}
-	err = p.change(ctx, c, link.ObjectRef{Kind: link.ObjectProject}, func(ch *change) error {
+	err = p.act(ctx, c, policy.Create, link.ObjectRef{Kind: link.ObjectProject}, organisationRef(organisation), func(ch *change) error {
 		var made bool
-		out, made, err = ch.AddProject("", name)
+		out, made, err = ch.AddProject(organisation, name)
+		if errors.Is(err, store.ErrNotFound) {
+			return noOrganisation(organisation)
+		}
 		if err != nil || !made {
 			return err
 		}
-		return ch.note(link.ObjectRef{Kind: link.ObjectProject, ID: string(out.ID)}, eventCreated, "", "project %s was created", name)
+		return ch.changed(projectRef(out.ID), eventCreated, "", nil, out, "project %s was created", name)
 	})
 	return out, err
+}
+
+// RenameProject gives a project another name, which no other of its organisation has.
+func (p *Plane) RenameProject(ctx context.Context, c policy.Caller, id link.ID, name string) (out link.Project, err error) {
+	if err := checkName("project", name); err != nil {
+		return link.Project{}, err
+	}
+	err = p.change(ctx, c, projectRef(id), func(ch *change) error {
+		before, err := project(ch.Tx, id)
+		if out = before; err != nil || before.Name == name {
+			return err
+		}
+		switch _, err := ch.ProjectNamed(before.OrganisationID, name); {
+		case err == nil:
+			return nameTaken("project", name)
+		case !errors.Is(err, store.ErrNotFound):
+			return err
+		}
+		out.Name = name
+		if out, err = ch.UpdateProject(out); err != nil {
+			return raced(err)
+		}
+		return ch.changed(projectRef(id), eventChanged, "NAME", before, out, "project %s is now called %s", before.Name, name)
+	})
+	return out, err
+}
+
+// DeleteProject removes a project that has no clusters, with the roles that were given in it.
+func (p *Plane) DeleteProject(ctx context.Context, c policy.Caller, id link.ID) error {
+	return p.act(ctx, c, policy.Delete, projectRef(id), projectRef(id), func(ch *change) error {
+		old, err := project(ch.Tx, id)
+		if err != nil {
+			return err
+		}
+		n, err := ch.ClustersOfProject(id)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			return &link.Error{
+				Kind: link.Precondition, Reason: "CLUSTERS_EXIST", Message: fmt.Sprintf("project %s still has %d clusters", old.Name, n),
+				Hint: "delete its clusters first",
+			}
+		}
+		return errors.Join(ch.RemoveProject(id), ch.changed(projectRef(id), eventDeleted, "", old, nil, "project %s was deleted", old.Name))
+	})
 }
 
 // mostTitle is the longest text, in characters, that names something for people alone.
@@ -67,4 +133,28 @@ func checkTitle(field, s string) error {
 		return invalid(field, "MALFORMED_NAME", field+" begins or ends with a space: "+link.Quote(s), "")
 	}
 	return nil
+}
+
+// checkName refuses what cannot be the name of something of a kind that has to have one.
+func checkName(kind, s string) error {
+	if s == "" {
+		return invalid("name", "NAME_REQUIRED", "a "+kind+" needs a name", "")
+	}
+	return checkTitle("name", s)
+}
+
+func nameTaken(kind, name string) error {
+	return &link.Error{
+		Kind: link.Conflict, Reason: "NAME_TAKEN", Field: "name", Message: "there is another " + kind + " named " + link.Quote(name), Hint: "choose another name",
+	}
+}
+
+// raced turns a compare-and-swap that was lost into the answer that a caller gets.
+func raced(err error) error {
+	if errors.Is(err, store.ErrChanged) {
+		return &link.Error{
+			Kind: link.Conflict, Reason: "CHANGED_MEANWHILE", Message: "somebody else changed it at the same time", Hint: "look at it again, and decide again",
+		}
+	}
+	return err
 }

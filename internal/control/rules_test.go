@@ -66,7 +66,7 @@ func TestDeltasLeadToTheFullSet(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			d := newDesk(t)
 			d.request("") // the project and the region
-			project := ok[link.Project](t)(d.CreateProject(d.ctx, operator, "p")).ID
+			project := ok[link.Project](t)(d.CreateProject(d.ctx, operator, "", "p")).ID
 			dice := rand.New(rand.NewPCG(seed, 7))
 			var ids []link.ID
 			var log []string

@@ -32,7 +32,7 @@ func (p *Plane) Services(ctx context.Context, c policy.Caller, clusterID link.ID
 
 // CreateServices asks for the services of all of a cluster's regions and returns them. Those that exist stay as they are.
 func (p *Plane) CreateServices(ctx context.Context, c policy.Caller, clusterID link.ID) (out []link.Service, err error) {
-	err = p.change(ctx, c, clusterRef(clusterID), func(ch *change) error {
+	err = p.act(ctx, c, policy.Change, link.ObjectRef{Kind: link.ObjectService}, clusterRef(clusterID), func(ch *change) error {
 		cl, err := cluster(ch.Tx, clusterID)
 		if err != nil {
 			return err

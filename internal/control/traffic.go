@@ -37,7 +37,7 @@ type LimitsUpdate struct {
 
 // ClusterTraffic returns a cluster's traffic settings, with all of its backends.
 func (p *Plane) ClusterTraffic(ctx context.Context, c policy.Caller, id link.ID) (out link.ClusterTraffic, err error) {
-	err = p.read(ctx, c, clusterRef(id), func(tx *store.Tx) error {
+	err = p.read(ctx, c, trafficRef(id), func(tx *store.Tx) error {
 		cl, err := cluster(tx, id)
 		if err != nil {
 			return err
@@ -65,7 +65,7 @@ func (p *Plane) setTraffic(ctx context.Context, c policy.Caller, id link.ID, u T
 	if err := checkTraffic(u); err != nil {
 		return link.ClusterTraffic{}, err
 	}
-	err = p.change(ctx, c, clusterRef(id), func(ch *change) error {
+	err = p.change(ctx, c, trafficRef(id), func(ch *change) error {
 		cl, err := cluster(ch.Tx, id)
 		if err != nil {
 			return err
@@ -88,7 +88,8 @@ func (p *Plane) setTraffic(ctx context.Context, c policy.Caller, id link.ID, u T
 			return nil
 		}
 		return errors.Join(ch.PutClusterTraffic(id, out), ch.RulesChanged(store.RulesOfCluster, id),
-			ch.note(clusterRef(id), eventChanged, "TRAFFIC", "the traffic settings are now: %s", describeTraffic(out)))
+			ch.note(clusterRef(id), eventChanged, "TRAFFIC", "the traffic settings were changed"),
+			ch.changed(trafficRef(id), eventChanged, "TRAFFIC", before, out, "the traffic settings are now: %s", describeTraffic(out)))
 	})
 	return out, err
 }

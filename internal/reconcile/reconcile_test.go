@@ -96,7 +96,7 @@ func must[T any](t *testing.T) func(T, error) T {
 func (h *house) cluster(name string, trusted ...string) link.ID {
 	h.t.Helper()
 	ctx := h.t.Context()
-	project := must[link.Project](h.t)(h.plane.CreateProject(ctx, operator, "p"))
+	project := must[link.Project](h.t)(h.plane.CreateProject(ctx, operator, "", "p"))
 	must[link.Region](h.t)(h.plane.PutRegion(ctx, operator, link.Region{
 		Provider: link.AWS, Name: "us-east-1", VPCID: "vpc-1", SubnetIDs: []string{"subnet-1"},
 		Targets: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:7443")},
