@@ -4,6 +4,7 @@
 package control
 
 import (
+	"crypto/ed25519"
 	"log/slog"
 	"time"
 
@@ -16,6 +17,9 @@ type Options struct {
 	Domain string           // base domain of all clusters' names, for example postern.example; required
 	Now    func() time.Time // time.Now when nil
 	Log    *slog.Logger     // slog.Default when nil
+
+	// AuditKey signs the checkpoints and exports of the audit log. Without it there are none.
+	AuditKey ed25519.PrivateKey
 }
 
 // Plane is the control plane over one store. It is safe for concurrent use and owns nothing that needs closing.
@@ -24,11 +28,15 @@ type Plane struct {
 	domain string
 	now    func() time.Time
 	log    *slog.Logger
+
+	key      ed25519.PrivateKey
+	signed   signed
+	refusals refusals
 }
 
 // New returns a control plane that keeps everything in st, which stays the caller's to close.
 func New(st *store.Store, o Options) *Plane {
-	p := &Plane{st: st, domain: o.Domain, now: o.Now, log: o.Log}
+	p := &Plane{st: st, domain: o.Domain, now: o.Now, log: o.Log, key: o.AuditKey}
 	if p.now == nil {
 		p.now = time.Now
 	}
