@@ -38,7 +38,7 @@ func TestRequests(t *testing.T) {
 		call func(context.Context, *Client) error
 		want string // method, escaped path and query, body
 	}{
-		"Projects": {ask(func(ctx context.Context, c *Client) (any, error) { return c.Projects(ctx) }), "GET /api/v1/projects"},
+		"Projects": {ask(func(ctx context.Context, c *Client) (any, error) { return c.Projects(ctx, Page{}) }), "GET /api/v1/projects"},
 		"Project":  {ask(func(ctx context.Context, c *Client) (any, error) { return c.Project(ctx, "p1") }), "GET /api/v1/projects/p1"},
 		"CreateProject": {ask(func(ctx context.Context, c *Client) (any, error) {
 			return c.CreateProject(ctx, CreateProjectRequest{Name: "acme"})
@@ -181,7 +181,7 @@ func ask(f func(context.Context, *Client) (any, error)) func(context.Context, *C
 }
 
 func TestRetry(t *testing.T) {
-	read := func(ctx context.Context, c *Client) error { _, err := c.Projects(ctx); return err }
+	read := func(ctx context.Context, c *Client) error { _, err := c.Projects(ctx, Page{}); return err }
 	write := func(ctx context.Context, c *Client) error { _, err := c.AddConnection(ctx, "c1", "vpce-1"); return err }
 	tests := map[string]struct {
 		call       func(context.Context, *Client) error
@@ -291,7 +291,7 @@ func TestAnswersThatCannotBeRead(t *testing.T) {
 	for name, body := range map[string]string{"no JSON": "hello", "another shape": `{"projects":7}`, "half": `{"projects":[`} {
 		t.Run(name, func(t *testing.T) {
 			c, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) })
-			if got, err := c.Projects(t.Context()); err == nil {
+			if got, err := c.Projects(t.Context(), Page{}); err == nil {
 				t.Errorf("no error, and %v", got)
 			}
 		})
@@ -301,7 +301,7 @@ func TestAnswersThatCannotBeRead(t *testing.T) {
 // The token must not stand in what a program prints when the server is away.
 func TestErrorsKeepTheToken(t *testing.T) {
 	c := New("http://127.0.0.1:1", "secret")
-	_, err := c.Projects(t.Context())
+	_, err := c.Projects(t.Context(), Page{})
 	if err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("error %v", err)
 	}

@@ -6,30 +6,38 @@ import (
 	"time"
 )
 
-// Project groups the clusters of one customer.
+// Project groups clusters of one organisation.
 type Project struct {
-	ID         string      `json:"id" format:"uuid"`
-	Name       string      `json:"name"`
-	Conditions []Condition `json:"conditions"`
-	CreatedAt  time.Time   `json:"created_at"`
-	UpdatedAt  time.Time   `json:"updated_at"`
+	ID             string      `json:"id" format:"uuid"`
+	OrganisationID string      `json:"organisation_id,omitempty" doc:"Absent for one of the vendor's own"`
+	Name           string      `json:"name" doc:"Unique in the organisation"`
+	Conditions     []Condition `json:"conditions"`
+	CreatedAt      time.Time   `json:"created_at"`
+	UpdatedAt      time.Time   `json:"updated_at"`
 }
 
-// ProjectList is the answer of GET /projects.
+// ProjectList is a page of projects.
 type ProjectList struct {
-	Projects []Project `json:"projects"`
+	Projects   []Project  `json:"projects"`
+	Pagination Pagination `json:"pagination"`
 }
 
-// CreateProjectRequest asks for a project. A name that exists already gives that project.
+// CreateProjectRequest asks for a project. A name that the organisation has already gives that project.
 type CreateProjectRequest struct {
-	Name string `json:"name" doc:"Unique in the installation"`
+	OrganisationID string `json:"organisation_id,omitempty" doc:"Absent for one of the vendor's own"`
+	Name           string `json:"name" doc:"Unique in the organisation"`
 }
 
-// Projects lists all projects, oldest first.
-func (c *Client) Projects(ctx context.Context) ([]Project, error) {
+// UpdateProjectRequest changes what is set in it.
+type UpdateProjectRequest struct {
+	Name *string `json:"name,omitempty" doc:"Unique in the organisation"`
+}
+
+// Projects returns a page of the projects that the caller may see, oldest first.
+func (c *Client) Projects(ctx context.Context, p Page) (ProjectList, error) {
 	var out ProjectList
-	err := c.call(ctx, http.MethodGet, path("projects"), nil, nil, &out)
-	return out.Projects, err
+	err := c.call(ctx, http.MethodGet, path("projects"), p.query(), nil, &out)
+	return out, err
 }
 
 // Project returns one project.
@@ -44,6 +52,18 @@ func (c *Client) CreateProject(ctx context.Context, req CreateProjectRequest) (P
 	var out Project
 	err := c.call(ctx, http.MethodPost, path("projects"), nil, req, &out)
 	return out, err
+}
+
+// UpdateProject changes a project.
+func (c *Client) UpdateProject(ctx context.Context, id string, req UpdateProjectRequest) (Project, error) {
+	var out Project
+	err := c.call(ctx, http.MethodPatch, path("projects", id), nil, req, &out)
+	return out, err
+}
+
+// DeleteProject removes a project with the roles in it. It is refused while the project has clusters.
+func (c *Client) DeleteProject(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodDelete, path("projects", id), nil, nil, nil)
 }
 
 // ProjectEvents returns a page of the project's history, oldest first.

@@ -8,7 +8,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +18,7 @@ import (
 // resourceCommands are the verbs of the REST API's resources, each with its sub-verbs.
 func (a *app) resourceCommands() []*cobra.Command {
 	return []*cobra.Command{
+		a.organisationCommand(), a.memberCommand(), a.personCommand(), a.serviceAccountCommand(), a.whoamiCommand(),
 		a.projectCommand(), a.regionCommand(), a.clusterCommand(), a.serviceCommand(), a.connectionCommand(),
 		a.endpointCommand(), a.claimCommand(), a.ownerCommand(), a.allowListCommand(), a.publicAccessCommand(), a.refusedCommand(),
 		a.flowCommand(), a.eventCommand(), a.gatewayCommand(),
@@ -158,28 +158,6 @@ func (a *app) done(v any, format string, args ...any) error {
 	return err
 }
 
-func (a *app) projectCommand() *cobra.Command {
-	list := a.verb("list", "List projects", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
-		ps, err := c.Projects(ctx)
-		if err != nil {
-			return err
-		}
-		return a.show(api.ProjectList{Projects: ps}, &table{head: []string{"NAME", "ID", "CREATED"}, none: "no projects"}, func(t *table) {
-			for _, p := range ps {
-				t.add(p.Name, p.ID, when(p.CreatedAt, time.Now()))
-			}
-		})
-	})
-	create := a.verb("create NAME", "Create a project", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
-		p, err := c.CreateProject(ctx, api.CreateProjectRequest{Name: args[0]})
-		if err != nil {
-			return err
-		}
-		return a.done(p, "project %s is there: %s", p.Name, p.ID)
-	})
-	return noun("project", "projects", "The customers' groups of clusters", list, create)
-}
-
 func (a *app) regionCommand() *cobra.Command {
 	list := a.verb("list", "List regions with their services", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
 		rs, err := c.Regions(ctx)
@@ -245,13 +223,11 @@ func (a *app) clusterCommand() *cobra.Command {
 	var req api.CreateClusterRequest
 	create := a.verb("create NAME", "Create a cluster", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
 		req.Name = args[0]
-		if _, err := link.ParseID("project", req.ProjectID); err != nil {
-			p, err := projectByName(ctx, c, req.ProjectID)
-			if err != nil {
-				return err
-			}
-			req.ProjectID = p.ID
+		p, err := pickProject(ctx, c, req.ProjectID)
+		if err != nil {
+			return err
 		}
+		req.ProjectID = p.ID
 		cl, err := c.CreateCluster(ctx, req)
 		if err != nil {
 			return err
@@ -282,22 +258,6 @@ func (a *app) clusterCommand() *cobra.Command {
 		return a.done(cl, "cluster %s is deleted", cl.Name)
 	})
 	return noun("cluster", "clusters", "Deployments of your service", list, show, create, set, a.trafficCommand(), remove)
-}
-
-func projectByName(ctx context.Context, c *api.Client, name string) (api.Project, error) {
-	ps, err := c.Projects(ctx)
-	if err != nil {
-		return api.Project{}, err
-	}
-	for _, p := range ps {
-		if p.Name == name {
-			return p, nil
-		}
-	}
-	return api.Project{}, &link.Error{
-		Kind: link.NotFound, Reason: "UNKNOWN_PROJECT", Field: "--project", Message: "no project has this name or id: " + link.Quote(name),
-		Hint: `"postern project list" shows them, "postern project create" makes one`,
-	}
 }
 
 // conditions adds an object's conditions to its table, with the next step of whoever has to act.

@@ -11,6 +11,15 @@ import (
 
 // histories serves the events of every kind of object that has some.
 func (s *server) histories() {
+	type organisation struct {
+		OrganisationPath
+		PageQuery
+	}
+	history(s, "/api/v1/organisations/{organisation_id}", "Organisation", func(_ context.Context, _ policy.Caller, in *organisation) (link.ObjectRef, PageQuery, error) {
+		id, err := in.organisation()
+		return link.ObjectRef{Kind: link.ObjectOrganisation, ID: string(id)}, in.PageQuery, err
+	})
+
 	type project struct {
 		ProjectPath
 		PageQuery
@@ -102,7 +111,7 @@ func history[I any](s *server, path, noun string, ref func(context.Context, poli
 // neverWas is the answer for an object without history: each begins with its creation, and outlives the object.
 func neverWas(object link.ObjectRef) error {
 	field := map[string]string{
-		link.ObjectProject: "project_id", link.ObjectRegion: "region", link.ObjectCluster: "cluster_id",
+		link.ObjectOrganisation: "organisation_id", link.ObjectProject: "project_id", link.ObjectRegion: "region", link.ObjectCluster: "cluster_id",
 		link.ObjectService: "region", link.ObjectConnection: "endpoint_id", link.ObjectTrustedOwner: "owner_id",
 	}[object.Kind]
 	return &link.Error{

@@ -64,6 +64,11 @@ func New(plane *control.Plane, o Options) http.Handler {
 	s := &server{plane: plane, feed: newRuleFeed(plane), o: o, mux: http.NewServeMux()}
 	s.api = humago.New(s.mux, s.config())
 	s.api.UseMiddleware(s.authenticate)
+	s.me()
+	s.organisations()
+	s.people()
+	s.serviceAccounts()
+	s.members()
 	s.projects()
 	s.regions()
 	s.serviceProfile()
@@ -94,7 +99,7 @@ func (s *server) config() huma.Config {
 	c.Formats = map[string]huma.Format{"application/json": huma.DefaultJSONFormat}
 	c.Components.Schemas = huma.NewMapRegistry(refs, schemaName)
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"token": {Type: "http", Scheme: "bearer", Description: "A token of an operator or of a gateway"},
+		"token": {Type: "http", Scheme: "bearer", Description: "Of the installation, or of a person or a service account"},
 	}
 	c.Info.Description = "Private endpoints between a vendor's clusters and its customers' networks. " +
 		"Every error, whatever its status, has the shape of Problem."

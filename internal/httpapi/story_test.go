@@ -25,7 +25,7 @@ func TestStory(t *testing.T) {
 		p := must(c.CreateProject(ctx, api.CreateProjectRequest{Name: "beta"}))(t)
 		same(t, p.ID, must(c.CreateProject(ctx, api.CreateProjectRequest{Name: "beta"}))(t).ID)
 		same(t, p, must(c.Project(ctx, p.ID))(t))
-		list := must(c.Projects(ctx))(t)
+		list := must(c.Projects(ctx, api.Page{}))(t).Projects
 		if len(list) != 2 || list[0].Name != "acme" || list[1].ID != p.ID {
 			t.Errorf("projects %+v", list)
 		}

@@ -31,7 +31,7 @@ func wireConditions(conds []link.Condition) []api.Condition { return each(conds,
 
 func wireProject(p link.Project) api.Project {
 	return api.Project{
-		ID: string(p.ID), Name: p.Name, Conditions: []api.Condition{},
+		ID: string(p.ID), OrganisationID: string(p.OrganisationID), Name: p.Name, Conditions: []api.Condition{},
 		CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(),
 	}
 }

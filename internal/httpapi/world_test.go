@@ -158,7 +158,11 @@ func (w *world) state(t *testing.T) string {
 		out.Write(append(b, '\n'))
 	}
 	id := w.cluster.ID
-	put(w.client.Projects(ctx))
+	put(w.client.Projects(ctx, api.Page{}))
+	put(w.client.Organisations(ctx, api.Page{}))
+	put(w.client.People(ctx, api.Page{}))
+	put(w.client.ServiceAccounts(ctx, api.Page{}))
+	put(w.client.Members(ctx, api.Scope{Scope: "INSTALLATION"}, api.Page{}))
 	put(w.client.Regions(ctx))
 	put(w.client.Clusters(ctx, api.Page{}))
 	put(w.client.Services(ctx, id))

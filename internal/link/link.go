@@ -8,7 +8,7 @@ import (
 // Project groups clusters of one organisation.
 type Project struct {
 	ID             ID
-	OrganisationID ID // empty: the vendor's own
+	OrganisationID ID     // empty: the vendor's own
 	Name           string // unique in its organisation
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
