@@ -43,11 +43,6 @@ func (p *Plane) Authenticate(ctx context.Context, token string) (policy.Caller, 
 	return c, nil
 }
 
-// allowed refuses what the caller may not do to the object, which stands at a place.
-func allowed(c policy.Caller, a policy.Action, of link.ObjectRef, at link.Place) error {
-	return refusal(c, policy.May(c, a, of, at))
-}
-
 // refusal is what a caller is told that may not; nil for one that may.
 func refusal(c policy.Caller, d policy.Permission) error {
 	switch {

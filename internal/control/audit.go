@@ -239,5 +239,3 @@ func opened(s audit.Sealed) AuditEntry {
 	}
 	return AuditEntry{Entry: e, Position: s.Position, Previous: s.Previous, Hash: s.Hash}
 }
-
-

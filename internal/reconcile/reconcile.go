@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postern/postern/internal/audit"
 	"github.com/postern/postern/internal/cloud"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/plan"
@@ -176,9 +177,32 @@ func (r *Reconciler) driver(p link.Provider, region string) (cloud.Driver, error
 // actor is who the events of this package are by.
 const actor = "reconciler"
 
-func addNotes(tx *store.Tx, of link.ObjectRef, notes []plan.Note) error {
+// addNotes writes what was decided about an object into its history and into the audit log: before and after are its values,
+// nil where they say no more than the notes.
+func addNotes(tx *store.Tx, of link.ObjectRef, notes []plan.Note, before, after any) error {
+	if len(notes) == 0 {
+		return nil
+	}
+	at, err := tx.PlaceOf(of)
+	if err != nil {
+		return err
+	}
+	was, err := audit.Value(before)
+	if err != nil {
+		return err
+	}
+	is, err := audit.Value(after)
+	if err != nil {
+		return err
+	}
 	for _, n := range notes {
-		err := tx.AddEvent(link.Event{Object: of, Type: n.Type, Reason: n.Reason, Message: n.Message, Actor: actor})
+		err := errors.Join(
+			tx.AddEvent(link.Event{Object: of, Type: n.Type, Reason: n.Reason, Message: n.Message, Actor: actor}),
+			tx.AddAudit(audit.Entry{
+				Actor: audit.Actor{Name: actor}, Action: of.Kind + "." + strings.ReplaceAll(strings.ToLower(n.Type), "_", "-"), Object: of,
+				Place: at, Decision: audit.Done, Reason: n.Reason, Why: n.Message, Before: was, After: is,
+			}),
+		)
 		if err != nil {
 			return err
 		}

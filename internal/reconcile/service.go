@@ -109,7 +109,7 @@ func (r *Reconciler) recordService(ctx context.Context, s store.Service, p plan.
 				return err
 			}
 		}
-		if err := addNotes(tx, ref, p.Notes); err != nil || !ready {
+		if err := addNotes(tx, ref, p.Notes, nil, serviceOf(s.Service)); err != nil || !ready {
 			return err
 		}
 		// Whoever waited for the service, or belonged to one that is no more, has to be looked at.
@@ -126,6 +126,16 @@ func (r *Reconciler) recordService(ctx context.Context, s store.Service, p plan.
 	})
 	return s, err
 }
+
+// serviceValue is what the audit log says of a service.
+type serviceValue struct {
+	State     link.ServiceState `json:"state"`
+	ServiceID string            `json:"service_id,omitempty"`
+	Name      string            `json:"name,omitempty"`
+	ZoneIDs   []string          `json:"zone_ids,omitempty"`
+}
+
+func serviceOf(s link.Service) serviceValue { return serviceValue{s.State, s.ServiceID, s.Name, s.ZoneIDs} }
 
 // serviceFailed records a failure in words for people, and returns it.
 func (r *Reconciler) serviceFailed(ctx context.Context, s store.Service, failure error) error {
