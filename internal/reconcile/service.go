@@ -135,7 +135,9 @@ type serviceValue struct {
 	ZoneIDs   []string          `json:"zone_ids,omitempty"`
 }
 
-func serviceOf(s link.Service) serviceValue { return serviceValue{s.State, s.ServiceID, s.Name, s.ZoneIDs} }
+func serviceOf(s link.Service) serviceValue {
+	return serviceValue{s.State, s.ServiceID, s.Name, s.ZoneIDs}
+}
 
 // serviceFailed records a failure in words for people, and returns it.
 func (r *Reconciler) serviceFailed(ctx context.Context, s store.Service, failure error) error {
