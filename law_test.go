@@ -26,6 +26,9 @@ var law = map[string]string{
 	"internal/plan":      "internal/link internal/policy",
 	"internal/audit":     "internal/link",
 
+	"internal/identity": "internal/link",
+	"internal/openid":   "internal/link internal/identity",
+
 	"internal/store":                  "internal/link internal/audit",
 	"internal/storetest":              "internal/servertest internal/store",
 	"internal/cloud":                  "internal/link",
@@ -33,8 +36,9 @@ var law = map[string]string{
 	"internal/cloud/azureprivatelink": "internal/cloud internal/link",
 	"internal/cloud/gcppsc":           "internal/cloud internal/link",
 	"internal/cloud/cloudtest":        "internal/cloud internal/link",
+	"internal/config":                 "internal/link",
 
-	"internal/control":   "internal/link internal/policy internal/store internal/dnsplan internal/audit",
+	"internal/control":   "internal/link internal/policy internal/store internal/dnsplan internal/identity internal/audit",
 	"internal/reconcile": "internal/link internal/plan internal/policy internal/store internal/cloud internal/audit",
 	// policy for its Caller alone, which every method of control takes: see docs/decisions/0003-httpapi-knows-the-caller.md.
 	"internal/httpapi": "api internal/link internal/policy internal/control internal/proxyconf internal/dnsplan",
@@ -71,6 +75,7 @@ var fences = map[string]string{
 	"github.com/miekg/dns":           "internal/fabric internal/verify",
 	"github.com/pires/go-proxyproto": "internal/fabric internal/verify", // the gateway's hot path reads its own
 
+	"go.yaml.in/yaml":               "internal/config",
 	"github.com/danielgtaylor/huma": "internal/httpapi",
 	"github.com/spf13/cobra":        "cmd/postern",
 	"github.com/spf13/pflag":        "cmd/postern",
@@ -78,9 +83,14 @@ var fences = map[string]string{
 	"golang.org/x/term":             "cmd/postern",
 
 	"golang.org/x/crypto/cryptobyte": "internal/l4",
+	"golang.org/x/crypto/argon2":     "internal/identity",
+	"github.com/coreos/go-oidc":      "internal/openid",
+	"golang.org/x/oauth2":            "internal/openid",
 
 	"golang.org/x/sys/unix":               "internal/engine cmd/postern-gateway bench",
-	"github.com/prometheus/client_golang": "internal/gateway",
+	"github.com/prometheus/client_golang": "internal/gateway cmd/postern",
+	"github.com/caddyserver/certmagic":    "cmd/postern",
+	"go.uber.org/zap":                     "cmd/postern", // certmagic's log, which is silenced
 
 	// The conformance suite is test code that other packages' tests call.
 	"github.com/google/go-cmp": "internal/cloud/cloudtest",

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -8,6 +10,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -46,6 +49,7 @@ Control plane
   --data DIR                 the proof key, the last rules, unsent records (required)
   --id NAME                  unique in the installation (default: the host's name)
   --control-url URL          without it the rules in --data are all there is
+  --ca-file FILE             PEM roots of its certificate (default: the system's)
   --token-file FILE          the token; without it $POSTERN_GATEWAY_TOKEN holds it
   --spool-size SIZE          most bytes of unsent records on disk (64M)
 Process
@@ -69,6 +73,7 @@ type options struct {
 	publicTrusted peers
 	metrics       *socketName // nil for none
 	data          string
+	caFile        string
 	tokenFile     string
 	user          string
 	drain         time.Duration
@@ -140,6 +145,7 @@ func (o *options) flags(host string) *flag.FlagSet {
 	flags.StringVar(&o.data, "data", "", "")
 	flags.StringVar(&c.ID, "id", host, "")
 	flags.StringVar(&c.ControlURL, "control-url", "", "")
+	flags.StringVar(&o.caFile, "ca-file", "", "")
 	flags.StringVar(&o.tokenFile, "token-file", "", "")
 	c.SpoolSize = 64 << 20
 	flags.Var((*size)(&c.SpoolSize), "spool-size", "")
@@ -237,6 +243,24 @@ func (o *options) token(getenv func(string) string) (string, error) {
 		return "", fmt.Errorf("no token for the control plane: set %s or give --token-file; %w", tokenVariable, errUsage)
 	}
 	return token, nil
+}
+
+// httpClient returns the client for the control plane, nil for the gateway's own, which trusts whom the system trusts.
+func (o *options) httpClient() (*http.Client, error) {
+	if o.caFile == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(o.caFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the roots of the control plane's certificate, as user %d: %w", os.Getuid(), err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s holds no PEM certificate; %w", o.caFile, errUsage)
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return &http.Client{Transport: t}, nil
 }
 
 func (o *options) logger(w io.Writer) *slog.Logger {

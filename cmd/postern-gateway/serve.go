@@ -109,6 +109,9 @@ func (p *process) succeed(ctx context.Context) (pid int, err error) {
 func (p *process) start(getenv func(string) string) (err error) {
 	c := &p.config
 	c.Log = p.log
+	if c.HTTPClient, err = p.httpClient(); err != nil {
+		return err
+	}
 	if c.Token, err = p.token(getenv); err != nil {
 		return err
 	}

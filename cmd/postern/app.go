@@ -1,12 +1,14 @@
 package main
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -27,6 +29,7 @@ type app struct {
 	output    string // table or json
 	apiURL    string
 	tokenFile string
+	apiCAFile string
 	dataDir   string
 	verbose   bool
 
@@ -39,6 +42,7 @@ func (a *app) globalFlags(f *pflag.FlagSet) {
 	f.StringVarP(&a.output, "output", "o", "table", "how to print results: table or json")
 	f.StringVar(&a.apiURL, "api-url", "", "control plane's URL (default $POSTERN_API_URL, else what \"postern up\" left in --data)")
 	f.StringVar(&a.tokenFile, "token-file", "", "file with the API token (default $POSTERN_TOKEN, else what \"postern up\" left in --data)")
+	f.StringVar(&a.apiCAFile, "api-ca-file", "", "PEM roots that the control plane's certificate may come from (default $POSTERN_API_CA_FILE, else the system's)")
 	f.StringVar(&a.dataDir, "data", defaultDataDir, "data directory of \"postern up\"")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log what happens inside to standard error")
 }
@@ -90,7 +94,26 @@ func (a *app) client() (*api.Client, error) {
 	if u, err := url.Parse(base); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, usagef("a URL looks like https://postern.example.com", "not a URL of a control plane: %q", base)
 	}
-	return api.New(base, token), nil
+	client, err := a.httpClient()
+	if err != nil {
+		return nil, err
+	}
+	return api.New(base, token, api.WithHTTPClient(client)), nil
+}
+
+// httpClient returns a client that trusts whom the flags and the environment say.
+func (a *app) httpClient() (*http.Client, error) {
+	file := a.apiCAFile
+	if file == "" {
+		file = os.Getenv("POSTERN_API_CA_FILE")
+	}
+	roots, err := readRoots(file)
+	if err != nil || roots == nil {
+		return http.DefaultClient, err
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return &http.Client{Transport: t}, nil
 }
 
 // ready reads what a running "postern up" said of itself, nil when there is none.

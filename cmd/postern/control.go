@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/postern/postern/internal/cloud"
+	"github.com/postern/postern/internal/config"
 	"github.com/postern/postern/internal/control"
 	"github.com/postern/postern/internal/httpapi"
 	"github.com/postern/postern/internal/link"
@@ -26,7 +28,12 @@ type controlConfig struct {
 	Domain   string
 	Drivers  func(link.Provider, string) (cloud.Driver, error)
 	Cadence  plan.Cadence // zero: the reconciler's own
-	Log      *slog.Logger
+
+	TLS         config.TLS // zero: plain HTTP
+	MetricsAddr string     // empty: no metrics
+	Shutdown    config.Shutdown
+
+	Log *slog.Logger
 }
 
 // controlPlane is the store, the reconciler and the API in this process.
@@ -39,13 +46,21 @@ type controlPlane struct {
 	store      *store.Store
 	reconciler *reconcile.Reconciler
 	server     *http.Server
+	metrics    *metricsServer
+	addr       net.Addr
+	certs      certificates
 	end        context.CancelFunc // ends the streams that the server holds open
 	served     chan error
+	grace      time.Duration
+	draining   atomic.Bool
 }
 
 // startControl opens the store and serves. The caller closes the result.
 func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err error) {
-	c := &controlPlane{}
+	c := &controlPlane{grace: cfg.Shutdown.Grace, addr: cfg.Listener.Addr()}
+	if c.grace == 0 {
+		c.grace = 5 * time.Second
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close(context.WithoutCancel(ctx)), cfg.Listener.Close())
@@ -76,19 +91,67 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 	if err != nil {
 		return nil, err
 	}
+	port := cfg.Listener.Addr().(*net.TCPAddr).AddrPort().Port()
+	if c.certs, err = apiCertificates(cfg.TLS, string(cfg.Dir), port, cfg.Log); err != nil {
+		return nil, err
+	}
+	meter := newMeter(c.store)
+	if c.metrics, err = startMetrics(ctx, cfg.MetricsAddr, meter, cfg.Log); err != nil {
+		return nil, err
+	}
 	streams, end := context.WithCancel(context.WithoutCancel(ctx))
 	c.end = end
 	c.server = &http.Server{
 		Handler: httpapi.New(c.plane, httpapi.Options{
-			Log: cfg.Log, Version: version(), Done: streams.Done(), Ready: c.store.Ready,
+			Log: cfg.Log, Version: version(), Done: streams.Done(), Ready: c.ready, Observe: meter.request,
 		}),
+		TLSConfig:         c.certs.config,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	c.served = make(chan error, 1)
-	go func() { c.served <- c.server.Serve(cfg.Listener) }()
+	go func() {
+		if c.server.TLSConfig != nil {
+			c.served <- c.server.ServeTLS(cfg.Listener, "", "")
+		} else {
+			c.served <- c.server.Serve(cfg.Listener)
+		}
+	}()
+	if c.certs.manage != nil {
+		if err := c.certs.manage(); err != nil {
+			return nil, err
+		}
+	}
 	return c, nil
+}
+
+// ready tells whether requests should come here.
+func (c *controlPlane) ready(ctx context.Context) error {
+	if c.draining.Load() {
+		return errors.New("this process is being stopped")
+	}
+	return c.store.Ready(ctx)
+}
+
+// drain says that requests should go elsewhere, and gives those who send them time to notice.
+func (c *controlPlane) drain(delay time.Duration) {
+	c.draining.Store(true)
+	if delay > 0 {
+		time.Sleep(delay)
+	}
+}
+
+// url is how the API is reached.
+func (c *controlPlane) url(cfg config.API) string {
+	switch {
+	case cfg.PublicURL != "":
+		return cfg.PublicURL
+	case c.server.TLSConfig != nil:
+		return "https://" + c.addr.String()
+	}
+	return "http://" + c.addr.String()
 }
 
 // Close stops answering, then working, then closes the store.
@@ -96,7 +159,7 @@ func (c *controlPlane) Close(ctx context.Context) error {
 	var errs []error
 	if c.server != nil {
 		c.end()
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, c.grace)
 		defer cancel()
 		if c.server.Shutdown(ctx) != nil {
 			errs = append(errs, c.server.Close())
@@ -104,6 +167,12 @@ func (c *controlPlane) Close(ctx context.Context) error {
 		if err := <-c.served; !errors.Is(err, http.ErrServerClosed) {
 			errs = append(errs, err)
 		}
+	}
+	if c.certs.close != nil {
+		c.certs.close()
+	}
+	if c.metrics != nil {
+		errs = append(errs, c.metrics.Close())
 	}
 	if c.reconciler != nil {
 		errs = append(errs, c.reconciler.Close())

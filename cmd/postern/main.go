@@ -17,6 +17,8 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A second signal ends the program at once.
+	context.AfterFunc(ctx, stop)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -85,7 +87,7 @@ Then "postern up" keeps it running, and the other commands talk to it.`,
 			root.AddCommand(c)
 		}
 	}
-	add("run", a.demoCommand(), a.upCommand(), a.serveCommand(), a.fabricCommand(), a.envCommand())
+	add("run", a.demoCommand(), a.upCommand(), a.serveCommand(), a.fabricCommand(), a.envCommand(), a.configCommand())
 	add("customer", a.connectCommand(), a.disconnectCommand(), a.verifyCommand(), a.dnsCommand())
 	add("resource", a.resourceCommands()...)
 	root.AddCommand(a.versionCommand())

@@ -242,7 +242,7 @@ func environ(ts *testscript.TestScript) []string {
 	var env []string
 	for _, name := range []string{
 		"PATH", "HOME", "TMPDIR", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PAGER", "AWS_MAX_ATTEMPTS",
-		"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION", "POSTERN_API_URL", "POSTERN_TOKEN",
+		"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION", "POSTERN_API_URL", "POSTERN_API_CA_FILE", "POSTERN_TOKEN",
 	} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)

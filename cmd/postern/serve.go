@@ -10,48 +10,57 @@ import (
 
 	"github.com/postern/postern/internal/cloud"
 	"github.com/postern/postern/internal/cloud/awsprivatelink"
+	"github.com/postern/postern/internal/config"
 	"github.com/postern/postern/internal/link"
 )
 
 func (a *app) serveCommand() *cobra.Command {
-	var addr, domain, endpoint string
+	var file string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the control plane: API and reconciler, against a real cloud",
 		Long: `Run the control plane alone. The reconciler uses the AWS credentials of its environment, as the aws command
 does (AWS_PROFILE, AWS_ACCESS_KEY_ID, an instance's role). Gateways are processes of their own: postern-gateway.
 
-The API speaks plain HTTP: keep it on loopback or behind a server that terminates TLS.`,
+What the flags do not say is read from the environment, then from the file of --config; "postern config example"
+shows every setting. Without a certificate the API speaks plain HTTP: keep it on loopback or behind a server that
+terminates TLS.
+
+SIGTERM lets the requests under way end. A second one ends it at once.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.serve(cmd.Context(), addr, domain, endpoint)
+			cfg, _, err := a.loadConfig(cmd, file)
+			if err != nil {
+				return err
+			}
+			return a.serve(cmd.Context(), cfg)
 		},
 	}
-	f := cmd.Flags()
-	f.StringVar(&addr, "api-addr", "127.0.0.1:8443", "address of the API")
-	f.StringVar(&domain, "domain", "", "base domain of the clusters' names: CLUSTER.REGION.pe.DOMAIN is private, CLUSTER.REGION.DOMAIN public")
-	f.StringVar(&endpoint, "aws-endpoint-url", "", "AWS endpoint to use instead of Amazon's, for example that of \"postern fabric\"")
-	_ = cmd.MarkFlagRequired("domain")
+	a.configFlags(cmd, &file)
 	return cmd
 }
 
-func (a *app) serve(ctx context.Context, addr, domain, endpoint string) (err error) {
-	dir, err := openDataDir(a.dataDir)
+func (a *app) serve(ctx context.Context, cfg config.Config) (err error) {
+	log := a.logger(cfg.Log)
+	dir, err := openDataDir(cfg.DataDir)
 	if err != nil {
 		return err
 	}
-	ln, err := listen(ctx, "--api-addr", addr)
+	ln, err := listen(ctx, "--api-addr", cfg.API.Addr)
 	if err != nil {
 		return err
 	}
-	c, err := startControl(ctx, controlConfig{Dir: dir, Listener: ln, Domain: domain, Drivers: a.awsDrivers(endpoint), Log: a.log})
+	c, err := startControl(ctx, controlConfig{
+		Dir: dir, Listener: ln, Domain: cfg.Domain, Drivers: a.awsDrivers(cfg.AWS.EndpointURL), Log: log,
+		TLS: cfg.API.TLS, MetricsAddr: cfg.Metrics.Addr, Shutdown: cfg.Shutdown,
+	})
 	if err != nil {
 		return err
 	}
 	defer func() {
 		err = errors.Join(err, c.Close(context.WithoutCancel(ctx)))
 	}()
-	r := Ready{APIURL: "http://" + ln.Addr().String(), Token: c.token}
+	r := Ready{APIURL: c.url(cfg.API), Token: c.token}
 	if err := writeReady(dir.path(readyName), &r); err != nil {
 		return err
 	}
@@ -60,19 +69,20 @@ func (a *app) serve(ctx context.Context, addr, domain, endpoint string) (err err
 			"api_url": r.APIURL, "token_file": dir.path("token"), "gateway_token_file": dir.path("gateway-token"),
 		})
 	} else {
-		_, err = fmt.Fprintf(a.out, `The control plane listens on http://%s
+		_, err = fmt.Fprintf(a.out, `The control plane listens on %s
 
   operator's token   %s
   gateways' token    %s
 
 Next: "postern region set", then "postern cluster create"; on each gateway:
-  postern-gateway --control-url http://%s --token-file FILE --private :7443 --trusted-peer SUBNET --data DIR
-`, ln.Addr(), dir.path("token"), dir.path("gateway-token"), ln.Addr())
+  postern-gateway --control-url %[1]s --token-file FILE --private :7443 --trusted-peer SUBNET --data DIR
+`, r.APIURL, dir.path("token"), dir.path("gateway-token"))
 	}
 	if err != nil {
 		return err
 	}
 	<-ctx.Done()
+	c.drain(cfg.Shutdown.Delay)
 	return nil
 }
 

@@ -23,26 +23,6 @@ func (p *Plane) PutToken(ctx context.Context, name string, role policy.Role, tok
 	return p.st.Write(ctx, func(tx *store.Tx) error { return tx.PutToken(name, string(role), token) })
 }
 
-// Authenticate returns who a bearer token stands for.
-func (p *Plane) Authenticate(ctx context.Context, token string) (policy.Caller, error) {
-	var c policy.Caller
-	err := p.st.Read(ctx, func(tx *store.Tx) error {
-		name, role, err := tx.Token(token)
-		c = policy.Caller{Name: name, Role: policy.Role(role)}
-		return err
-	})
-	if errors.Is(err, store.ErrNotFound) {
-		return policy.Caller{}, &link.Error{
-			Kind: link.Unauthenticated, Reason: "TOKEN_UNKNOWN", Message: "the token is missing or not known here",
-			Hint: "send the header Authorization: Bearer <token> with a token of this installation",
-		}
-	}
-	if err != nil {
-		return policy.Caller{}, fmt.Errorf("look up a token: %w", err)
-	}
-	return c, nil
-}
-
 // refusal is what a caller is told that may not; nil for one that may.
 func refusal(c policy.Caller, d policy.Permission) error {
 	switch {
@@ -82,7 +62,8 @@ func (p *Plane) read(ctx context.Context, c policy.Caller, of link.ObjectRef, f 
 	return p.told(ctx, c, policy.Read, of, v, err)
 }
 
-// change runs f in one transaction when the caller may change the object.
+// change runs f in one transaction when the caller may change the object. Changes of what belongs to one cluster come one
+// after the other: what f reads of it stays so until f has decided. f may be run again, as store.Store.Write says.
 func (p *Plane) change(ctx context.Context, c policy.Caller, of link.ObjectRef, f func(*change) error) error {
 	return p.act(ctx, c, policy.Change, of, of, f)
 }
@@ -90,13 +71,34 @@ func (p *Plane) change(ctx context.Context, c policy.Caller, of link.ObjectRef, 
 // act runs f in one transaction when the caller may do what it does to the object, which stands where within does.
 func (p *Plane) act(ctx context.Context, c policy.Caller, a policy.Action, of, within link.ObjectRef, f func(*change) error) error {
 	var v verdict
-	err := p.st.Write(ctx, func(tx *store.Tx) (err error) {
+	err := p.write(ctx, func(tx *store.Tx) (err error) {
 		if v, err = may(tx, c, a, of, within); err != nil {
 			return err
+		}
+		if err := tx.LockOwner(of); err != nil {
+			return err
+		}
+		if within != of {
+			if err := tx.LockOwner(within); err != nil {
+				return err
+			}
 		}
 		return f(&change{tx, c, v})
 	})
 	return p.told(ctx, c, a, of, v, err)
+}
+
+// mostSwaps is how often a write is decided anew because a look at the cloud was quicker.
+const mostSwaps = 10
+
+// write runs f in one transaction, and again when what f has read was changed before f could.
+func (p *Plane) write(ctx context.Context, f func(*store.Tx) error) error {
+	for try := 1; ; try++ {
+		err := p.st.Write(ctx, f)
+		if !errors.Is(err, store.ErrChanged) || try == mostSwaps {
+			return err
+		}
+	}
 }
 
 // change is a transaction on behalf of a caller.

@@ -208,16 +208,23 @@ var errTampered = errors.New("the audit log is not what was signed before")
 
 const auditBatch = 500
 
-// AuditKeys returns the public keys that sign the audit log, with the name of the installation.
-func (p *Plane) AuditKeys(ctx context.Context, c policy.Caller, organisation link.ID) (installation string, keys []ed25519.PublicKey, err error) {
-	if p.key == nil {
-		return "", nil, errNoKey
+// AuditKey is a public key that signs the audit log: in base64, and as C2SP signed-note writes it.
+type AuditKey struct{ Plain, Verifier string }
+
+// AuditKeys returns the keys that sign the audit log, the oldest first, and the installation's id. Ours is among them.
+func (p *Plane) AuditKeys(ctx context.Context, c policy.Caller, organisation link.ID) (installation string, out []AuditKey, err error) {
+	if _, err := p.AuditCheckpoint(ctx, c, organisation); err != nil && !errors.Is(err, errTampered) {
+		return "", nil, err
 	}
+	installation = p.st.InstallationID()
 	err = p.read(ctx, c, auditRef(organisation), func(tx *store.Tx) error {
-		keys, err = tx.AuditKeys()
+		keys, err := tx.AuditKeys()
+		for _, k := range keys {
+			out = append(out, AuditKey{base64.StdEncoding.EncodeToString(k), audit.VerifierKey(installation, k)})
+		}
 		return err
 	})
-	return p.st.InstallationID(), keys, err
+	return installation, out, err
 }
 
 // AuditCheckpoint signs the end of the audit log, and returns the note.
@@ -242,11 +249,14 @@ type ExportRequest struct {
 	Since          time.Time // entries of before are left out; zero: none
 }
 
-// ExportAudit gives the audit log from a position or a time on, as lines of an export, to take, which may be slow. The last
-// line is a checkpoint made now. That somebody exports is itself an entry of what is exported.
-func (p *Plane) ExportAudit(ctx context.Context, c policy.Caller, r ExportRequest, take func(line []byte) error) error {
+// Export gives an export, some lines at a time, to take, which may be slow.
+type Export func(ctx context.Context, take func(lines []byte) error) error
+
+// ExportAudit exports the audit log from a position or a time on. The last line is a checkpoint made now. That somebody
+// exports is itself an entry of what is exported.
+func (p *Plane) ExportAudit(ctx context.Context, c policy.Caller, r ExportRequest) (Export, error) {
 	if p.key == nil {
-		return errNoKey
+		return nil, errNoKey
 	}
 	var v verdict
 	ref := auditRef(r.OrganisationID)
@@ -255,16 +265,16 @@ func (p *Plane) ExportAudit(ctx context.Context, c policy.Caller, r ExportReques
 		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := p.handsOut(ctx, c, ref, v, "export", "the audit log was exported"); err != nil {
-		return err
+		return nil, err
 	}
 	sound := p.checkpoint(ctx)
 	if errors.Is(sound, errTampered) {
 		p.log.Error("an export of the audit log ends without a checkpoint", "err", sound) // and shows what is wrong with it
 	} else if sound != nil {
-		return sound
+		return nil, sound
 	}
 	h := audit.Header{InstallationID: p.st.InstallationID(), From: max(r.From, 1), OrganisationID: r.OrganisationID}
 	err = p.st.Read(ctx, func(tx *store.Tx) error {
@@ -289,25 +299,26 @@ func (p *Plane) ExportAudit(ctx context.Context, c policy.Caller, r ExportReques
 		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	h.To = max(h.To, h.From-1)
-	first, err := h.Line(p.key)
-	if err != nil {
-		return err
-	}
-	if err := take(first); err != nil {
-		return err
-	}
-	return p.exportLines(ctx, h, take)
-}
-
-func (p *Plane) exportLines(ctx context.Context, h audit.Header, take func([]byte) error) error {
-	put := func(line []byte, err error) error {
+	return func(ctx context.Context, take func([]byte) error) error {
+		first, err := h.Line(p.key)
 		if err != nil {
 			return err
 		}
-		return take(line)
+		if err := take(first); err != nil {
+			return err
+		}
+		return p.exportLines(ctx, h, take)
+	}, nil
+}
+
+func (p *Plane) exportLines(ctx context.Context, h audit.Header, take func([]byte) error) error {
+	var out []byte
+	put := func(line []byte, err error) error {
+		out = append(out, line...)
+		return err
 	}
 	for next := h.From; next <= h.To; {
 		var some []audit.Sealed
@@ -347,6 +358,10 @@ func (p *Plane) exportLines(ctx context.Context, h audit.Header, take func([]byt
 				return err
 			}
 		}
+		if err := take(out); err != nil {
+			return err
+		}
+		out = out[:0]
 	}
 	return nil
 }

@@ -197,7 +197,13 @@ func (ch *change) bindClaims(claims []link.Claimed) error {
 		if err != nil {
 			return err
 		}
+		if err := ch.LockOwner(clusterRef(claim.ClusterID)); err != nil {
+			return err
+		}
 		cl, err := ch.Cluster(claim.ClusterID)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
 		if err != nil {
 			return err
 		}

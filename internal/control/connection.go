@@ -148,6 +148,9 @@ func (p *Plane) want(ctx context.Context, c policy.Caller, clusterID link.ID, en
 }
 
 func (ch *change) want(cl link.Cluster, id link.EndpointID, edit func(*change, link.Connection, bool) (link.Connection, bool, error)) error {
+	if err := ch.LockEndpoint(cl.Provider, id); err != nil {
+		return err
+	}
 	conn, err := ch.Connection(cl.ID, id)
 	known := err == nil
 	if errors.Is(err, store.ErrNotFound) {

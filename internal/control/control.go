@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/postern/postern/internal/identity"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/store"
 )
@@ -17,6 +18,7 @@ type Options struct {
 	Domain string           // base domain of all clusters' names, for example postern.example; required
 	Now    func() time.Time // time.Now when nil
 	Log    *slog.Logger     // slog.Default when nil
+	OpenID OpenID           // where people sign in; nil for no such place
 
 	// AuditKey signs the checkpoints and exports of the audit log. Without it there are none.
 	AuditKey ed25519.PrivateKey
@@ -29,6 +31,13 @@ type Plane struct {
 	now    func() time.Time
 	log    *slog.Logger
 
+	openID    OpenID
+	passwords *identity.Passwords
+	accounts  *identity.Throttle // of sign-ins, by account
+	sources   *identity.Throttle // and by where they come from
+	seal      seal
+	uses      uses
+
 	key      ed25519.PrivateKey
 	signed   signed
 	refusals refusals
@@ -36,7 +45,10 @@ type Plane struct {
 
 // New returns a control plane that keeps everything in st, which stays the caller's to close.
 func New(st *store.Store, o Options) *Plane {
-	p := &Plane{st: st, domain: o.Domain, now: o.Now, log: o.Log, key: o.AuditKey}
+	p := &Plane{
+		st: st, domain: o.Domain, now: o.Now, log: o.Log, openID: o.OpenID, key: o.AuditKey,
+		passwords: identity.NewPasswords(), accounts: identity.NewAccountThrottle(), sources: identity.NewSourceThrottle(),
+	}
 	if p.now == nil {
 		p.now = time.Now
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
+	"github.com/postern/postern/internal/storetest"
 )
 
 const vpce = "vpce-0a1b2c3d4e5f60718"
@@ -35,17 +36,8 @@ func newDesk(t *testing.T) *desk {
 	t.Helper()
 	d := &desk{t: t, ctx: t.Context(), now: time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	st, err := store.Open(t.Context(), t.TempDir(), store.Options{Log: log, Now: func() time.Time { return d.now }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := st.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	d.st = st
-	d.Plane = control.New(st, control.Options{Domain: "postern.test", Log: log})
+	d.st = storetest.Open(t, store.Options{Log: log, Now: func() time.Time { return d.now }})
+	d.Plane = control.New(d.st, control.Options{Domain: "postern.test", Log: log})
 	return d
 }
 

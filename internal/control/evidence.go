@@ -32,6 +32,9 @@ type AuditReport struct {
 	Limits    []string     // what this report cannot know, in sentences
 }
 
+// AllowedRange is an entry of an allow list as the log tells it.
+type AllowedRange = audit.AllowValue
+
 // EndpointEvidence is what is known of an endpoint.
 type EndpointEvidence struct {
 	EndpointID link.EndpointID

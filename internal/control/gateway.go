@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -97,7 +98,7 @@ func (p *Plane) gatewayChange(ctx context.Context, c policy.Caller, a policy.Act
 	if err := p.mayAct(ctx, c, a, id); err != nil {
 		return err
 	}
-	return p.st.Write(ctx, f)
+	return p.write(ctx, f)
 }
 
 // GatewayHello makes a gateway and the public key of its proofs known.
@@ -122,6 +123,11 @@ func (p *Plane) Report(ctx context.Context, c policy.Caller, r link.GatewayRepor
 	if r.BatchID == "" || len(r.BatchID) > mostGatewayID {
 		return invalid("batch_id", "MALFORMED_BATCH_ID", "a report needs a batch id of 1 to 100 characters", "")
 	}
+	// Several gateways count the same attempts. In one order, or two of them could wait for each other.
+	refused := slices.SortedFunc(slices.Values(r.Refused), func(a, b link.RefusedAttempt) int {
+		return cmp.Or(cmp.Compare(a.ClusterID, b.ClusterID), cmp.Compare(a.Source, b.Source), cmp.Compare(a.EndpointID, b.EndpointID),
+			cmp.Compare(a.Name, b.Name), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Listener, b.Listener))
+	})
 	return p.gatewayChange(ctx, c, policy.ReportTraffic, r.GatewayID, func(tx *store.Tx) error {
 		if err := tx.SeeGateway(r.GatewayID); err != nil {
 			return err
@@ -136,7 +142,7 @@ func (p *Plane) Report(ctx context.Context, c policy.Caller, r link.GatewayRepor
 				return err
 			}
 		}
-		for _, a := range r.Refused {
+		for _, a := range refused {
 			if a.Count <= 0 {
 				continue
 			}
@@ -180,6 +186,9 @@ func proveConnections(tx *store.Tx, flows []link.Flow) error {
 			return err
 		}
 		cl, err := tx.Cluster(k.cluster)
+		if errors.Is(err, store.ErrNotFound) {
+			continue // it was deleted just now
+		}
 		if err != nil {
 			return err
 		}

@@ -40,6 +40,7 @@ func (p *Plane) CreateServices(ctx context.Context, c policy.Caller, clusterID l
 		if err != nil {
 			return err
 		}
+		out = nil
 		for _, r := range cl.Regions {
 			s, made, err := ch.AddService(cl.Provider, r.Name)
 			if err != nil {

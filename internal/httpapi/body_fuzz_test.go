@@ -13,17 +13,14 @@ import (
 	"github.com/postern/postern/internal/httpapi"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
+	"github.com/postern/postern/internal/storetest"
 )
 
 // Whatever is sent as a body or in a path, the answer is a success or a refusal in the API's form, and never a failure of
 // the server.
 func FuzzRequests(f *testing.F) {
 	quiet := slog.New(slog.DiscardHandler)
-	st, err := store.Open(f.Context(), f.TempDir(), store.Options{Log: quiet})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { _ = st.Close() })
+	st := storetest.Open(f, store.Options{Log: quiet})
 	plane := control.New(st, control.Options{Domain: "postern.test", Log: quiet})
 	if err := plane.PutToken(f.Context(), "alice", policy.Operator, operatorToken); err != nil {
 		f.Fatal(err)

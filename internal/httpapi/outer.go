@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/postern/postern/api"
@@ -53,9 +54,13 @@ func (s *server) outer(mux *http.ServeMux) http.Handler {
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		if r.TLS != nil {
+			h.Set("Strict-Transport-Security", "max-age=31536000") // RFC 6797; a name may have other hosts below it
+		}
 
 		sw := &statusWriter{ResponseWriter: w}
 		start := time.Now()
+		handler, pattern := mux.Handler(r)
 		ctx := context.WithValue(r.Context(), requestKey{}, req)
 		defer func() {
 			if v := recover(); v != nil {
@@ -70,6 +75,7 @@ func (s *server) outer(mux *http.ServeMux) http.Handler {
 			}
 			s.o.Log.LogAttrs(ctx, slog.LevelDebug, "request", slog.String("request_id", req.id), slog.String("method", r.Method),
 				slog.String("path", brief(r.URL.Path)), slog.Int("status", sw.status), slog.Duration("took", time.Since(start)))
+			s.observe(r.Method, pattern, sw.status, time.Since(start))
 		}()
 
 		conn := http.NewResponseController(w) // that of a test has no deadlines, which is no harm
@@ -80,7 +86,6 @@ func (s *server) outer(mux *http.ServeMux) http.Handler {
 		_ = conn.SetWriteDeadline(start.Add(2 * s.o.BodyTimeout)) // a stream sets its own with each line
 
 		r = r.WithContext(ctx)
-		handler, pattern := mux.Handler(r)
 		switch p := unfit(r); {
 		case pattern == "":
 			unrouted(handler, r, sw)
@@ -90,6 +95,23 @@ func (s *server) outer(mux *http.ServeMux) http.Handler {
 			mux.ServeHTTP(sw, r)
 		}
 	})
+}
+
+// observe tells of a request. What a peer may choose freely stands in none of it.
+func (s *server) observe(method, pattern string, status int, took time.Duration) {
+	if s.o.Observe == nil {
+		return
+	}
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+	default:
+		method = "OTHER"
+	}
+	_, route, _ := strings.Cut(pattern, " ")
+	if route == "" {
+		route = "unknown"
+	}
+	s.o.Observe(Observation{Method: method, Route: route, Status: status, Took: took})
 }
 
 // unfit refuses a body that says it is something other than JSON, and writes what says JSON in the one way that huma

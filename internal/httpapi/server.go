@@ -30,10 +30,21 @@ type Options struct {
 	Done      <-chan struct{}             // streams end when it is closed, so that a server can shut down; never when nil
 	Ready     func(context.Context) error // asked by /readyz; always ready when nil
 
+	// Observe is told of every request that was answered; nobody is when nil. It must not be slow.
+	Observe func(Observation)
+
 	// BodyTimeout is how long a body may take to arrive; 30 s when 0. The deadline stays on the stream while the handler
 	// works, and ends the request's context when it passes: it has to be longer than any handler takes as well. Twice
 	// as long is what a request may take in all, until the peer has taken the answer; streams may take longer.
 	BodyTimeout time.Duration
+}
+
+// Observation is one request that was answered.
+type Observation struct {
+	Method string // "OTHER" when it is none of HTTP's
+	Route  string // the pattern of its path; "unknown" when no route fits
+	Status int
+	Took   time.Duration
 }
 
 // server is what the handlers share.
@@ -83,6 +94,7 @@ func New(plane *control.Plane, o Options) http.Handler {
 	s.allowList()
 	s.records()
 	s.histories()
+	s.audit()
 	s.gateways()
 	s.health()
 	s.document()

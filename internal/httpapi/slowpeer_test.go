@@ -15,16 +15,13 @@ import (
 	"github.com/postern/postern/internal/control"
 	"github.com/postern/postern/internal/httpapi"
 	"github.com/postern/postern/internal/store"
+	"github.com/postern/postern/internal/storetest"
 )
 
 // TestAnnouncedBodyThatNeverComes holds the server to its word that nobody, and nobody unknown least of all, can keep a
 // request open by announcing a body and sending none.
 func TestAnnouncedBodyThatNeverComes(t *testing.T) {
-	st, err := store.Open(t.Context(), t.TempDir(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
+	st := storetest.Open(t, store.Options{})
 	plane := control.New(st, control.Options{Domain: "postern.test"})
 	srv := httptest.NewServer(httpapi.New(plane, httpapi.Options{BodyTimeout: 50 * time.Millisecond}))
 	t.Cleanup(srv.Close)
@@ -68,11 +65,7 @@ func TestAnnouncedBodyThatNeverComes(t *testing.T) {
 
 // TestAnswersThatNobodyReads: a peer asks for much and takes nothing. It is given up.
 func TestAnswersThatNobodyReads(t *testing.T) {
-	st, err := store.Open(t.Context(), t.TempDir(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
+	st := storetest.Open(t, store.Options{})
 	plane := control.New(st, control.Options{Domain: "postern.test"})
 	srv := httptest.NewUnstartedServer(httpapi.New(plane, httpapi.Options{BodyTimeout: 50 * time.Millisecond}))
 	closed := make(chan struct{}, 10)

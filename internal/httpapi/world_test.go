@@ -20,6 +20,7 @@ import (
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
+	"github.com/postern/postern/internal/storetest"
 )
 
 const (
@@ -47,7 +48,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{log: &syncBuffer{}}
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	var err error
-	w.store, err = store.Open(ctx, t.TempDir(), store.Options{Log: log})
+	w.store, err = storetest.New(t).TryOpen(ctx, store.Options{Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

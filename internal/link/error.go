@@ -3,6 +3,7 @@ package link
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Kind says what sort of thing went wrong, so that every edge can translate it into its own terms (an HTTP status, an
@@ -19,6 +20,7 @@ const (
 	Precondition                // right input at the wrong time; gRPC 9
 	Unavailable                 // try again; gRPC 14
 	Unauthenticated             // the caller is not known; gRPC 16
+	Exhausted                   // too much was asked, or too often; gRPC 8
 )
 
 // Error is what a person or a program is told when something was refused. Message says what is wrong, Hint what to do
@@ -30,6 +32,7 @@ type Error struct {
 	Field   string
 	Message string
 	Hint    string
+	After   time.Duration // when to try again, of kinds Exhausted and Unavailable; 0 says nothing
 	Err     error
 }
 

@@ -248,6 +248,7 @@ const (
 	ObjectPrincipal         = "principal"          // organisation id/principal id; the organisation is empty for a person
 	ObjectGrant             = "grant"              // scope kind/scope id/principal id/role
 	ObjectAPIKey            = "api-key"            // principal id/key id
+	ObjectSession           = "session"            // principal id/session id
 	ObjectProject           = "project"            // project id
 	ObjectRegion            = "region"             // provider/region
 	ObjectCluster           = "cluster"            // cluster id

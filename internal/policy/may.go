@@ -25,6 +25,7 @@ type Caller struct {
 	Name      string  // stands in the history of what it changes
 	Role      Role
 	Grants    []link.Grant // of a Member, those that its API key leaves it
+	Via       link.ID      // the API key or session that it speaks by; empty for a token of the installation
 	RequestID string       // of the request that this caller makes now; stands in the audit log
 }
 
@@ -67,6 +68,9 @@ func May(caller Caller, action Action, object link.ObjectRef, at link.Place) Per
 		}
 		return refuse("GATEWAY_ONLY_REPORTS", fmt.Sprintf("a gateway's token cannot %s a %s: use an operator's token", action, object.Kind))
 	case Member:
+		if (action == Read || action == Change) && isOwn(caller, object) {
+			return allow("OWN")
+		}
 		return mayMember(caller.Grants, action, object, at)
 	}
 	return refuse("NOT_AUTHENTICATED", "nobody is signed in")

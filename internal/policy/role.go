@@ -88,6 +88,8 @@ var Needs = []Need{
 	{link.ObjectPrincipal, Change, link.RoleOrganisationAdmin},
 	{link.ObjectAPIKey, Read, link.RoleOrganisationAdmin},
 	{link.ObjectAPIKey, Change, link.RoleOrganisationAdmin},
+	{link.ObjectSession, Read, link.RoleOperator},
+	{link.ObjectSession, Change, link.RoleOperator},
 	{link.ObjectWebhook, Read, link.RoleOrganisationAdmin},
 	{link.ObjectWebhook, Change, link.RoleOrganisationAdmin},
 	{link.ObjectAudit, Read, link.RoleOrganisationAdmin},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/storetest"
 )
 
 // TestChurnConverges lets many people want different things of the same two endpoints in two clusters at once, while the
@@ -16,7 +17,7 @@ import (
 func TestChurnConverges(t *testing.T) {
 	m := newMemoryCloud()
 	m.stepwise = true
-	h := enter(t, t.TempDir(), m)
+	h := enter(t, storetest.New(t), m)
 	clusters := []link.ID{h.cluster("a", customer), h.cluster("b")}
 	h.serviceUp()
 	ids := []link.EndpointID{endpoint, other}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/postern/postern/internal/control"
 	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/storetest"
 )
 
 // The process ends at every point between an effect at the cloud and its record; the next one, on the same data
@@ -32,7 +33,7 @@ func TestCrashAnywhereConverges(t *testing.T) {
 }
 
 func crash(t *testing.T, point string, nth int, panics bool) {
-	dir := t.TempDir()
+	d := storetest.New(t)
 	m := newMemoryCloud()
 	var mu sync.Mutex
 	reached := make(chan struct{})
@@ -95,7 +96,7 @@ func crash(t *testing.T, point string, nth int, panics bool) {
 		})
 	}
 
-	h := enter(t, dir, m)
+	h := enter(t, d, m)
 	if panics {
 		if !run(h, nil) {
 			t.Fatal("a panic in one look stopped the work")
@@ -103,7 +104,7 @@ func crash(t *testing.T, point string, nth int, panics bool) {
 	} else if !run(h, reached) {
 		h.leave()
 		m.onCall(nil)
-		h = enter(t, dir, m)
+		h = enter(t, d, m)
 		if !run(h, nil) {
 			t.Fatal("the second run gave up")
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/reconcile"
 	"github.com/postern/postern/internal/store"
+	"github.com/postern/postern/internal/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -47,15 +48,15 @@ type house struct {
 	closed bool
 }
 
-func enter(t *testing.T, dir string, m *memoryCloud) *house {
+func enter(t *testing.T, d storetest.Database, m *memoryCloud) *house {
 	t.Helper()
-	return enterAt(t, dir, m, plan.Cadence{Fast: 20 * time.Millisecond, Slow: 100 * time.Millisecond})
+	return enterAt(t, d, m, plan.Cadence{Fast: 20 * time.Millisecond, Slow: 100 * time.Millisecond})
 }
 
-func enterAt(t *testing.T, dir string, m *memoryCloud, cadence plan.Cadence) *house {
+func enterAt(t *testing.T, d storetest.Database, m *memoryCloud, cadence plan.Cadence) *house {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	st, err := store.Open(t.Context(), dir, store.Options{Log: log})
+	st, err := d.TryOpen(t.Context(), store.Options{Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +210,7 @@ func (h *house) history(c link.ID, id link.EndpointID) string {
 func TestStoryOfAConnection(t *testing.T) {
 	m := newMemoryCloud()
 	m.stepwise = true
-	h := enter(t, t.TempDir(), m)
+	h := enter(t, storetest.New(t), m)
 	c := h.cluster("acme", customer)
 	h.serviceUp()
 	m.create(endpoint, customer)
@@ -247,7 +248,7 @@ func TestAnyOrderConverges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMemoryCloud()
-			h := enter(t, t.TempDir(), m)
+			h := enter(t, storetest.New(t), m)
 			c := h.cluster("acme")
 			for _, s := range steps {
 				switch s {
@@ -268,7 +269,7 @@ func TestAnyOrderConverges(t *testing.T) {
 
 func TestTrustComesAndGoes(t *testing.T) {
 	m := newMemoryCloud()
-	h := enter(t, t.TempDir(), m)
+	h := enter(t, storetest.New(t), m)
 	c := h.cluster("acme")
 	h.serviceUp()
 	m.create(endpoint, stranger)
@@ -296,7 +297,7 @@ func TestTrustComesAndGoes(t *testing.T) {
 // is. The look decides on what it knew; the trust must not be lost on it.
 func TestTrustDuringTheFirstLook(t *testing.T) {
 	m := newMemoryCloud()
-	h := enterAt(t, t.TempDir(), m, plan.Cadence{Fast: 20 * time.Millisecond, Slow: time.Hour}) // only the endpoint's look lists
+	h := enterAt(t, storetest.New(t), m, plan.Cadence{Fast: 20 * time.Millisecond, Slow: time.Hour}) // only the endpoint's look lists
 	c := h.cluster("acme")
 	h.serviceUp()
 	m.create(endpoint, customer)
@@ -322,7 +323,7 @@ func TestTrustDuringTheFirstLook(t *testing.T) {
 
 func TestAdminDecidesAboutOneEndpoint(t *testing.T) {
 	m := newMemoryCloud()
-	h := enter(t, t.TempDir(), m)
+	h := enter(t, storetest.New(t), m)
 	c := h.cluster("acme")
 	h.serviceUp()
 	m.create(endpoint, stranger)
@@ -357,7 +358,7 @@ func (h *house) seen(c link.ID, state link.State) {
 // claimed through the wire; it reaches nothing by that.
 func TestUnregisteredEndpointOfATrustedOwnerIsLetIn(t *testing.T) {
 	m := newMemoryCloud()
-	h := enter(t, t.TempDir(), m)
+	h := enter(t, storetest.New(t), m)
 	c := h.cluster("acme", customer)
 	h.serviceUp()
 	m.create(endpoint, customer)
@@ -384,7 +385,7 @@ func TestUnregisteredEndpointOfATrustedOwnerIsLetIn(t *testing.T) {
 
 func TestUnregisteredEndpointOfAStrangerWaits(t *testing.T) {
 	m := newMemoryCloud()
-	h := enter(t, t.TempDir(), m)
+	h := enter(t, storetest.New(t), m)
 	c := h.cluster("acme", customer)
 	h.serviceUp()
 	m.create(endpoint, stranger)
@@ -418,7 +419,7 @@ func TestUnregisteredEndpointIsTriedAgain(t *testing.T) {
 		}
 		return nil
 	})
-	h := enter(t, t.TempDir(), m)
+	h := enter(t, storetest.New(t), m)
 	h.cluster("acme", customer)
 	h.serviceUp()
 	m.create(endpoint, customer)
@@ -427,7 +428,7 @@ func TestUnregisteredEndpointIsTriedAgain(t *testing.T) {
 
 func TestTwoClustersShareAnEndpoint(t *testing.T) {
 	m := newMemoryCloud()
-	h := enter(t, t.TempDir(), m)
+	h := enter(t, storetest.New(t), m)
 	a, b := h.cluster("a", customer), h.cluster("b")
 	h.serviceUp()
 	m.create(endpoint, customer)
@@ -448,7 +449,7 @@ func TestTwoClustersShareAnEndpoint(t *testing.T) {
 
 func TestDriftIsNoticedAndTold(t *testing.T) {
 	m := newMemoryCloud()
-	h := enter(t, t.TempDir(), m)
+	h := enter(t, storetest.New(t), m)
 	c := h.cluster("acme", customer)
 	h.serviceUp()
 	for _, id := range []link.EndpointID{endpoint, other} {
@@ -472,7 +473,7 @@ func TestDriftIsNoticedAndTold(t *testing.T) {
 
 func TestServiceDeletedOutsideIsMadeAnew(t *testing.T) {
 	m := newMemoryCloud()
-	h := enter(t, t.TempDir(), m)
+	h := enter(t, storetest.New(t), m)
 	c := h.cluster("acme", customer)
 	h.serviceUp()
 	m.create(endpoint, customer)
@@ -506,7 +507,7 @@ func TestCloudSaysNo(t *testing.T) {
 		}
 		return nil
 	})
-	h := enter(t, t.TempDir(), m)
+	h := enter(t, storetest.New(t), m)
 	c := h.cluster("acme", customer)
 	h.eventually("the service fails with the cloud's words", func() string {
 		ss := must[[]link.Service](t)(h.plane.Services(t.Context(), operator, c))
@@ -543,7 +544,7 @@ func TestCloudSaysNo(t *testing.T) {
 
 func TestOutageIsToldWithoutInternals(t *testing.T) {
 	m := newMemoryCloud()
-	h := enter(t, t.TempDir(), m)
+	h := enter(t, storetest.New(t), m)
 	c := h.cluster("acme", customer)
 	h.serviceUp()
 	m.onCall(func(context.Context, string) error { return errors.New("dial tcp 10.9.8.7:443: secret detail") })
@@ -566,7 +567,7 @@ func TestOutageIsToldWithoutInternals(t *testing.T) {
 // What is asked of the cloud must grow with the services and not with the connections.
 func TestSettledConnectionsCostNothing(t *testing.T) {
 	m := newMemoryCloud()
-	h := enter(t, t.TempDir(), m)
+	h := enter(t, storetest.New(t), m)
 	c := h.cluster("acme", customer)
 	h.serviceUp()
 	many := 40

@@ -1,9 +1,12 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/postern/postern/internal/cloud"
@@ -97,12 +100,14 @@ func (r *Reconciler) recordService(ctx context.Context, s store.Service, p plan.
 		lost = s.ServiceID
 	}
 	s.Service, s.AppliedVersion = p.Service, applied
+	stored := s
 	err := r.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		if err := tx.SwapService(s); err != nil {
 			return err
 		}
-		s.Version++
-		s.UpdatedAt = tx.Now()
+		stored = s
+		stored.Version++
+		stored.UpdatedAt = tx.Now()
 		ref := link.ObjectRef{Kind: link.ObjectService, ID: string(s.Provider) + "/" + s.Region}
 		if lost != "" { // and its endpoints with it: no list will ever show them again
 			if err := errors.Join(tx.ServiceRulesChanged(s.Provider, lost), tx.RemoveServiceEndpoints(s.Provider, lost)); err != nil {
@@ -124,7 +129,10 @@ func (r *Reconciler) recordService(ctx context.Context, s store.Service, p plan.
 		}
 		return nil
 	})
-	return s, err
+	if err != nil {
+		return s, err
+	}
+	return stored, nil
 }
 
 // serviceValue is what the audit log says of a service.
@@ -210,6 +218,8 @@ func (r *Reconciler) takeIn(ctx context.Context, s link.Service, listed []link.E
 	if len(news) == 0 && len(before) == 0 {
 		return nil
 	}
+	// In one order, for each takes its endpoint's lock.
+	slices.SortFunc(news, func(a, b link.Endpoint) int { return cmp.Compare(a.ID, b.ID) })
 	return r.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		for _, e := range news {
 			if fresh, err := putEndpoint(tx, e); err != nil || !fresh {
@@ -222,7 +232,10 @@ func (r *Reconciler) takeIn(ctx context.Context, s link.Service, listed []link.E
 				return err
 			}
 		}
-		for id := range before {
+		for _, id := range slices.Sorted(maps.Keys(before)) {
+			if err := tx.LockEndpoint(s.Provider, id); err != nil {
+				return err
+			}
 			e, err := tx.Endpoint(s.Provider, id)
 			if errors.Is(err, store.ErrNotFound) || err == nil && tx.SeenSince(e, began) {
 				continue // a look at this endpoint saw it later than the list did

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -69,8 +71,11 @@ func (a *acknowledgements) close(b *ackBatch) {
 }
 
 func (b *ackBatch) store(tx *Tx) error {
-	for id, revision := range b.revisions {
-		err := tx.change(ErrNotFound, `UPDATE gateways SET applied_revision = $2, last_seen_at = $3 WHERE id = $1`, id, revision, stamp(tx.now))
+	clear(b.unknown)
+	// In one order, or two processes could wait for each other.
+	for _, id := range slices.Sorted(maps.Keys(b.revisions)) {
+		err := tx.change(ErrNotFound, `UPDATE gateways SET applied_revision = $2, last_seen_at = $3 WHERE id = $1`,
+			id, b.revisions[id], stamp(tx.now))
 		if errors.Is(err, ErrNotFound) {
 			b.unknown[id], err = true, nil
 		}

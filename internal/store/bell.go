@@ -59,7 +59,7 @@ func (s *Store) WaitEvents(ctx context.Context, after int64) (seq int64, err err
 }
 
 func (s *Store) wait(ctx context.Context, b *bell, after int64) (int64, error) {
-	poll := time.NewTicker(bellPoll)
+	poll := time.NewTicker(s.bellPoll)
 	defer poll.Stop()
 	for {
 		n, rung := b.listen()

@@ -40,9 +40,18 @@ func (tx *Tx) SeenSince(e link.Endpoint, t time.Time) bool {
 	return e.SeenAt.After(t) && !e.SeenAt.After(tx.now)
 }
 
+// LockEndpoint is Lock for what is known of an endpoint and for which connections it has: the rules of a cluster follow
+// from both, and whoever changes one has to see the other.
+func (tx *Tx) LockEndpoint(p link.Provider, id link.EndpointID) error {
+	return tx.Lock("endpoint", objectKey(p, string(id)))
+}
+
 // PutEndpoint stores an endpoint as observed and reports whether its service, owner or state are news. What was seen
-// before what is stored is no news.
+// before what is stored is no news. It takes the endpoint's lock.
 func (tx *Tx) PutEndpoint(e link.Endpoint) (news bool, err error) {
+	if err := tx.LockEndpoint(e.Provider, e.ID); err != nil {
+		return false, err
+	}
 	old, err := tx.Endpoint(e.Provider, e.ID)
 	switch {
 	case err == nil && (tx.SeenSince(old, e.SeenAt) || old.ServiceID == e.ServiceID && old.OwnerID == e.OwnerID && old.State == e.State):

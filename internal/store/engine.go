@@ -2,9 +2,12 @@ package store
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/riverqueue/river"
+
+	"github.com/postern/postern/internal/link"
 )
 
 // engine is what differs between the databases. The statements do not: both take the same text.
@@ -38,6 +41,16 @@ type session interface {
 	lockOrder(ctx context.Context) error
 	// ring tells the other processes on this database what is newest, with the commit.
 	ring(ctx context.Context, n newest) error
+}
+
+// LockOwner is Lock for everything that belongs to what the object belongs to: the objects of one cluster, whatever their
+// kind; or the objects of a kind that belong to nobody.
+func (tx *Tx) LockOwner(of link.ObjectRef) error {
+	owner, _, _ := strings.Cut(of.ID, "/")
+	if owner == "" {
+		return tx.Lock("kind", of.Kind)
+	}
+	return tx.Lock("owner", owner)
 }
 
 // Lock makes this transaction and every other that takes the same lock come one after the other, until it ends. A

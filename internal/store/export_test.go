@@ -41,6 +41,16 @@ func ForbidWritesForTest(ctx context.Context, s *Store) error {
 	return errors.New("not an engine")
 }
 
+// HearOnlyForTest has those who wait for news never ask the database themselves.
+func HearOnlyForTest(s *Store) { s.bellPoll = time.Hour }
+
+// DropListenerForTest breaks the connection on which the store hears of news.
+func DropListenerForTest(ctx context.Context, s *Store) (dropped int64, err error) {
+	tag, err := s.engine.(*postgres).pool.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE datname = current_database() AND query LIKE 'LISTEN %'`)
+	return tag.RowsAffected(), err
+}
+
 // KeepRevisionsForTest sets how many revisions back the changes of the rules are known.
 func KeepRevisionsForTest(s *Store, n int64) { s.keptRevisions = n }
 

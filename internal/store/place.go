@@ -19,7 +19,7 @@ func (tx *Tx) PlaceOf(of link.ObjectRef) (link.Place, error) {
 		return tx.placeOfSome(link.ScopeProject, owner)
 	case link.ObjectOrganisation, link.ObjectWebhook, link.ObjectAudit, link.ObjectPrincipal:
 		return tx.placeOfSome(link.ScopeOrganisation, owner)
-	case link.ObjectAPIKey:
+	case link.ObjectAPIKey, link.ObjectSession:
 		var organisation string
 		if err := tx.row(`SELECT organisation_id FROM principals WHERE id = $1`, owner).Scan(&organisation); err != nil {
 			return link.Place{}, err

@@ -1,9 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -290,8 +292,17 @@ func (s *Store) sweep(ctx context.Context) error {
 	if err != nil || len(found) == 0 {
 		return err
 	}
+	// In one order, and each object's row before its job as MarkDue does it, or two processes could wait for each other.
+	slices.SortFunc(found, func(a, b lost) int { return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.id, b.id)) })
 	return s.Write(ctx, func(tx *Tx) error {
 		for _, l := range found {
+			err := tx.row(`UPDATE work SET job_id = job_id WHERE kind = $1 AND id = $2 RETURNING job_id`, l.kind, l.id).Scan(&l.job)
+			if errors.Is(err, ErrNotFound) {
+				continue // forgotten meanwhile
+			}
+			if err != nil {
+				return err
+			}
 			if err := tx.enqueue(l.kind, l.id, l.job); err != nil {
 				return err
 			}

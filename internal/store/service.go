@@ -30,6 +30,10 @@ func (tx *Tx) Service(p link.Provider, region string) (Service, error) {
 
 // AddService returns the service of a region, made now in state CREATING unless there is one, and marks a new one due.
 func (tx *Tx) AddService(p link.Provider, region string) (s Service, made bool, err error) {
+	// Or somebody who changes the region meanwhile would find no service to mark due, and this one be made by the old region.
+	if err := tx.LockOwner(link.ObjectRef{Kind: link.ObjectRegion, ID: objectKey(p, region)}); err != nil {
+		return Service{}, false, err
+	}
 	n, err := tx.exec(`INSERT INTO services (provider, region, state, service_id, name, zone_ids, conditions, applied_version, created_at, updated_at, version)
 		VALUES ($1, $2, 'CREATING', '', '', '[]', '[]', 0, $3, $3, 1) ON CONFLICT (provider, region) DO NOTHING`, p, region, stamp(tx.now))
 	if err != nil {

@@ -22,10 +22,15 @@ import (
 
 // What a read or a write may find. Every other error of this package is a defect or a broken disk.
 var (
-	ErrNotFound    = errors.New("no such row")
-	ErrChanged     = errors.New("the row was changed meanwhile")  // a compare-and-swap lost; read again and decide again
-	ErrUnavailable = errors.New("the database cannot be reached") // nothing is known to be stored; it may be back in seconds
+	ErrNotFound = errors.New("no such row")
+	ErrChanged  = errors.New("the row was changed meanwhile") // a compare-and-swap lost; read again and decide again
 )
+
+// ErrUnavailable is that the database cannot be reached, or serves nobody now: it may again in seconds, without anybody's
+// doing. What was to be written was not, or nobody knows; to ask for it once more is safe, as everything is idempotent.
+var ErrUnavailable error = &link.Error{
+	Kind: link.Unavailable, Reason: "DATABASE_UNAVAILABLE", Message: "the database cannot be reached", Hint: "try again in a moment",
+}
 
 // Options are a Store's settings. The zero value is usable.
 type Options struct {
@@ -48,7 +53,8 @@ type Store struct {
 	cancel context.CancelFunc // ends what runs in the background
 	done   sync.WaitGroup     // for it
 
-	keptRevisions int64 // how many revisions back changes of the rules are known
+	keptRevisions int64         // how many revisions back changes of the rules are known
+	bellPoll      time.Duration // how often who waits for news asks the database itself
 }
 
 // Open opens the database in the directory dir, which it makes when absent, brings its schema up to date and makes work
@@ -84,7 +90,7 @@ func OpenPostgres(ctx context.Context, database string, o Options) (*Store, erro
 
 // newStore returns the store of an engine, which it owns from now on.
 func newStore(ctx context.Context, e engine, o Options) (*Store, error) {
-	s := &Store{engine: e, now: o.Now, log: o.Log, keptRevisions: keptRevisions, cancel: func() {}}
+	s := &Store{engine: e, now: o.Now, log: o.Log, keptRevisions: keptRevisions, bellPoll: bellPoll, cancel: func() {}}
 	if s.now == nil {
 		s.now = time.Now
 	}

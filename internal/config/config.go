@@ -1,0 +1,76 @@
+package config
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Config is how a control plane runs. Load fills it; every field without a word in its place has the default that Example
+// shows.
+type Config struct {
+	DataDir string // keys, tokens and, without Database.URL, the database
+	Domain  string // base domain of the clusters' names
+
+	API      API
+	Database Database
+	AWS      AWS
+	Log      Log
+	Metrics  Metrics
+	Tracing  Tracing
+	Shutdown Shutdown
+}
+
+// API is where and how the REST API is served.
+type API struct {
+	Addr      string // host:port
+	PublicURL string // by which people and gateways reach it; worked out of Addr when empty
+	TLS       TLS
+}
+
+// TLS says where the API's certificate comes from: a pair of files, or an ACME authority. The zero value is plain HTTP.
+type TLS struct {
+	CertificateFile, KeyFile string // PEM; read again when they change
+	ACME                     ACME
+}
+
+// ACME asks an authority for the API's certificate: RFC 8555. Without Domains it asks for none.
+type ACME struct {
+	Domains       []string
+	Email         string // of the account; may be empty
+	DirectoryURL  string
+	CAFile        string // PEM roots of the authority's own TLS; the system's when empty
+	ChallengeAddr string // host:port on which the authority's HTTP challenge arrives from port 80; none when empty: TLS-ALPN alone
+}
+
+// Database says where the control plane keeps everything. Without a URL it is SQLite in the data directory.
+type Database struct {
+	URL Secret // of a PostgreSQL server
+}
+
+// AWS is the vendor's side of that cloud. Its credentials are those of the environment, as the aws command finds them.
+type AWS struct {
+	EndpointURL string // in Amazon's place when not empty
+}
+
+// Log says what is logged, to standard error.
+type Log struct {
+	Level slog.Level
+	JSON  bool
+}
+
+// Metrics says where GET /metrics is answered, nowhere when empty.
+type Metrics struct {
+	Addr string // host:port
+}
+
+// Tracing says where spans are sent, nowhere when empty.
+type Tracing struct {
+	OTLPURL string  // base URL of an OTLP/HTTP receiver
+	Sampled float64 // which part of the traces that begin here, 0 to 1
+}
+
+// Shutdown says how a control plane ends after SIGTERM.
+type Shutdown struct {
+	Delay time.Duration // it says that it is not ready, and still answers: a balancer takes it out meanwhile
+	Grace time.Duration // the requests under way have to end after that
+}

@@ -1,0 +1,240 @@
+package config
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/postern/postern/internal/link"
+)
+
+var update = flag.Bool("update", false, "write the golden file anew")
+
+const exampleFile = "../../docs/postern.example.yaml"
+
+// TestExample: the example is what the settings say, is taken as it stands, and sets nothing but the defaults.
+func TestExample(t *testing.T) {
+	if *update {
+		if err := os.WriteFile(exampleFile, []byte(Example()), 0o644); err != nil { //nolint:gosec // a document for everybody
+			t.Fatal(err)
+		}
+	}
+	golden, err := os.ReadFile(exampleFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(golden), Example()); diff != "" {
+		t.Errorf("%s differs (-file +settings); write it anew with -update:\n%s", exampleFile, diff)
+	}
+	of := load(t, Input{Name: "e", File: golden})
+	bare := load(t, Input{Flags: map[string]string{"domain": "postern.example"}})
+	if !reflect.DeepEqual(of, bare) {
+		t.Errorf("the example makes\n%+v\nthe defaults are\n%+v", of, bare)
+	}
+}
+
+func load(t *testing.T, in Input) Config {
+	t.Helper()
+	c, _, err := Load(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestEverySettingIsSet(t *testing.T) {
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "url")
+	write(t, secret, "postgres://u:hunter2@db/postern\r\n")
+	c, effective, err := Load(Input{Name: "p.yaml", File: []byte(`
+data: /var/lib/postern
+domain: Postern.Example.
+api:
+  addr: "[::1]:8443"
+  public_url: https://api.postern.example/
+  tls:
+    acme:
+      domains: [api.postern.example, b.postern.example]
+      email: ops@postern.example
+      directory_url: https://127.0.0.1:14000/dir
+      ca_file: ca.pem
+      challenge_addr: :80
+database:
+  url_file: ` + secret + `
+aws: {endpoint_url: "http://127.0.0.1:4566"}
+log: {level: WARN, format: json}
+metrics: {addr: "127.0.0.1:9100"}
+tracing: {otlp_url: "http://127.0.0.1:4318", sampled_percent: 12.5}
+shutdown: {delay: 5s, grace: 1m30s}
+`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Config{
+		DataDir: "/var/lib/postern", Domain: "postern.example",
+		API: API{Addr: "[::1]:8443", PublicURL: "https://api.postern.example", TLS: TLS{ACME: ACME{
+			Domains: []string{"api.postern.example", "b.postern.example"}, Email: "ops@postern.example",
+			DirectoryURL: "https://127.0.0.1:14000/dir", CAFile: "ca.pem", ChallengeAddr: ":80",
+		}}},
+		Database: Database{URL: NewSecret("postgres://u:hunter2@db/postern")},
+		AWS:      AWS{EndpointURL: "http://127.0.0.1:4566"},
+		Log:      Log{Level: slog.LevelWarn, JSON: true},
+		Metrics:  Metrics{Addr: "127.0.0.1:9100"},
+		Tracing:  Tracing{OTLPURL: "http://127.0.0.1:4318", Sampled: 0.125},
+		Shutdown: Shutdown{Delay: 5 * time.Second, Grace: 90 * time.Second},
+	}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got  %+v\nwant %+v", c, want)
+	}
+	for _, e := range effective {
+		if strings.Contains(e.Value, "hunter2") {
+			t.Errorf("%s shows a secret: %s", e.Key, e.Value)
+		}
+	}
+}
+
+// TestWhoWins: a flag before the environment, the environment before the file, the file before the default.
+func TestWhoWins(t *testing.T) {
+	file := []byte("domain: file.test\napi:\n  addr: 127.0.0.1:1\nlog:\n  level: error\nshutdown:\n  grace: 1s\n")
+	_, effective, err := Load(Input{
+		Name: "p.yaml", File: file,
+		Env:   []string{"POSTERN_API_ADDR=127.0.0.1:2", "POSTERN_LOG_LEVEL=warn", "POSTERN_TOKEN=no setting", "HOME=/root"},
+		Flags: map[string]string{"api.addr": "127.0.0.1:3"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, e := range effective {
+		got[e.Key] = e.Value + " by " + e.Source
+	}
+	for key, want := range map[string]string{
+		"api.addr": "127.0.0.1:3 by flag", "log.level": "warn by $POSTERN_LOG_LEVEL", "shutdown.grace": "1s by p.yaml:7", "log.format": "text by default",
+	} {
+		if got[key] != want {
+			t.Errorf("%s is %q, want %q", key, got[key], want)
+		}
+	}
+}
+
+// TestWhatIsRefused: each mistake is named with its line, and all mistakes of a file at once.
+func TestWhatIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty")
+	write(t, empty, "\n")
+	for _, c := range []struct{ name, file, want string }{
+		{"an unknown key", "domian: x.test", "p.yaml:1: domian: there is no such setting; did you mean domain?"},
+		{"an unknown key in a section", "api:\n  adr: 1", "p.yaml:2: api.adr: there is no such setting; did you mean api.addr?"},
+		{"a key of another section", "addr: 127.0.0.1:1", "did you mean api.addr?"},
+		{"nothing like it", "frobnicate: 1", "p.yaml:1: frobnicate: there is no such setting\n"},
+		{"a key twice", "domain: a.test\ndomain: b.test", "p.yaml:2: domain: it is given twice, first on line 1"},
+		{"a section twice", "log:\n  level: info\nlog:\n  format: json", "p.yaml:3: log: it is given twice"},
+		{"a value for a section", "api: 127.0.0.1:1", "p.yaml:1: api: a section is expected here"},
+		{"a section for a value", "domain:\n  a: b", "p.yaml:2: domain: a plain value is expected"},
+		{"a list for a value", "domain: [a.test]", "domain: a plain value is expected"},
+		{"a section for a list", "api: {tls: {acme: {domains: {a: b}}}}", "a list or a text is expected"},
+		{"no value", "metrics:\n  addr:\n", "p.yaml:2: metrics.addr: it has no value: leave the key out"},
+		{"a number without its unit", "shutdown:\n  grace: 20", "shutdown.grace: 20 of what? Write the unit, for example 20s"},
+		{"no duration", "shutdown: {grace: soon}", `"soon" is no duration`},
+		{"a duration that is too long", "shutdown: {grace: 11m}", "11m0s is not between 0s and 10m0s"},
+		{"no address", "api: {addr: 8443}", `"8443" is no address`},
+		{"no port", "api: {addr: \"h:99999\"}", `"99999" is no port`},
+		{"no URL", "aws: {endpoint_url: localhost}", "aws.endpoint_url: not a URL"},
+		{"a URL with a password", "aws: {endpoint_url: \"http://a:b@h/\"}", "a URL here holds no user and password"},
+		{"a secret in the file", "database:\n  url: postgres://u:hunter2@h/d", "p.yaml:2: database.url: a secret does not stand in this file: name the file that holds it with database.url_file, or set $POSTERN_DATABASE_URL"},
+		{"a secret's file that is not there", "database: {url_file: /nowhere}", "database.url_file: the secret cannot be read"},
+		{"a secret's file that is empty", "database: {url_file: " + empty + "}", "is empty"},
+		{"no domain name", "domain: -x", `"-x" is no domain name`},
+		{"no level", "log: {level: loud}", `"loud" is no level`},
+		{"no format", "log: {format: xml}", `"xml" is neither text nor json`},
+		{"a percentage beyond", "tracing: {sampled_percent: 101}", "no number from 0 to 100"},
+		{"half a pair", "domain: a.test\napi: {tls: {key_file: k}}", "certificate_file and key_file go together"},
+		{"two sources of a certificate", "domain: a.test\napi: {tls: {key_file: k, certificate_file: c, acme: {domains: [a.test]}}}", "not both"},
+		{"no domain", "{}", "domain: it is required"},
+		{"no YAML", "a: [", "p.yaml: "},
+		{"a list", "- a", "p.yaml:1: : a section is expected here"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, _, err := Load(Input{Name: "p.yaml", File: []byte(c.file)})
+			if err == nil || link.KindOf(err) != link.Invalid {
+				t.Fatalf("taken: %v", err)
+			}
+			if got := err.Error() + "\n"; !strings.Contains(got, c.want) || strings.Contains(got, "hunter2") {
+				t.Errorf("told:\n%swant it to hold:\n%s", got, c.want)
+			}
+		})
+	}
+	_, _, err := Load(Input{Name: "p.yaml", File: []byte("domian: x\nlog: {level: loud}\nshutdown: {grace: 1}\n")})
+	if n := strings.Count(err.Error(), "p.yaml:"); n != 3 {
+		t.Errorf("%d of 3 mistakes are told: %v", n, err)
+	}
+	_, _, err = Load(Input{Env: []string{"POSTERN_DOMAIN=a.test", "POSTERN_DATABASE_URL=postgres://u:hunter2@h/d", "POSTERN_DATABASE_URL_FILE=/x"}})
+	if err == nil || !strings.Contains(err.Error(), "give one of them") {
+		t.Errorf("a secret from two sides: %v", err)
+	}
+}
+
+func TestSecretIsNotShown(t *testing.T) {
+	c := Config{Database: Database{URL: NewSecret("hunter2")}}
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "secret", c.Database.URL, "config", c)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "secret", c.Database.URL, "config", c)
+	asJSON, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, shown := range []string{
+		log.String(), string(asJSON), fmt.Sprint(c), fmt.Sprintf("%v %+v %#v %s %q %x %d", c, c, c, c.Database.URL, c.Database.URL, c.Database.URL, c.Database.URL),
+	} {
+		if strings.Contains(shown, "hunter2") || strings.Contains(shown, fmt.Sprintf("%x", "hunter2")) {
+			t.Errorf("a secret is shown: %s", shown)
+		}
+	}
+	if c.Database.URL.Reveal() != "hunter2" {
+		t.Error("the secret is lost")
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// FuzzLoad: whatever stands in a file is taken or refused with a line of why, and what is taken is taken again.
+func FuzzLoad(f *testing.F) {
+	f.Add([]byte(Example()))
+	f.Add([]byte("domain: a.test\napi: {tls: {acme: {domains: [a.test]}}}"))
+	f.Add([]byte("a: &a [*a]"))
+	f.Add([]byte("<<: {domain: a.test}"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, effective, err := Load(Input{Name: "f", File: b})
+		if err != nil {
+			if link.KindOf(err) != link.Invalid {
+				t.Fatal(err)
+			}
+			return
+		}
+		flags := map[string]string{}
+		for _, e := range effective {
+			if s, _ := settingOf(e.Key); !s.secret {
+				flags[e.Key] = e.Value
+			}
+		}
+		again, _, err := Load(Input{Flags: flags})
+		again.Database = c.Database
+		if err != nil || !reflect.DeepEqual(again, c) {
+			t.Fatalf("%+v became %+v, %v", c, again, err)
+		}
+	})
+}
