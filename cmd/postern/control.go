@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,6 +45,8 @@ type controlPlane struct {
 	gatewayToken string
 
 	store      *store.Store
+	audit      sync.WaitGroup     // for what keeps the audit log
+	endAudit   context.CancelFunc // ends it
 	reconciler *reconcile.Reconciler
 	server     *http.Server
 	metrics    *metricsServer
@@ -75,7 +78,14 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 	if c.store, err = store.Open(ctx, cfg.Dir.path("control"), store.Options{Log: cfg.Log}); err != nil {
 		return nil, err
 	}
-	c.plane = control.New(c.store, control.Options{Domain: cfg.Domain, Log: cfg.Log})
+	key, err := cfg.Dir.auditKey()
+	if err != nil {
+		return nil, err
+	}
+	c.plane = control.New(c.store, control.Options{Domain: cfg.Domain, Log: cfg.Log, AuditKey: key})
+	keep, endKeep := context.WithCancel(context.WithoutCancel(ctx))
+	c.endAudit = endKeep
+	c.audit.Go(func() { c.plane.KeepAudit(keep) })
 	if err := c.plane.PutToken(ctx, "operator", policy.Operator, c.token); err != nil {
 		return nil, err
 	}
@@ -176,6 +186,10 @@ func (c *controlPlane) Close(ctx context.Context) error {
 	}
 	if c.reconciler != nil {
 		errs = append(errs, c.reconciler.Close())
+	}
+	if c.endAudit != nil {
+		c.endAudit() // after everything that writes to the log, so that the last checkpoint covers it
+		c.audit.Wait()
 	}
 	if c.store != nil {
 		errs = append(errs, c.store.Close())

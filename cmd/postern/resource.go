@@ -21,7 +21,7 @@ func (a *app) resourceCommands() []*cobra.Command {
 		a.organisationCommand(), a.memberCommand(), a.personCommand(), a.serviceAccountCommand(), a.whoamiCommand(),
 		a.projectCommand(), a.regionCommand(), a.clusterCommand(), a.serviceCommand(), a.connectionCommand(),
 		a.endpointCommand(), a.claimCommand(), a.ownerCommand(), a.allowListCommand(), a.publicAccessCommand(), a.refusedCommand(),
-		a.flowCommand(), a.eventCommand(), a.gatewayCommand(),
+		a.flowCommand(), a.eventCommand(), a.auditCommand(), a.gatewayCommand(),
 	}
 }
 

@@ -39,6 +39,7 @@ func (s *server) authenticate(ctx huma.Context, next func(huma.Context)) {
 		p.write(w)
 		return
 	}
+	caller.RequestID = requestOf(ctx.Context()).id
 	next(huma.WithValue(ctx, callerKey{}, caller))
 }
 
