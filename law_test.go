@@ -87,6 +87,9 @@ var fences = map[string]string{
 	"github.com/coreos/go-oidc":      "internal/openid",
 	"golang.org/x/oauth2":            "internal/openid",
 
+	// Which domains nobody can own alone: egress domain names stay below them.
+	"golang.org/x/net/publicsuffix": "internal/control",
+
 	"golang.org/x/sys/unix":               "internal/engine cmd/postern-gateway bench",
 	"github.com/prometheus/client_golang": "internal/gateway cmd/postern",
 	"github.com/caddyserver/certmagic":    "cmd/postern",

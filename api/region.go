@@ -48,6 +48,13 @@ func (c *Client) PutRegion(ctx context.Context, provider, name string, req PutRe
 	return out, err
 }
 
+// DeleteRegion asks for the end of a region and its service, and returns the region as it stands. For operators.
+func (c *Client) DeleteRegion(ctx context.Context, provider, name string) (Region, error) {
+	var out Region
+	err := c.call(ctx, http.MethodDelete, path("regions", provider, name), nil, nil, &out)
+	return out, err
+}
+
 // RegionEvents returns a page of the region's history, oldest first.
 func (c *Client) RegionEvents(ctx context.Context, provider, name string, p Page) (EventList, error) {
 	return c.events(ctx, path("regions", provider, name, "events"), p)

@@ -27,7 +27,7 @@ type controlConfig struct {
 	Dir      dataDir
 	Listener net.Listener // of the API; becomes the control plane's
 	Domain   string
-	Drivers  func(link.Provider, string) (cloud.Driver, error)
+	Drivers  func(cloud.Limiter) drivers
 	Cadence  plan.Cadence // zero: the reconciler's own
 
 	TLS         config.TLS // zero: plain HTTP
@@ -36,6 +36,13 @@ type controlConfig struct {
 
 	Log *slog.Logger
 }
+
+// drivers returns the driver of a region, which may be shared.
+type drivers func(link.Provider, string) (cloud.Driver, error)
+
+// vendorAccount is the name by which all control planes of an installation know the account that they work in. They share
+// what its clouds let them ask.
+const vendorAccount = "vendor"
 
 // controlPlane is the store, the reconciler and the API in this process.
 type controlPlane struct {
@@ -96,7 +103,7 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 		return nil, err
 	}
 	c.reconciler, err = reconcile.Start(ctx, reconcile.Config{
-		Store: c.store, Drivers: cfg.Drivers, Domain: cfg.Domain, Cadence: cfg.Cadence, Log: cfg.Log,
+		Store: c.store, Drivers: cfg.Drivers(reconcile.NewLimiter(c.store, vendorAccount, reconcile.Observer{}, cfg.Log)), Domain: cfg.Domain, Cadence: cfg.Cadence, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ func (a *app) resourceCommands() []*cobra.Command {
 		a.organisationCommand(), a.memberCommand(), a.personCommand(), a.serviceAccountCommand(), a.whoamiCommand(),
 		a.projectCommand(), a.regionCommand(), a.clusterCommand(), a.serviceCommand(), a.connectionCommand(),
 		a.endpointCommand(), a.claimCommand(), a.ownerCommand(), a.allowListCommand(), a.publicAccessCommand(), a.refusedCommand(),
-		a.flowCommand(), a.eventCommand(), a.auditCommand(), a.gatewayCommand(),
+		a.egressCommand(), a.flowCommand(), a.eventCommand(), a.auditCommand(), a.gatewayCommand(),
 	}
 }
 
@@ -189,7 +189,17 @@ func (a *app) regionCommand() *cobra.Command {
 	for _, f := range []string{"vpc", "subnets", "gateways"} {
 		_ = set.MarkFlagRequired(f)
 	}
-	return noun("region", "regions", "Where you are reachable, and through which gateways", list, set)
+	remove := a.verb("delete PROVIDER REGION", "Give up a region in which no cluster is reached, and its service with it", cobra.ExactArgs(2), func(ctx context.Context, c *api.Client, args []string) error {
+		r, err := c.DeleteRegion(ctx, strings.ToUpper(args[0]), args[1])
+		if err != nil {
+			return err
+		}
+		if r.Service == nil {
+			return a.done(r, "region %s %s is gone", r.CloudProvider, r.Name)
+		}
+		return a.done(r, "region %s %s goes when its service is deleted at the cloud; \"postern region list\" shows how that stands", r.CloudProvider, r.Name)
+	})
+	return noun("region", "regions", "Where you are reachable, and through which gateways", list, set, remove)
 }
 
 func (a *app) clusterCommand() *cobra.Command {

@@ -87,26 +87,28 @@ Next: "postern region set", then "postern cluster create"; on each gateway:
 }
 
 // awsDrivers makes the driver of each region when the reconciler first needs it.
-func (a *app) awsDrivers(endpoint string) func(link.Provider, string) (cloud.Driver, error) {
-	var mu sync.Mutex
-	drivers := map[string]cloud.Driver{}
-	return func(p link.Provider, region string) (cloud.Driver, error) {
-		if p != link.AWS {
-			return nil, &link.Error{
-				Kind: link.Precondition, Reason: "NO_DRIVER", Message: fmt.Sprintf("there is no driver for provider %s yet", p),
-				Hint: "use a region of AWS",
+func (a *app) awsDrivers(endpoint string) func(cloud.Limiter) drivers {
+	return func(l cloud.Limiter) drivers {
+		var mu sync.Mutex
+		made := map[string]cloud.Driver{}
+		return func(p link.Provider, region string) (cloud.Driver, error) {
+			if p != link.AWS {
+				return nil, &link.Error{
+					Kind: link.Precondition, Reason: "NO_DRIVER", Message: fmt.Sprintf("there is no driver for provider %s yet", p),
+					Hint: "use a region of AWS",
+				}
 			}
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		if d, ok := drivers[region]; ok {
+			mu.Lock()
+			defer mu.Unlock()
+			if d, ok := made[region]; ok {
+				return d, nil
+			}
+			d, err := awsprivatelink.New(context.Background(), awsprivatelink.Config{Region: region, EndpointURL: endpoint, Limiter: l, Log: a.log})
+			if err != nil {
+				return nil, err
+			}
+			made[region] = d
 			return d, nil
 		}
-		d, err := awsprivatelink.New(context.Background(), awsprivatelink.Config{Region: region, EndpointURL: endpoint, Log: a.log})
-		if err != nil {
-			return nil, err
-		}
-		drivers[region] = d
-		return d, nil
 	}
 }

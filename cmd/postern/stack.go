@@ -78,12 +78,8 @@ func startStack(ctx context.Context, cfg stackConfig) (_ *stack, err error) {
 	if err := s.startFabric(ctx, cfg, accounts); err != nil {
 		return nil, errors.Join(err, api.Close())
 	}
-	drivers, err := fabricDrivers(ctx, s.fabric.URL(), accounts[0], cfg.Log)
-	if err != nil {
-		return nil, errors.Join(err, api.Close())
-	}
 	s.control, err = startControl(ctx, controlConfig{
-		Dir: cfg.Dir, Listener: api, Domain: embeddedDomain, Drivers: drivers, Log: cfg.Log,
+		Dir: cfg.Dir, Listener: api, Domain: embeddedDomain, Drivers: fabricDrivers(ctx, s.fabric.URL(), accounts[0], cfg.Log), Log: cfg.Log,
 		Cadence: plan.Cadence{Fast: 200 * time.Millisecond, Slow: 2 * time.Second},
 	})
 	if err != nil {
@@ -147,23 +143,22 @@ func (s *stack) startFabric(ctx context.Context, cfg stackConfig, accounts []fab
 }
 
 // fabricDrivers gives the reconciler the one driver it needs: AWS's, pointed at the fabric with the vendor's keys.
-func fabricDrivers(ctx context.Context, url string, vendor fabric.Account, log *slog.Logger) (func(link.Provider, string) (cloud.Driver, error), error) {
-	d, err := awsprivatelink.New(ctx, awsprivatelink.Config{
-		Region: embeddedRegion, EndpointURL: url,
-		AccessKeyID: vendor.AccessKeyID, SecretAccessKey: vendor.SecretAccessKey, Log: log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return func(p link.Provider, region string) (cloud.Driver, error) {
-		if p != link.AWS || region != embeddedRegion {
-			return nil, &link.Error{
-				Kind: link.Precondition, Reason: "NO_DRIVER", Message: fmt.Sprintf("the embedded cloud has no region %s of %s", region, p),
-				Hint: "it is " + embeddedRegion + " of AWS alone",
+func fabricDrivers(ctx context.Context, url string, vendor fabric.Account, log *slog.Logger) func(cloud.Limiter) drivers {
+	return func(l cloud.Limiter) drivers {
+		d, err := awsprivatelink.New(ctx, awsprivatelink.Config{
+			Region: embeddedRegion, EndpointURL: url,
+			AccessKeyID: vendor.AccessKeyID, SecretAccessKey: vendor.SecretAccessKey, Limiter: l, Log: log,
+		})
+		return func(p link.Provider, region string) (cloud.Driver, error) {
+			if p != link.AWS || region != embeddedRegion {
+				return nil, &link.Error{
+					Kind: link.Precondition, Reason: "NO_DRIVER", Message: fmt.Sprintf("the embedded cloud has no region %s of %s", region, p),
+					Hint: "it is " + embeddedRegion + " of AWS alone",
+				}
 			}
+			return d, err
 		}
-		return d, nil
-	}, nil
+	}
 }
 
 // seed asks the control plane for the region, a project and a cluster. Everything it asks is idempotent: on later

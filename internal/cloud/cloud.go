@@ -28,13 +28,22 @@ type Driver interface {
 	// ENDPOINTS_ATTACHED says that endpoints still use the service.
 	DeleteService(ctx context.Context, key string) error
 
-	// Endpoints lists every endpoint that asks for, has, or had a connection with the service, all pages.
-	Endpoints(ctx context.Context, serviceID string) ([]link.Endpoint, error)
+	// Endpoints lists the endpoints that ask for, have, or had a connection with the service and that the query is for,
+	// all pages. What the answer costs the cloud grows with what is found and not with all that there is.
+	Endpoints(ctx context.Context, serviceID string, q Query) ([]link.Endpoint, error)
 
-	// Accept lets an endpoint in; Reject refuses it, also after it was let in. Accepting what is accepted and rejecting
-	// what is rejected are no errors.
-	Accept(ctx context.Context, serviceID string, id link.EndpointID) error
-	Reject(ctx context.Context, serviceID string, id link.EndpointID) error
+	// Accept lets endpoints in; Reject refuses them, also after they were let in. Accepting what is accepted and rejecting
+	// what is rejected are no errors. Each returns one error per id, in their order: one endpoint that cannot be let in
+	// keeps out none of the others. As few requests are made as the cloud allows.
+	Accept(ctx context.Context, serviceID string, ids ...link.EndpointID) []error
+	Reject(ctx context.Context, serviceID string, ids ...link.EndpointID) []error
+}
+
+// Query says which of a service's endpoints to list. The zero value is all of them. No cloud can be asked for an endpoint
+// by its id on the vendor's side: AWS refuses such a filter.
+type Query struct {
+	Owners   []string // of these accounts alone; empty: of any
+	Arriving bool     // only those that ask to come in, or are on their way in
 }
 
 // ServiceSpec is the service that should be.
@@ -76,6 +85,9 @@ type Target struct {
 
 // ErrNotFound is returned when the object asked for does not exist at the cloud.
 var ErrNotFound = errors.New("not found at the cloud")
+
+// EndpointsAttached is the Refusal.Reason of a service that endpoints still use.
+const EndpointsAttached = "ENDPOINTS_ATTACHED"
 
 // Refusal is the cloud's final no to one request: repeating it unchanged will not help.
 type Refusal struct {

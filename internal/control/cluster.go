@@ -158,7 +158,10 @@ func offered(tx *store.Tx, p link.Provider, region, field string) error {
 		return invalid(field, "REGION_NOT_OFFERED", fmt.Sprintf("region %s of %s is not offered here", link.Quote(region), p),
 			"list the regions to see which are; an operator can add one")
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return notEnding(tx, p, region)
 }
 
 func checkBackends(backends []string) error {
@@ -267,7 +270,7 @@ func (p *Plane) SetPublicAccess(ctx context.Context, c policy.Caller, id link.ID
 	return shown(c, out), err
 }
 
-// DeleteCluster removes a cluster with its allow list and trusted owners. While it has connections it is refused: whoever
+// DeleteCluster removes a cluster with its allow list, trusted owners and egress private endpoints. While it has connections it is refused: whoever
 // uses them should lose them by name, not by the way.
 func (p *Plane) DeleteCluster(ctx context.Context, c policy.Caller, id link.ID) error {
 	return p.change(ctx, c, clusterRef(id), func(ch *change) error {
@@ -286,7 +289,7 @@ func (p *Plane) DeleteCluster(ctx context.Context, c policy.Caller, id link.ID) 
 				Hint:    "delete them and wait until they are gone from the list",
 			}
 		}
-		return errors.Join(ch.UnlistClaims(id), ch.RemoveCluster(id), ch.RulesChanged(store.RulesOfCluster, id),
+		return errors.Join(ch.endClusterEgress(id), ch.UnlistClaims(id), ch.RemoveCluster(id), ch.RulesChanged(store.RulesOfCluster, id),
 			ch.changed(clusterRef(id), eventDeleted, "", audit.ClusterOf(old, nil), nil, "cluster %s was deleted", old.Name))
 	})
 }

@@ -95,7 +95,7 @@ func lost(c link.Connection) bool {
 // anew starts a connection from its beginning, and forgets where its endpoint was seen: it may be seen elsewhere, or be
 // seen no more.
 func anew(c link.Connection, now time.Time) link.Connection {
-	c.Want, c.State = link.WantConnected, link.Pending
+	c.Want, c.State, c.AskedAt = link.WantConnected, link.Pending, now
 	c.Region, c.ServiceID, c.ServiceName, c.OwnerID = "", "", "", ""
 	for _, cond := range []link.Condition{
 		{Type: link.ConditionRegistered, Reason: link.ReasonLooking, Message: "the endpoint is being looked for at the cloud"},

@@ -47,6 +47,11 @@ func (p *Plane) PutRegion(ctx context.Context, c policy.Caller, r link.Region) (
 	err = p.change(ctx, c, ref, func(ch *change) error {
 		old, err := ch.Region(r.Provider, r.Name)
 		known := err == nil
+		if known {
+			if err := notEnding(ch.Tx, r.Provider, r.Name); err != nil {
+				return err
+			}
+		}
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
@@ -55,6 +60,9 @@ func (p *Plane) PutRegion(ctx context.Context, c policy.Caller, r link.Region) (
 			return nil
 		}
 		if out, err = ch.PutRegion(r); err != nil {
+			return err
+		}
+		if err := ch.MarkEgressAccountDue(r.Provider, r.Name); err != nil {
 			return err
 		}
 		if !known {
@@ -71,6 +79,65 @@ func (p *Plane) PutRegion(ctx context.Context, c policy.Caller, r link.Region) (
 		return ch.changed(ref, eventChanged, "", old, out, "region %s of %s was changed", r.Name, r.Provider)
 	})
 	return out, err
+}
+
+// DeleteRegion gives a region up: its service is deleted at the cloud, with the endpoints that are attached to it turned
+// away, and then the region is gone. While clusters are reached in it, it is refused. Asking again changes nothing.
+func (p *Plane) DeleteRegion(ctx context.Context, c policy.Caller, provider link.Provider, name string) (out RegionView, err error) {
+	ref := link.ObjectRef{Kind: link.ObjectRegion, ID: regionKey(provider, name)}
+	err = p.change(ctx, c, ref, func(ch *change) error {
+		r, err := ch.Region(provider, name)
+		if err != nil {
+			return missing(err, "REGION_NOT_FOUND", "region "+link.Quote(name)+" of "+link.Quote(string(provider)), "list the regions to see which there are")
+		}
+		out = RegionView{Region: r}
+		const most = 3
+		clusters, err := ch.ClustersIn(provider, name, most)
+		if err != nil {
+			return err
+		}
+		if len(clusters) > 0 {
+			return &link.Error{
+				Kind: link.Precondition, Reason: "CLUSTERS_EXIST",
+				Message: fmt.Sprintf("clusters are reached in %s, among them %s", name, strings.Join(clusters, ", ")),
+				Hint:    "delete these clusters first, and their connections before",
+			}
+		}
+		s, err := ch.Service(provider, name)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return errors.Join(ch.RemoveRegion(provider, name), ch.changed(ref, eventDeleted, "", r, nil, "region %s of %s was deleted", name, provider))
+		case err != nil:
+			return err
+		case s.Gone:
+			out.Service = &s.Service
+			return ch.MarkServiceDue(provider, name)
+		}
+		if err := ch.EndService(provider, name); err != nil {
+			return err
+		}
+		if s, err = ch.Service(provider, name); err != nil {
+			return err
+		}
+		out.Service = &s.Service
+		return ch.changed(ref, eventDeleted, "", r, nil, "the end of region %s of %s was asked for; its service is being deleted", name, provider)
+	})
+	return out, err
+}
+
+// notEnding refuses what would be done to a region that is being deleted.
+func notEnding(tx *store.Tx, p link.Provider, region string) error {
+	s, err := tx.Service(p, region)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err == nil && s.Gone {
+		return &link.Error{
+			Kind: link.Precondition, Reason: "REGION_DELETING", Message: "region " + region + " is being deleted",
+			Hint: "wait until it is gone from the list of regions",
+		}
+	}
+	return err
 }
 
 func checkRegion(r link.Region) error {

@@ -56,7 +56,12 @@ var fields = map[string]string{
 	"CLAIM_NOT_FOUND":         "claim_id",
 	"CLAIM_USED":              "claim_id",
 	"TOO_MANY_CLAIMS":         "cluster_id",
-	"GATEWAY_NOT_FOUND":       "gateway_id",
+
+	"EGRESS_ENDPOINT_NOT_FOUND": "id",
+	"EGRESS_ENDPOINT_DELETED":   "id",
+	"TOO_MANY_EGRESS_ENDPOINTS": "cluster_id",
+
+	"GATEWAY_NOT_FOUND": "gateway_id",
 }
 
 // problemOf makes the answer to err. An error that nobody made for a peer's eyes becomes a bare 500, or 503 when it is

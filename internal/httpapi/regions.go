@@ -40,6 +40,15 @@ func (s *server) regions() {
 			r, err = s.plane.PutRegion(ctx, c, r)
 			return wireRegion(control.RegionView{Region: r}), err
 		})
+
+	register(s, route{
+		method: http.MethodDelete, path: base + "/{provider}/{region}", id: "DeleteRegion", tag: tag,
+		summary: "Give a region up: its service is deleted at the cloud, and then the region is gone; refused while clusters are reached in it",
+	},
+		func(ctx context.Context, c policy.Caller, in *RegionPath) (api.Region, error) {
+			r, err := s.plane.DeleteRegion(ctx, c, link.Provider(in.Provider), in.Region)
+			return wireRegion(r), err
+		})
 }
 
 func readRegion(provider, name string, in api.PutRegionRequest) (link.Region, error) {

@@ -40,6 +40,7 @@ type world struct {
 	cluster api.Cluster
 	log     *syncBuffer
 	stop    func() // ends the streams, as a server that shuts down does
+	members sync.Map // token → policy.Caller: who needs no row in the store
 }
 
 func newWorld(t *testing.T) *world {
@@ -62,8 +63,12 @@ func newWorld(t *testing.T) *world {
 	done := make(chan struct{})
 	w.stop = sync.OnceFunc(func() { close(done) })
 	plane := control.New(w.store, control.Options{Domain: "postern.test", Log: log})
-	srv := httptest.NewServer(truthful(t, httpapi.New(plane, httpapi.Options{
-		Log: log, Version: "v-test", KeepAlive: 20 * time.Millisecond, Done: done,
+	handler := httpapi.New(plane, httpapi.Options{Log: log, Version: "v-test", KeepAlive: 20 * time.Millisecond, Done: done})
+	srv := httptest.NewServer(truthful(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if c, known := w.members.Load(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")); known {
+			r = r.WithContext(httpapi.WithCallerForTest(r.Context(), c.(policy.Caller)))
+		}
+		handler.ServeHTTP(rw, r)
 	})))
 	t.Cleanup(srv.Close)
 	t.Cleanup(w.stop)

@@ -9,6 +9,7 @@ const (
 	ConditionDNSReady       = "DNSReady"       // a flow for the private name came through the endpoint
 	ConditionReachable      = "Reachable"      // any flow came through the endpoint
 	ConditionBackendHealthy = "BackendHealthy" // the gateway reaches the cluster's backends
+	ConditionExpiring       = "Expiring"       // nobody answered the request, and soon it is waited for no more
 	ConditionProvisioned    = "Provisioned"    // of a service: what it consists of stands at the cloud as intended
 )
 

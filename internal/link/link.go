@@ -168,10 +168,18 @@ type Connection struct {
 	Want        Want
 	Approved    bool // an admin accepted this very endpoint: its owner need not be trusted
 	Conditions  []Condition
+	AskedAt     time.Time // when it was last asked for: an unanswered request counts from then
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 	Version     int64 // grows with every write; results are written by compare-and-swap on it
 }
+
+// RequestExpiry is how long a connection is waited for whose endpoint nobody saw or whose owner nobody trusts, unless the
+// installation says otherwise. ExpiryWarning is how long before its end people are told.
+const (
+	RequestExpiry = 7 * 24 * time.Hour
+	ExpiryWarning = 24 * time.Hour
+)
 
 // Listener is the side of the gateway on which a flow arrived.
 type Listener string

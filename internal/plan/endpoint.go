@@ -35,6 +35,7 @@ type EndpointFacts struct {
 	ServiceName string         // of the service that has it
 	Wishes      []Wish
 	Owners      []link.TrustedOwner // whom any cluster trusts; counts where there are no Wishes
+	Expiry      time.Duration       // how long a request is waited for that nobody answers; 0: for ever
 	Now         time.Time
 	Cadence     Cadence
 }
@@ -85,11 +86,60 @@ func (f EndpointFacts) rejectedOutside(w Wish) bool {
 		(was.Status == link.True || was.Reason == link.ReasonRejectedOutside)
 }
 
-func (f EndpointFacts) letsIn(w Wish) bool { return f.admits(w) && !f.rejectedOutside(w) }
+func (f EndpointFacts) letsIn(w Wish) bool {
+	return f.admits(w) && !f.rejectedOutside(w) && !f.expired(w)
+}
+
+// unanswered tells whether a connection waits for people: for whoever creates its endpoint, or trusts the endpoint's owner.
+func (f EndpointFacts) unanswered(w Wish) bool {
+	c := w.Connection
+	if c.Want != link.WantConnected || c.AskedAt.IsZero() {
+		return false
+	}
+	if f.Endpoint == nil {
+		return c.OwnerID == ""
+	}
+	return f.Endpoint.State == link.PendingAcceptance && !f.admits(w)
+}
+
+// expired tells whether nobody waits for a connection any more: nobody answered in time. It stays so until it is asked for
+// again, also when its endpoint shows up: whoever asked may have forgotten it long ago.
+func (f EndpointFacts) expired(w Wish) bool {
+	c := w.Connection
+	if c.Want == link.WantConnected && c.State == link.Expired && link.ConditionOf(c.Conditions, link.ConditionAccepted).Reason == link.ReasonRequestExpired {
+		return true
+	}
+	return f.Expiry > 0 && f.unanswered(w) && !f.Now.Before(c.AskedAt.Add(f.Expiry))
+}
+
+// expiring is the condition that says so a day before, and takes it back when somebody answered. There is none while
+// nothing has to be said.
+func (f EndpointFacts) expiring(w Wish) (c link.Condition, say bool) {
+	was := link.ConditionOf(w.Connection.Conditions, link.ConditionExpiring)
+	end := w.Connection.AskedAt.Add(f.Expiry)
+	if f.Expiry > 0 && f.unanswered(w) && !f.expired(w) && !f.Now.Before(end.Add(-min(link.ExpiryWarning, f.Expiry/2))) {
+		what := "its endpoint was not seen"
+		next := "create the endpoint for the cluster's service name and check its id; or delete the connection"
+		if f.Endpoint != nil {
+			what = "its endpoint's owner " + f.Endpoint.OwnerID + " is not trusted"
+			next = "add " + f.Endpoint.OwnerID + " to the cluster's trusted owners; or delete the connection"
+		}
+		return link.Condition{
+			Type: link.ConditionExpiring, Status: link.True, Reason: link.ReasonRequestExpiring,
+			Message: fmt.Sprintf("%s, and at %s it is waited for no more", what, end.Format(time.RFC3339)), NextStep: next,
+		}, true
+	}
+	return link.Condition{
+		Type: link.ConditionExpiring, Status: link.False, Reason: link.ReasonRequestAnswered, Message: "it is not waited for any more",
+	}, was.Status == link.True
+}
 
 func (f EndpointFacts) action(anyIn bool) Action {
 	if f.Endpoint == nil {
 		return Nothing
+	}
+	if len(f.Wishes) > 0 && !slices.ContainsFunc(f.Wishes, func(w Wish) bool { return !f.expired(w) }) {
+		return Nothing // nobody asks any more
 	}
 	if len(f.Wishes) == 0 {
 		if f.Endpoint.State == link.PendingAcceptance && policy.Trusts(f.Owners, f.Endpoint.Provider, f.Endpoint.OwnerID) {
@@ -130,6 +180,10 @@ func (f EndpointFacts) connection(w Wish, anyIn bool) ConnectionPlan {
 	after.Conditions = link.SetCondition(after.Conditions, registered, f.Now)
 	after.Conditions = link.SetCondition(after.Conditions, accepted, f.Now)
 	after.Conditions = traffic(after.Conditions, state, f.Now)
+	warning, say := f.expiring(w)
+	if say {
+		after.Conditions = link.SetCondition(after.Conditions, warning, f.Now)
+	}
 
 	p := ConnectionPlan{Connection: after, Changed: !sameConnection(before, after)}
 	because := accepted
@@ -146,6 +200,9 @@ func (f EndpointFacts) connection(w Wish, anyIn bool) ConnectionPlan {
 		p.Notes = append(p.Notes, Note{NoteAccepted, accepted.Reason, accepted.Message})
 	case (old.Status != accepted.Status || old.Reason != accepted.Reason) && accepted.Status == link.False:
 		p.Notes = append(p.Notes, Note{NoteNotAccepted, accepted.Reason, accepted.Message})
+	}
+	if say && warning.Status == link.True && link.ConditionOf(before.Conditions, link.ConditionExpiring).Status != link.True {
+		p.Notes = append(p.Notes, Note{NoteExpiring, warning.Reason, warning.Message})
 	}
 	return p
 }
@@ -169,6 +226,11 @@ func (f EndpointFacts) judge(w Wish, anyIn bool) (state link.State, isRegistered
 			return link.Deleted, registered, gone
 		}
 		return link.Deleting, registered, gone
+	}
+	if f.expired(w) {
+		return link.Expired, registered, accepted(link.False, link.ReasonRequestExpired,
+			"nobody answered in time: the endpoint was not seen, or its owner not trusted",
+			"create the endpoint, have its owner trusted, and connect it again; or delete the connection")
 	}
 	if f.Endpoint == nil {
 		switch {

@@ -194,7 +194,7 @@ func TestWaitingGetsSlow(t *testing.T) {
 	f.Wishes[0].Connection = first.Connections[0].Connection // recorded now
 	f.Wishes[0].Connection.UpdatedAt = now
 	for _, c := range []struct{ after, look time.Duration }{
-		{0, cadence.Fast}, {patience, cadence.Fast}, {patience + time.Second, cadence.Slow}, {24 * time.Hour, cadence.Slow},
+		{0, cadence.Fast}, {8 * cadence.Fast, cadence.Fast}, {4 * time.Minute, 30 * time.Second}, {40 * time.Minute, LongestLook}, {24 * time.Hour, LongestLook},
 	} {
 		f.Now = now.Add(c.after)
 		if got := Endpoint(f).Look; got != c.look {

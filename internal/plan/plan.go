@@ -12,19 +12,39 @@ import (
 
 // Cadence says how often to look at a cloud.
 type Cadence struct {
-	Fast time.Duration // while something is under way
-	Slow time.Duration // while nothing is
+	Fast time.Duration // while something has just begun
+	Slow time.Duration // while nothing is under way
 }
 
-// patience is how long something under way is looked at fast. After it the looks become slow: whatever it waits for is
-// in somebody's hands who has gone to lunch.
-const patience = 10 * time.Minute
+// LongestLook bounds the wait for the next look at what is under way.
+const LongestLook = 5 * time.Minute
 
+// waiting is when to look again at what has been under way since a time: after an eighth of the time that it took so far.
+// So what is done is noticed late by no more than that part, and the looks grow with the logarithm of the wait: a hundred
+// thousand endpoints that nobody creates must not be asked for twice a second.
 func (c Cadence) waiting(since, now time.Time) time.Duration {
-	if now.Sub(since) > patience {
+	const part = 8
+	return min(max(c.Fast, now.Sub(since)/part), max(c.Fast, min(part*c.Slow, LongestLook)), LongestLook)
+}
+
+// What one page of a service's endpoints holds, and how often a longer list is asked for.
+const (
+	onePage    = 1000
+	fullEvery  = 10 * time.Minute
+	fullForAll = 10 * onePage // endpoints listed in fullEvery: those of larger services take their time in proportion
+)
+
+// Whole tells whether a service has so few endpoints that to list them all costs no more than to list some.
+func Whole(endpoints int) bool { return endpoints < onePage }
+
+// FullList is how long after a full list of a service's endpoints the next one is due. That an endpoint was deleted or
+// rejected past Postern is noticed at the latest then. While one page holds them all it is every slow look; beyond, full
+// lists cost no more than a page a minute, and what arrives is found by lists of that alone.
+func (c Cadence) FullList(endpoints int) time.Duration {
+	if Whole(endpoints) {
 		return c.Slow
 	}
-	return c.Fast
+	return max(c.Slow, fullEvery*time.Duration((endpoints+fullForAll-1)/fullForAll))
 }
 
 // Note is a line for an object's history.
@@ -41,6 +61,8 @@ const (
 	NoteNotAccepted  = "NOT_ACCEPTED"
 	NoteProvisioned  = "PROVISIONED"
 	NoteDrift        = "DRIFT" // the cloud was changed past Postern
+	NoteDeleted      = "DELETED"
+	NoteExpiring     = "EXPIRING" // it ends soon unless somebody acts
 )
 
 // Refusal is a cloud's final no to an action, in its own words.

@@ -16,6 +16,7 @@ type ServiceFacts struct {
 	AppliedVersion int64            // version of Region that the cloud was last made to match; 0 never
 	PrivateDNSName string           // that the service should carry; empty: none
 	Observed       *ObservedService // nil when the cloud has none
+	Gone           bool             // its end was asked for
 	Ensured        bool             // Observed is what there was after the cloud had been made to match Region
 	Now            time.Time
 	Cadence        Cadence
@@ -45,6 +46,7 @@ type ObservedTarget struct {
 
 // ServicePlan is what to do about a service, and how it stands.
 type ServicePlan struct {
+	Delete         bool         // remove it from the cloud, with its endpoints turned away before
 	Ensure         bool         // make the cloud match the region, observe, and plan again with Ensured
 	Service        link.Service // as it should be stored
 	AppliedVersion int64
@@ -67,7 +69,9 @@ func Service(f ServiceFacts) ServicePlan {
 		p.AppliedVersion = f.Region.Version
 	}
 	var provisioned link.Condition
-	if f.Observed == nil {
+	if f.Gone {
+		provisioned = f.leaving(&p)
+	} else if f.Observed == nil {
 		provisioned = f.absent(&p)
 	} else {
 		provisioned = f.present(&p)
@@ -95,6 +99,32 @@ func Service(f ServiceFacts) ServicePlan {
 	default:
 		p.Look = f.Cadence.waiting(since, f.Now)
 	}
+	return p
+}
+
+// leaving plans for a service whose end was asked for.
+func (f ServiceFacts) leaving(p *ServicePlan) link.Condition {
+	p.Delete, p.Look = true, f.Cadence.Fast
+	was := link.ConditionOf(f.Service.Conditions, link.ConditionProvisioned)
+	if f.Service.State == link.ServiceDeleteFailed && was.Reason == link.ReasonDeleteFailed {
+		return was // until it is gone, or the cloud says something else
+	}
+	p.Service.State = link.ServiceDeleting
+	return provision(link.False, link.ReasonDeleting, "the service is being deleted", "")
+}
+
+// ServiceNotDeleted says how a service stands that the cloud does not let go. attached: because endpoints still use it.
+func ServiceNotDeleted(s link.Service, r Refusal, attached bool, now time.Time) ServicePlan {
+	next := "mend what the cloud names; it is tried again by itself"
+	if attached {
+		next = "the owners of the endpoints that still use the service delete them; it is tried again by itself"
+	}
+	cond := provision(link.False, link.ReasonDeleteFailed, fmt.Sprintf("the cloud refused to delete the service: %s: %s", r.Code, r.Message), next)
+	p := ServicePlan{Service: s}
+	p.Service.State = link.ServiceDeleteFailed
+	p.Service.Conditions = link.SetCondition(s.Conditions, cond, now)
+	p.Notes = stateNote(s.State, p.Service.State, cond)
+	p.Changed = !sameService(s, p.Service)
 	return p
 }
 

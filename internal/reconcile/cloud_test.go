@@ -18,11 +18,13 @@ type memoryCloud struct {
 	endpoints map[link.EndpointID]*link.Endpoint
 	made      map[string]int // how often something was made: by key or endpoint id
 	calls     map[string]int // by method
+	shown     int            // endpoints in all lists together
 
 	// hook is called at the beginning ("accept") and at the end ("accept done") of every method, without the lock. An
 	// error is what the method returns; at its end the effect has happened all the same.
 	hook func(ctx context.Context, point string) error
 
+	sticky   bool // a service is not deleted while it has endpoints, whatever their state
 	stepwise bool // an accepted endpoint is pending for one list before it is available
 }
 
@@ -88,18 +90,29 @@ func (m *memoryCloud) Service(ctx context.Context, key string) (out cloud.Servic
 	return out, err
 }
 
-func (m *memoryCloud) DeleteService(context.Context, string) error {
-	panic("nothing deletes services yet")
+func (m *memoryCloud) DeleteService(ctx context.Context, key string) error {
+	return m.call(ctx, "delete", func() error {
+		s := m.services[key]
+		for id, e := range m.endpoints {
+			if s != nil && e.ServiceID == s.ServiceID && (m.sticky || e.State == link.Available || e.State == link.Pending || e.State == link.PendingAcceptance) {
+				return &cloud.Refusal{Reason: cloud.EndpointsAttached, Code: "ExistingVpcEndpointConnections", Message: "in use by " + string(id)}
+			}
+		}
+		delete(m.services, key)
+		return nil
+	})
 }
 
-func (m *memoryCloud) Endpoints(ctx context.Context, serviceID string) (out []link.Endpoint, err error) {
+func (m *memoryCloud) Endpoints(ctx context.Context, serviceID string, q cloud.Query) (out []link.Endpoint, err error) {
 	err = m.call(ctx, "list", func() error {
 		for _, id := range slices.Sorted(maps.Keys(m.endpoints)) {
 			e := m.endpoints[id]
-			if e.ServiceID != serviceID {
+			if e.ServiceID != serviceID || len(q.Owners) > 0 && !slices.Contains(q.Owners, e.OwnerID) ||
+				q.Arriving && e.State != link.PendingAcceptance && e.State != link.Pending {
 				continue
 			}
 			out = append(out, *e)
+			m.shown++
 			if e.State == link.Pending {
 				e.State = link.Available
 			}
@@ -109,7 +122,21 @@ func (m *memoryCloud) Endpoints(ctx context.Context, serviceID string) (out []li
 	return out, err
 }
 
-func (m *memoryCloud) Accept(ctx context.Context, serviceID string, id link.EndpointID) error {
+func (m *memoryCloud) Accept(ctx context.Context, serviceID string, ids ...link.EndpointID) (out []error) {
+	for _, id := range ids {
+		out = append(out, m.accept(ctx, serviceID, id))
+	}
+	return out
+}
+
+func (m *memoryCloud) Reject(ctx context.Context, serviceID string, ids ...link.EndpointID) (out []error) {
+	for _, id := range ids {
+		out = append(out, m.reject(ctx, serviceID, id))
+	}
+	return out
+}
+
+func (m *memoryCloud) accept(ctx context.Context, serviceID string, id link.EndpointID) error {
 	return m.call(ctx, "accept", func() error {
 		e := m.endpoints[id]
 		if e == nil || e.ServiceID != serviceID {
@@ -129,7 +156,7 @@ func (m *memoryCloud) Accept(ctx context.Context, serviceID string, id link.Endp
 	})
 }
 
-func (m *memoryCloud) Reject(ctx context.Context, serviceID string, id link.EndpointID) error {
+func (m *memoryCloud) reject(ctx context.Context, serviceID string, id link.EndpointID) error {
 	return m.call(ctx, "reject", func() error {
 		e := m.endpoints[id]
 		if e == nil || e.ServiceID != serviceID {

@@ -37,6 +37,9 @@ func (r *Reconciler) lookAtEndpoint(ctx context.Context, p link.Provider, name s
 		if todo.Action == plan.Nothing || step == mostSteps {
 			return todo.Look, r.record(ctx, v, todo.Connections)
 		}
+		if err := r.remember(ctx, v); err != nil {
+			return 0, err
+		}
 		var no *cloud.Refusal
 		err = r.act(ctx, v, todo.Action)
 		switch {
@@ -55,18 +58,31 @@ func (r *Reconciler) lookAtEndpoint(ctx context.Context, p link.Provider, name s
 	}
 }
 
+// remember writes down an endpoint of a large service before anything is done about it: once it is let in, only its owner
+// leads to it, whatever becomes of this look.
+func (r *Reconciler) remember(ctx context.Context, v view) error {
+	if v.owner != "" || plan.Whole(r.size(v.home)) {
+		return nil
+	}
+	return r.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		_, err := putEndpoint(tx, *v.facts.Endpoint)
+		return err
+	})
+}
+
 // view is what is known about an endpoint: what the books say, and then what the cloud shows.
 type view struct {
 	provider link.Provider
 	id       link.EndpointID
 	services []link.Service // those of the regions of all its clusters
+	owner    string         // the account that owned it when it was last seen; empty when it never was
 	home     link.Service   // the one that has it; zero when none does
 	facts    plan.EndpointFacts
 }
 
 // view reads the books.
 func (r *Reconciler) view(ctx context.Context, p link.Provider, id link.EndpointID) (view, error) {
-	v := view{provider: p, id: id, facts: plan.EndpointFacts{Cadence: r.cfg.Cadence}}
+	v := view{provider: p, id: id, facts: plan.EndpointFacts{Cadence: r.cfg.Cadence, Expiry: r.cfg.Expiry}}
 	err := r.cfg.Store.Read(ctx, func(tx *store.Tx) error {
 		conns, err := tx.EndpointConnections(p, id)
 		if err != nil {
@@ -77,24 +93,44 @@ func (r *Reconciler) view(ctx context.Context, p link.Provider, id link.Endpoint
 				return err
 			}
 		}
-		if len(conns) == 0 {
-			return v.unregistered(tx)
+		e, err := tx.Endpoint(p, id)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+		case err != nil:
+			return err
+		case len(conns) == 0:
+			return v.unregistered(tx, e)
+		default:
+			v.owner = e.OwnerID
+		}
+		for _, s := range v.services {
+			if err := r.learnSize(tx, s); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
 	return v, err
 }
 
-// unregistered takes the service of an endpoint without connections into the view, and who trusts the endpoint's owner.
-// It takes in nothing where nobody has seen the endpoint.
-func (v *view) unregistered(tx *store.Tx) error {
-	e, err := tx.Endpoint(v.provider, v.id)
-	if errors.Is(err, store.ErrNotFound) {
+// learnSize takes from the books how many endpoints a service has that this process has not listed yet.
+func (r *Reconciler) learnSize(tx *store.Tx, s link.Service) error {
+	r.mu.Lock()
+	_, known := r.sizes[listKey(s)]
+	r.mu.Unlock()
+	if known {
 		return nil
 	}
-	if err != nil {
-		return err
+	_, n, err := tx.ServiceList(s.Provider, s.ServiceID)
+	if err == nil {
+		r.setSize(s, n)
 	}
+	return err
+}
+
+// unregistered takes the service of an endpoint without connections into the view, and who trusts the endpoint's owner.
+func (v *view) unregistered(tx *store.Tx, e link.Endpoint) error {
+	v.owner = e.OwnerID
 	s, err := tx.Service(e.Provider, e.Region)
 	if errors.Is(err, store.ErrNotFound) || err == nil && s.ServiceID != e.ServiceID {
 		return nil
@@ -128,8 +164,19 @@ func (v *view) add(tx *store.Tx, c link.Connection) error {
 	if w.Owners, err = tx.TrustedOwners(c.ClusterID); err != nil {
 		return err
 	}
+	if v.owner == "" {
+		v.owner = c.OwnerID
+	}
+	// Also the region in which it was seen, should the cluster have left it since.
+	var regions []string
 	for _, region := range cl.Regions {
-		s, err := tx.Service(cl.Provider, region.Name)
+		regions = append(regions, region.Name)
+	}
+	if c.Region != "" && !slices.Contains(regions, c.Region) {
+		regions = append(regions, c.Region)
+	}
+	for _, region := range regions {
+		s, err := tx.Service(c.Provider, region)
 		if errors.Is(err, store.ErrNotFound) {
 			continue
 		}
@@ -158,13 +205,13 @@ func (r *Reconciler) observe(ctx context.Context, v *view, after time.Time) erro
 			failed = append(failed, err)
 			continue
 		}
-		es, err := r.endpoints(ctx, d, s, after)
+		e, err := r.sight(ctx, d, s, v.id, v.owner, after)
 		if err != nil {
 			failed = append(failed, err)
 			continue
 		}
-		if i := slices.IndexFunc(es, func(e link.Endpoint) bool { return e.ID == v.id }); i >= 0 {
-			v.home, v.facts.Endpoint, v.facts.ServiceName = s, &es[i], s.Name
+		if e != nil {
+			v.home, v.facts.Endpoint, v.facts.ServiceName = s, e, s.Name
 			return nil
 		}
 	}
@@ -177,12 +224,7 @@ func (r *Reconciler) act(ctx context.Context, v view, a plan.Action) error {
 	if err != nil {
 		return err
 	}
-	if a == plan.Accept {
-		err = d.Accept(ctx, v.home.ServiceID, v.id)
-	} else {
-		err = d.Reject(ctx, v.home.ServiceID, v.id)
-	}
-	if err != nil {
+	if err := r.decide(ctx, d, v.home, v.id, a); err != nil {
 		return fmt.Errorf("%s endpoint %s: %w", a, v.id, err)
 	}
 	return nil

@@ -17,7 +17,7 @@ type lists struct {
 	now   func() time.Time
 
 	mu    sync.Mutex
-	calls map[string]*listCall // by driver region and service
+	calls map[string]*listCall // by driver region, service and what is asked for
 }
 
 type listCall struct {
@@ -37,9 +37,12 @@ func (c *listCall) over() bool {
 	}
 }
 
-// get returns the endpoints of a service by a list that began no earlier than fresh ago and, when after is not zero, not
+// get returns what a query finds of a service's endpoints by a list that began no earlier than fresh ago and, when after is not zero, not
 // before after, and when that list began.
-func (l *lists) get(ctx context.Context, d cloud.Driver, key, serviceID string, after time.Time) ([]link.Endpoint, time.Time, error) {
+func (l *lists) get(ctx context.Context, d cloud.Driver, key, serviceID string, q cloud.Query, after time.Time) ([]link.Endpoint, time.Time, error) {
+	if q.Arriving {
+		key += "/arriving"
+	}
 	for {
 		l.mu.Lock()
 		now := l.now()
@@ -54,7 +57,7 @@ func (l *lists) get(ctx context.Context, d cloud.Driver, key, serviceID string, 
 		}
 		l.mu.Unlock()
 		if mine {
-			return l.ask(ctx, d, key, serviceID, c)
+			return l.ask(ctx, d, key, serviceID, q, c)
 		}
 		select {
 		case <-ctx.Done():
@@ -72,7 +75,7 @@ func (l *lists) get(ctx context.Context, d cloud.Driver, key, serviceID string, 
 }
 
 // ask asks the cloud on behalf of everybody who waits for c. They are let go also when the driver panics.
-func (l *lists) ask(ctx context.Context, d cloud.Driver, key, serviceID string, c *listCall) ([]link.Endpoint, time.Time, error) {
+func (l *lists) ask(ctx context.Context, d cloud.Driver, key, serviceID string, q cloud.Query, c *listCall) ([]link.Endpoint, time.Time, error) {
 	c.err = context.Canceled // until the driver came back
 	defer func() {
 		if c.err != nil {
@@ -80,7 +83,7 @@ func (l *lists) ask(ctx context.Context, d cloud.Driver, key, serviceID string, 
 		}
 		close(c.done)
 	}()
-	c.endpoints, c.err = d.Endpoints(ctx, serviceID)
+	c.endpoints, c.err = d.Endpoints(ctx, serviceID, q)
 	return c.endpoints, c.began, c.err
 }
 

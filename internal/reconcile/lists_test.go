@@ -18,7 +18,7 @@ type slowLister struct {
 	began, at, top int
 }
 
-func (l *slowLister) Endpoints(context.Context, string) ([]link.Endpoint, error) {
+func (l *slowLister) Endpoints(context.Context, string, cloud.Query) ([]link.Endpoint, error) {
 	l.mu.Lock()
 	l.began++
 	l.at++
@@ -43,7 +43,7 @@ func TestABurstSharesItsLists(t *testing.T) {
 			all.Go(func() {
 				time.Sleep(time.Duration(i) * 20 * time.Millisecond)
 				after := time.Now()
-				_, began, err := l.get(t.Context(), d, "k", "vpce-svc-1", after)
+				_, began, err := l.get(t.Context(), d, "k", "vpce-svc-1", cloud.Query{}, after)
 				if err != nil || began.Before(after) {
 					t.Errorf("a list that began %v before what it has to show, %v", after.Sub(began), err)
 				}

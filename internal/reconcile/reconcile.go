@@ -32,13 +32,16 @@ type Config struct {
 	Domain string
 
 	Cadence plan.Cadence     // fast 500 ms, slow 30 s
-	Workers int              // looks at once; 8
+	Expiry  time.Duration    // how long a connection is waited for that nobody answers; link.RequestExpiry
+	Workers int              // looks at once; 64: they wait for the cloud, and those of one service share its requests
 	Poll    time.Duration    // how long a due look may wait to be started; 100 ms
 	Sweep   time.Duration    // how often work that lost its job is looked for; 500 ms
 	Timeout time.Duration    // the longest that one look may take; 2 minutes
 	Backoff time.Duration    // the wait after the first failure in a row, doubled with each; 1 s
 	Now     func() time.Time // time.Now
 	Log     *slog.Logger     // slog.Default()
+
+	Observer Observer // for metrics
 }
 
 // mostBackoff bounds the wait after failures: an outage that is over must not be waited out for hours.
@@ -51,6 +54,12 @@ type Reconciler struct {
 	lists   lists
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
+
+	owners    *gather[string, sighting]       // lists of owners' endpoints, by service
+	decisions *gather[link.EndpointID, error] // by action and service
+
+	mu    sync.Mutex
+	sizes map[string]int // of services, by listKey
 }
 
 // Start begins to work on what is due and returns. ctx bounds only the start. Close ends it.
@@ -73,20 +82,41 @@ func Start(ctx context.Context, cfg Config) (*Reconciler, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	r := &Reconciler{cfg: cfg, lists: lists{fresh: min(time.Second, cfg.Cadence.Fast), now: cfg.Now, calls: map[string]*listCall{}}}
+	if cfg.Expiry <= 0 {
+		cfg.Expiry = link.RequestExpiry
+	}
+	if cfg.Workers <= 0 {
+		cfg.Workers = 64
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 2 * time.Minute
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	r := &Reconciler{
+		cfg: cfg, cancel: cancel, sizes: map[string]int{},
+		lists: lists{fresh: min(time.Second, cfg.Cadence.Fast), now: cfg.Now, calls: map[string]*listCall{}},
+	}
+	r.owners = newGather[string, sighting](run, &r.done)
+	r.decisions = newGather[link.EndpointID, error](run, &r.done)
+	if err := r.learnAccounts(ctx); err != nil {
+		cancel()
+		return nil, err
+	}
 	w, err := cfg.Store.Work(ctx, store.WorkOptions{
 		Handlers: map[string]store.Handler{
 			store.WorkService:  r.handle(r.lookAtService),
 			store.WorkEndpoint: r.handle(r.lookAtEndpoint),
+
+			store.WorkEgress:        r.handleEgress,
+			store.WorkEgressAccount: r.handle(r.lookAtEgressAccount),
 		},
 		Workers: cfg.Workers, Poll: cfg.Poll, Sweep: cfg.Sweep, Timeout: cfg.Timeout,
 	})
 	if err != nil {
+		cancel()
 		return nil, err
 	}
 	r.workers = w
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	r.cancel = cancel
 	r.done.Go(func() { r.trimEvery(run, time.Minute) })
 	return r, nil
 }
@@ -129,7 +159,10 @@ func (r *Reconciler) handle(f look) store.Handler {
 			r.cfg.Log.Error("work of no object", "kind", w.Kind, "id", w.ID)
 			return store.Outcome{Forget: true}
 		}
+		began := r.cfg.Now()
 		next, err := f(ctx, link.Provider(provider), name)
+		failed := err != nil && !errors.Is(err, errGone) && !errors.Is(err, store.ErrChanged)
+		r.cfg.Observer.looked(w.Kind, r.cfg.Now().Sub(began), failed)
 		switch {
 		case err == nil:
 			return store.Outcome{Look: jitter(next)}
@@ -184,7 +217,7 @@ func addNotes(tx *store.Tx, of link.ObjectRef, notes []plan.Note, before, after 
 		return nil
 	}
 	at, err := tx.PlaceOf(of)
-	if err != nil {
+	if err != nil && !errors.Is(err, store.ErrNotFound) { // what is being cleaned up may have outlived its cluster
 		return err
 	}
 	was, err := audit.Value(before)

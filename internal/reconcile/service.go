@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -33,6 +32,9 @@ func (r *Reconciler) lookAtService(ctx context.Context, p link.Provider, region 
 			return err
 		}
 		desired, err = tx.Region(p, region)
+		if errors.Is(err, store.ErrNotFound) {
+			s.Gone, err = true, nil // what the region was made of is not needed to take it down
+		}
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
@@ -44,6 +46,9 @@ func (r *Reconciler) lookAtService(ctx context.Context, p link.Provider, region 
 	d, err := r.driver(p, region)
 	if err != nil {
 		return 0, r.serviceFailed(ctx, s, err)
+	}
+	if s.Gone {
+		return r.takeDown(ctx, d, s)
 	}
 	facts := plan.ServiceFacts{Region: desired, Service: s.Service, AppliedVersion: s.AppliedVersion, Cadence: r.cfg.Cadence}
 	if r.cfg.Domain != "" {
@@ -81,12 +86,48 @@ func (r *Reconciler) lookAtService(ctx context.Context, p link.Provider, region 
 	if s.ServiceID == "" {
 		return todo.Look, nil
 	}
+	return todo.Look, r.inspect(ctx, d, s)
+}
+
+// inspect lists a service's endpoints and takes in what is new: all of them when a full list is due, and otherwise those
+// that arrive.
+func (r *Reconciler) inspect(ctx context.Context, d cloud.Driver, of store.Service) error {
+	s := of.Service
 	began := r.now()
-	endpoints, err := r.endpoints(ctx, d, s.Service, began)
+	var last time.Time
+	var size int
+	err := r.cfg.Store.Read(ctx, func(tx *store.Tx) (err error) {
+		last, size, err = tx.ServiceList(s.Provider, s.ServiceID)
+		return err
+	})
 	if err != nil {
-		return 0, r.serviceFailed(ctx, s, err)
+		return err
 	}
-	return todo.Look, r.takeIn(ctx, s.Service, endpoints, began)
+	size = max(size, r.size(s))
+	// Whole lists are due with every look. A clock that was set back puts none off.
+	if since := began.Sub(last); !last.IsZero() && !plan.Whole(size) && since >= 0 && since < jitter(r.cfg.Cadence.FullList(size)) {
+		es, err := r.endpoints(ctx, d, s, cloud.Query{Arriving: true}, began)
+		if err != nil {
+			return r.serviceFailed(ctx, of, err)
+		}
+		return r.takeIn(ctx, s, es, nil, began)
+	}
+	es, err := r.endpoints(ctx, d, s, cloud.Query{}, began)
+	if err != nil {
+		return r.serviceFailed(ctx, of, err)
+	}
+	var known []link.Endpoint
+	err = r.cfg.Store.Read(ctx, func(tx *store.Tx) (err error) {
+		known, err = tx.ServiceEndpoints(s.Provider, s.ServiceID)
+		return err
+	})
+	if err == nil {
+		err = r.takeIn(ctx, s, es, known, began)
+	}
+	if err != nil || plan.Whole(len(es)) && plan.Whole(size) {
+		return err
+	}
+	return r.cfg.Store.Write(ctx, func(tx *store.Tx) error { return tx.PutServiceList(s.Provider, s.ServiceID, began, len(es)) })
 }
 
 // recordService stores how a service stands and returns it as stored.
@@ -94,7 +135,7 @@ func (r *Reconciler) recordService(ctx context.Context, s store.Service, p plan.
 	if !p.Changed && applied == s.AppliedVersion {
 		return s, nil
 	}
-	ready := s.ServiceID != p.Service.ServiceID || s.State != p.Service.State
+	fresh := p.Service.ServiceID != "" && s.ServiceID != p.Service.ServiceID
 	lost := ""
 	if s.ServiceID != p.Service.ServiceID {
 		lost = s.ServiceID
@@ -114,25 +155,50 @@ func (r *Reconciler) recordService(ctx context.Context, s store.Service, p plan.
 				return err
 			}
 		}
-		if err := addNotes(tx, ref, p.Notes, nil, serviceOf(s.Service)); err != nil || !ready {
+		if err := addNotes(tx, ref, p.Notes, nil, serviceOf(s.Service)); err != nil || lost == "" {
 			return err
 		}
-		// Whoever waited for the service, or belonged to one that is no more, has to be looked at.
-		conns, err := tx.ServiceConnections(s.Provider, s.Region)
+		// Whoever belonged to a service that is no more has to be looked at.
+		ids, err := tx.EndpointsSeenIn(s.Provider, s.Region)
 		if err != nil {
 			return err
 		}
-		for _, c := range conns {
-			if err := tx.MarkEndpointDue(c.Provider, c.EndpointID); err != nil {
-				return err
-			}
-		}
-		return nil
+		return markAll(tx, s.Provider, ids)
 	})
 	if err != nil {
 		return s, err
 	}
-	return stored, nil
+	if fresh {
+		err = r.wake(ctx, stored.Service)
+	}
+	return stored, err
+}
+
+// mostWritten bounds how many objects one transaction writes: other writers wait for it.
+const mostWritten = 200
+
+// wake looks at the connections that waited for a service. They would be looked at without it, later.
+func (r *Reconciler) wake(ctx context.Context, s link.Service) error {
+	var ids []link.EndpointID
+	err := r.cfg.Store.Read(ctx, func(tx *store.Tx) (err error) {
+		ids, err = tx.EndpointsAwaitedIn(s.Provider, s.Region)
+		return err
+	})
+	for some := range slices.Chunk(ids, mostWritten) {
+		if err == nil {
+			err = r.cfg.Store.Write(ctx, func(tx *store.Tx) error { return markAll(tx, s.Provider, some) })
+		}
+	}
+	return err
+}
+
+func markAll(tx *store.Tx, p link.Provider, ids []link.EndpointID) error {
+	for _, id := range ids {
+		if err := tx.MarkEndpointDue(p, id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // serviceValue is what the audit log says of a service.
@@ -175,34 +241,11 @@ func observed(s cloud.Service) *plan.ObservedService {
 	return o
 }
 
-// endpoints lists a service's endpoints, by a list that others may share unless it has to have begun after a time.
-func (r *Reconciler) endpoints(ctx context.Context, d cloud.Driver, s link.Service, after time.Time) ([]link.Endpoint, error) {
-	es, began, err := r.lists.get(ctx, d, listKey(s), s.ServiceID, after)
-	if err != nil {
-		return nil, fmt.Errorf("list the endpoints of %s: %w", s.ServiceID, err)
-	}
-	out := make([]link.Endpoint, len(es))
-	for i, e := range es {
-		e.Provider, e.Region, e.ServiceID = s.Provider, s.Region, s.ServiceID
-		e.SeenAt = began
-		out[i] = e
-	}
-	return out, nil
-}
-
-func listKey(s link.Service) string { return string(s.Provider) + "/" + s.Region + "/" + s.ServiceID }
-
-// takeIn stores a service's endpoints as listed, and marks due those that differ from what was known and have a
-// connection or could be let in without one. began is no later than the beginning of the list. So a deletion or a rejection past Postern is noticed without a look at each connection.
-func (r *Reconciler) takeIn(ctx context.Context, s link.Service, listed []link.Endpoint, began time.Time) error {
-	var known []link.Endpoint
-	err := r.cfg.Store.Read(ctx, func(tx *store.Tx) (err error) {
-		known, err = tx.ServiceEndpoints(s.Provider, s.ServiceID)
-		return err
-	})
-	if err != nil {
-		return err
-	}
+// takeIn stores a service's endpoints as listed, and marks due those that differ from what was known and have a connection
+// or could be let in without one. Of known, those that were not listed are gone; it is empty where not all were listed.
+// began is no later than the beginning of the list. So a deletion or a rejection past Postern is noticed without a look at
+// each connection.
+func (r *Reconciler) takeIn(ctx context.Context, s link.Service, listed, known []link.Endpoint, began time.Time) error {
 	before := make(map[link.EndpointID]link.Endpoint, len(known))
 	for _, e := range known {
 		before[e.ID] = e
@@ -215,43 +258,74 @@ func (r *Reconciler) takeIn(ctx context.Context, s link.Service, listed []link.E
 			news = append(news, e)
 		}
 	}
-	if len(news) == 0 && len(before) == 0 {
+	for some := range slices.Chunk(news, mostWritten) {
+		if err := r.takeInNews(ctx, some); err != nil {
+			return err
+		}
+	}
+	for some := range slices.Chunk(slices.Sorted(maps.Keys(before)), mostWritten) {
+		err := r.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+			for _, id := range some {
+				if err := takeOut(tx, s.Provider, id, began); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeInNews stores endpoints as listed. What the books say already costs no write.
+func (r *Reconciler) takeInNews(ctx context.Context, listed []link.Endpoint) error {
+	var news []link.Endpoint
+	err := r.cfg.Store.Read(ctx, func(tx *store.Tx) error {
+		for _, e := range listed {
+			old, err := tx.Endpoint(e.Provider, e.ID)
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+			if err != nil || old.ServiceID != e.ServiceID || old.State != e.State || old.OwnerID != e.OwnerID {
+				news = append(news, e)
+			}
+		}
 		return nil
+	})
+	if err != nil || len(news) == 0 {
+		return err
 	}
 	// In one order, for each takes its endpoint's lock.
 	slices.SortFunc(news, func(a, b link.Endpoint) int { return cmp.Compare(a.ID, b.ID) })
 	return r.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		for _, e := range news {
-			if fresh, err := putEndpoint(tx, e); err != nil || !fresh {
-				if err != nil {
-					return err
-				}
-				continue
-			}
-			if err := markNews(tx, e); err != nil {
-				return err
-			}
-		}
-		for _, id := range slices.Sorted(maps.Keys(before)) {
-			if err := tx.LockEndpoint(s.Provider, id); err != nil {
-				return err
-			}
-			e, err := tx.Endpoint(s.Provider, id)
-			if errors.Is(err, store.ErrNotFound) || err == nil && tx.SeenSince(e, began) {
-				continue // a look at this endpoint saw it later than the list did
+			fresh, err := putEndpoint(tx, e)
+			if err == nil && fresh {
+				err = markNews(tx, e)
 			}
 			if err != nil {
-				return err
-			}
-			if err := errors.Join(tx.RemoveEndpoint(s.Provider, id), tx.EndpointRulesChanged(s.Provider, id)); err != nil {
-				return err
-			}
-			if err := markConnected(tx, s.Provider, id); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// takeOut forgets an endpoint that a full list which began at a time did not show.
+func takeOut(tx *store.Tx, p link.Provider, id link.EndpointID, began time.Time) error {
+	if err := tx.LockEndpoint(p, id); err != nil {
+		return err
+	}
+	e, err := tx.Endpoint(p, id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && tx.SeenSince(e, began) {
+		return nil // a look at this endpoint saw it later than the list did
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(tx.RemoveEndpoint(p, id), tx.EndpointRulesChanged(p, id), markConnected(tx, p, id))
 }
 
 // putEndpoint stores an endpoint as observed. The rules name endpoints by what the cloud shows, so news change those of the

@@ -16,6 +16,18 @@ func (tx *Tx) Clusters(c Cut) ([]link.Cluster, int64, error) {
 	return cutList(tx, c, scanCluster, `SELECT `+clusterColumns+` FROM clusters WHERE 1 = 1`)
 }
 
+// inRegion is a pattern for the column regions of clusters that are reached in a region. A region's name is a DNS label,
+// so that nothing in it means anything to LIKE or to JSON.
+func inRegion(region string) string { return `%"Name":"` + region + `"%` }
+
+// ClustersIn are the names of some clusters that are reached in a region, at most most.
+func (tx *Tx) ClustersIn(p link.Provider, region string, most int) ([]string, error) {
+	return list(tx, func(r Row) (name string, err error) {
+		err = r.Scan(&name)
+		return name, err
+	}, `SELECT name FROM clusters WHERE provider = $1 AND regions LIKE $2 ORDER BY seq LIMIT $3`, p, inRegion(region), most)
+}
+
 // ClustersWithin are one part of the clusters within reach, and the seq to go on after, 0 at the end.
 func (tx *Tx) ClustersWithin(r link.Reach, c Cut) ([]link.Cluster, int64, error) {
 	const ofOrganisation = `project_id IN (SELECT id FROM projects WHERE organisation_id`

@@ -20,6 +20,12 @@ func (tx *Tx) Region(p link.Provider, name string) (link.Region, error) {
 	return scanRegion(tx.row(`SELECT `+regionColumns+` FROM regions WHERE provider = $1 AND name = $2`, p, name))
 }
 
+// RemoveRegion forgets a region.
+func (tx *Tx) RemoveRegion(p link.Provider, name string) error {
+	_, err := tx.exec(`DELETE FROM regions WHERE provider = $1 AND name = $2`, p, name)
+	return err
+}
+
 // PutRegion stores r under its key as a new version and returns it as stored.
 func (tx *Tx) PutRegion(r link.Region) (link.Region, error) {
 	return scanRegion(tx.row(`INSERT INTO regions (provider, name, vpc_id, subnet_ids, targets, ports, version, created_at, updated_at)

@@ -1,6 +1,9 @@
 package store
 
 import (
+	"errors"
+	"time"
+
 	"github.com/postern/postern/internal/link"
 )
 
@@ -8,13 +11,14 @@ import (
 type Service struct {
 	link.Service
 	AppliedVersion int64 // version of the region that the cloud was last made to match; 0 never
+	Gone           bool  // its end was asked for; the row stays until the cloud has let it go
 }
 
-const serviceColumns = `provider, region, state, service_id, name, zone_ids, conditions, applied_version, created_at, updated_at, version`
+const serviceColumns = `provider, region, state, service_id, name, zone_ids, conditions, applied_version, gone, created_at, updated_at, version`
 
 func scanService(r Row) (s Service, err error) {
 	err = r.Scan(&s.Provider, &s.Region, &s.State, &s.ServiceID, &s.Name, parsed(&s.ZoneIDs), parsed(&s.Conditions),
-		&s.AppliedVersion, at(&s.CreatedAt), at(&s.UpdatedAt), &s.Version)
+		&s.AppliedVersion, &s.Gone, at(&s.CreatedAt), at(&s.UpdatedAt), &s.Version)
 	return s, err
 }
 
@@ -46,6 +50,41 @@ func (tx *Tx) AddService(p link.Provider, region string) (s Service, made bool, 
 	}
 	s, err = tx.Service(p, region)
 	return s, n > 0, err
+}
+
+// EndService asks for the end of a region's service and makes it due.
+func (tx *Tx) EndService(p link.Provider, region string) error {
+	err := tx.change(ErrNotFound, `UPDATE services SET gone = TRUE, state = 'DELETING', updated_at = $3, version = version + 1
+		WHERE provider = $1 AND region = $2`, p, region, stamp(tx.now))
+	if err != nil {
+		return err
+	}
+	return tx.MarkServiceDue(p, region)
+}
+
+// RemoveService forgets a service that the cloud has let go, as it was at its Version, or returns ErrChanged.
+func (tx *Tx) RemoveService(s Service) error {
+	if _, err := tx.exec(`DELETE FROM service_lists WHERE provider = $1 AND service_id = $2`, s.Provider, s.ServiceID); err != nil {
+		return err
+	}
+	return tx.change(ErrChanged, `DELETE FROM services WHERE provider = $1 AND region = $2 AND version = $3`, s.Provider, s.Region, s.Version)
+}
+
+// ServiceList says when the last full list of a service's endpoints began and how many there were; zero when there was none.
+func (tx *Tx) ServiceList(p link.Provider, serviceID string) (began time.Time, endpoints int, err error) {
+	err = tx.row(`SELECT began_at, endpoints FROM service_lists WHERE provider = $1 AND service_id = $2`, p, serviceID).Scan(at(&began), &endpoints)
+	if errors.Is(err, ErrNotFound) {
+		err = nil
+	}
+	return began, endpoints, err
+}
+
+// PutServiceList notes a full list of a service's endpoints.
+func (tx *Tx) PutServiceList(p link.Provider, serviceID string, began time.Time, endpoints int) error {
+	_, err := tx.exec(`INSERT INTO service_lists (provider, service_id, began_at, endpoints) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (provider, service_id) DO UPDATE SET began_at = excluded.began_at, endpoints = excluded.endpoints`,
+		p, serviceID, stamp(began), endpoints)
+	return err
 }
 
 // WorkService is the Work.Kind of services; its Work.ID is that of link.ObjectService.

@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
 
 	"github.com/postern/postern/internal/cloud"
@@ -43,8 +44,11 @@ type Config struct {
 	// MaxBackoff bounds the pause before one request is tried again; zero means 5 s. A request is tried 8 times.
 	MaxBackoff time.Duration
 
-	// PageSize asks for that many items per page (at least 5, EC2's minimum); zero leaves it to AWS.
+	// PageSize asks for that many items per page (at least 5, EC2's minimum); zero leaves it to AWS, and means the most
+	// that AWS gives, 1,000, where a service's endpoints are listed.
 	PageSize int32
+
+	Limiter cloud.Limiter // asked before every try of every request; nil asks nobody
 
 	Now func() time.Time // when endpoints were seen; nil means time.Now
 	Log *slog.Logger     // nil discards
@@ -56,7 +60,9 @@ type Driver struct {
 	ec2      *ec2.Client
 	elb      *elb.Client
 	route53  *route53.Client
+	sts      *sts.Client
 	pageSize *int32
+	listSize *int32 // of the pages of a service's endpoints
 	now      func() time.Time
 	log      *slog.Logger
 }
@@ -77,11 +83,15 @@ func New(ctx context.Context, cfg Config) (*Driver, error) {
 		ec2:     ec2.NewFromConfig(sdk),
 		elb:     elb.NewFromConfig(sdk),
 		route53: route53.NewFromConfig(sdk),
+		sts:     sts.NewFromConfig(sdk),
 		now:     cfg.Now,
 		log:     cfg.Log,
 	}
+	const mostListed = 1000
+	d.listSize = aws.Int32(mostListed)
 	if cfg.PageSize > 0 {
 		d.pageSize = aws.Int32(max(cfg.PageSize, 5))
+		d.listSize = d.pageSize
 	}
 	if d.now == nil {
 		d.now = time.Now
@@ -122,6 +132,9 @@ func sdkConfig(ctx context.Context, cfg Config) (aws.Config, error) {
 		}
 	}
 	sdk.Logger = logging.Nop{} // its own log goes to standard error; what fails comes back as an error
+	if cfg.Limiter != nil {
+		sdk.APIOptions = append(sdk.APIOptions, limited(cfg.Region, cfg.Limiter))
+	}
 	if cfg.EndpointURL != "" {
 		sdk.BaseEndpoint = aws.String(cfg.EndpointURL)
 	}

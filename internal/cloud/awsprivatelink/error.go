@@ -12,9 +12,8 @@ import (
 	"github.com/postern/postern/internal/cloud"
 )
 
-// Reasons of the refusals that this driver returns, beside ENDPOINTS_ATTACHED.
+// Reasons of the refusals that this driver returns, beside cloud.EndpointsAttached.
 const (
-	reasonAttached    = "ENDPOINTS_ATTACHED"
 	reasonCredentials = "CREDENTIALS_REFUSED"
 	reasonNotAllowed  = "NOT_AUTHORIZED"
 	reasonQuota       = "QUOTA_EXCEEDED"
@@ -65,7 +64,7 @@ func refusal(doing, code, message string, cause error) error {
 	}
 	switch code {
 	case "ExistingVpcEndpointConnections":
-		return final(reasonAttached)
+		return final(cloud.EndpointsAttached)
 	case "AuthFailure", "InvalidClientTokenId", "SignatureDoesNotMatch", "UnrecognizedClientException", "OptInRequired":
 		return final(reasonCredentials)
 	case "UnauthorizedOperation", "AccessDenied", "AccessDeniedException":

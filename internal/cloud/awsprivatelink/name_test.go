@@ -77,7 +77,7 @@ func TestTranslate(t *testing.T) {
 		"InvalidVpcEndpointServiceId.NotFound": absent,
 		"LoadBalancerNotFound":                 absent,
 		"InvalidVpcEndpointId.NotFound":        absent,
-		"ExistingVpcEndpointConnections":       reasonAttached,
+		"ExistingVpcEndpointConnections":       cloud.EndpointsAttached,
 		"AuthFailure":                          reasonCredentials,
 		"UnauthorizedOperation":                reasonNotAllowed,
 		"VpcEndpointServiceLimitExceeded":      reasonQuota,

@@ -188,7 +188,7 @@ func (d *Driver) endpointServices(ctx context.Context, key string) ([]types.Serv
 	}
 	attached := make(map[string]int, len(out))
 	for _, c := range out {
-		conns, err := d.connections(ctx, deref(c.ServiceId))
+		conns, err := d.connections(ctx, deref(c.ServiceId), cloud.Query{})
 		if err != nil {
 			return nil, err
 		}

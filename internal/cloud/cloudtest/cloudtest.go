@@ -136,7 +136,7 @@ func (b *bench) until(t *testing.T, what string, look func(context.Context) (boo
 
 func (b *bench) state(t *testing.T, svc cloud.Service, id link.EndpointID) link.State {
 	t.Helper()
-	eps, err := b.Endpoints(t.Context(), svc.ServiceID)
+	eps, err := b.Endpoints(t.Context(), svc.ServiceID, cloud.Query{})
 	if err != nil {
 		t.Fatalf("Endpoints: %v", err)
 	}

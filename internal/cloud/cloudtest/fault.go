@@ -137,10 +137,10 @@ func (h Harness) weather(t *testing.T) {
 			b.wire.AnswerFirst(2, answer)
 			svc := b.ensure(t, b.Spec)
 			id := b.Connect(t, svc.Name)
-			if err := b.Accept(t.Context(), svc.ServiceID, id); err != nil {
+			if err := one(b.Accept(t.Context(), svc.ServiceID, id)); err != nil {
 				t.Errorf("Accept: %v", err)
 			}
-			if _, err := b.Endpoints(t.Context(), svc.ServiceID); err != nil {
+			if _, err := b.Endpoints(t.Context(), svc.ServiceID, cloud.Query{}); err != nil {
 				t.Errorf("Endpoints: %v", err)
 			}
 		})
