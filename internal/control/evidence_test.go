@@ -50,7 +50,9 @@ func TestWhoCouldPass(t *testing.T) {
 		return audit.ConnectionValue{Want: want, State: state, Approved: approved, OwnerID: owner}
 	}
 	up := conn(link.WantConnected, link.Available, false, acct)
-	owner := func(id string) audit.OwnerValue { return audit.OwnerValue{Type: link.AWSAccountID, ExternalOwnerID: id} }
+	owner := func(id string) audit.OwnerValue {
+		return audit.OwnerValue{Type: link.AWSAccountID, ExternalOwnerID: id}
+	}
 	for _, c := range []struct {
 		name     string
 		from, to int

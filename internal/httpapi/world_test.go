@@ -62,7 +62,7 @@ func newWorld(t *testing.T) *world {
 	}
 	done := make(chan struct{})
 	w.stop = sync.OnceFunc(func() { close(done) })
-	plane := control.New(w.store, control.Options{Domain: "postern.test", Log: log})
+	plane := control.New(w.store, control.Options{Domain: "postern.test", Log: log, AuditKey: auditKey})
 	handler := httpapi.New(plane, httpapi.Options{Log: log, Version: "v-test", KeepAlive: 20 * time.Millisecond, Done: done})
 	srv := httptest.NewServer(truthful(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if c, known := w.members.Load(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")); known {
