@@ -177,10 +177,10 @@ func saveAs(path string, r io.Reader) (n int64, err error) {
 	if n, err = io.Copy(f, r); err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return n, err
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
 	}
-	return n, os.Rename(f.Name(), path)
+	return n, err
 }
 
 func (a *app) auditVerifyCommand() *cobra.Command {

@@ -40,10 +40,7 @@ func (p *Plane) KeepAudit(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditEvery)
-			defer cancel()
-			p.writeRefusals(ctx, p.refusals.take(p.now(), true))
-			p.keepCheckpoint(ctx)
+			p.endAudit(context.WithoutCancel(ctx))
 			return
 		case <-tick.C:
 		}
@@ -53,6 +50,14 @@ func (p *Plane) KeepAudit(ctx context.Context) {
 			p.keepCheckpoint(ctx)
 		}
 	}
+}
+
+// endAudit writes down and signs what is left when a process ends.
+func (p *Plane) endAudit(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, auditEvery)
+	defer cancel()
+	p.writeRefusals(ctx, p.refusals.take(p.now(), true))
+	p.keepCheckpoint(ctx)
 }
 
 func (p *Plane) keepCheckpoint(ctx context.Context) {
