@@ -40,6 +40,7 @@ var law = map[string]string{
 
 	"internal/control":   "internal/link internal/policy internal/store internal/dnsplan internal/identity internal/audit",
 	"internal/reconcile": "internal/link internal/plan internal/policy internal/store internal/cloud internal/audit",
+	"internal/notify":    "internal/link internal/store",
 	// policy for its Caller alone, which every method of control takes: see docs/decisions/0003-httpapi-knows-the-caller.md.
 	"internal/httpapi": "api internal/link internal/policy internal/control internal/proxyconf internal/dnsplan",
 	"internal/console": "internal/link internal/policy internal/control internal/proxyconf internal/dnsplan",
@@ -71,6 +72,8 @@ var fences = map[string]string{
 	"github.com/riverqueue/river":              "internal/store internal/reconcile",
 	"github.com/riverqueue/river/riverdriver":  "internal/store",
 	"github.com/riverqueue/river/rivermigrate": "internal/store",
+
+	"github.com/wneessen/go-mail": "internal/notify",
 
 	"github.com/miekg/dns":           "internal/fabric internal/verify",
 	"github.com/pires/go-proxyproto": "internal/fabric internal/verify", // the gateway's hot path reads its own

@@ -6,6 +6,7 @@ package control
 import (
 	"crypto/ed25519"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/postern/postern/internal/identity"
@@ -19,6 +20,9 @@ type Options struct {
 	Now    func() time.Time // time.Now when nil
 	Log    *slog.Logger     // slog.Default when nil
 	OpenID OpenID           // where people sign in; nil for no such place
+
+	Mail     bool           // mails can be sent, so that subscriptions may ask for them
+	Webhooks []netip.Prefix // that are not public, and to which webhooks may be sent all the same
 
 	// AuditKey signs the checkpoints and exports of the audit log. Without it there are none.
 	AuditKey ed25519.PrivateKey
@@ -36,7 +40,10 @@ type Plane struct {
 	accounts  *identity.Throttle // of sign-ins, by account
 	sources   *identity.Throttle // and by where they come from
 	seal      seal
+	cursors   cursorKey
 	uses      uses
+	mail      bool
+	webhooks  []netip.Prefix
 
 	key      ed25519.PrivateKey
 	signed   signed
@@ -46,7 +53,7 @@ type Plane struct {
 // New returns a control plane that keeps everything in st, which stays the caller's to close.
 func New(st *store.Store, o Options) *Plane {
 	p := &Plane{
-		st: st, domain: o.Domain, now: o.Now, log: o.Log, openID: o.OpenID, key: o.AuditKey,
+		st: st, domain: o.Domain, now: o.Now, log: o.Log, openID: o.OpenID, mail: o.Mail, webhooks: o.Webhooks, key: o.AuditKey,
 		passwords: identity.NewPasswords(), accounts: identity.NewAccountThrottle(), sources: identity.NewSourceThrottle(),
 	}
 	if p.now == nil {

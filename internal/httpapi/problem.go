@@ -35,6 +35,7 @@ var kinds = map[link.Kind]struct{ status, code int }{
 	link.Precondition:    {http.StatusPreconditionFailed, 9},
 	link.Unavailable:     {http.StatusServiceUnavailable, 14},
 	link.Unauthenticated: {http.StatusUnauthorized, 16},
+	link.Gone:            {http.StatusGone, 11},
 }
 
 // fields names the input that a refusal is about where only a request's form tells: the control plane knows objects, not
@@ -61,7 +62,9 @@ var fields = map[string]string{
 	"EGRESS_ENDPOINT_DELETED":   "id",
 	"TOO_MANY_EGRESS_ENDPOINTS": "cluster_id",
 
-	"GATEWAY_NOT_FOUND": "gateway_id",
+	"GATEWAY_NOT_FOUND":  "gateway_id",
+	"WEBHOOK_NOT_FOUND":  "webhook_id",
+	"DELIVERY_NOT_FOUND": "delivery_id",
 }
 
 // problemOf makes the answer to err. An error that nobody made for a peer's eyes becomes a bare 500, or 503 when it is

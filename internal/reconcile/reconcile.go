@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -30,6 +31,9 @@ type Config struct {
 	// Domain is the base domain of the clusters' names; the services carry its private wildcard as their private DNS
 	// name. Empty: services carry none.
 	Domain string
+
+	// Handlers are those of other kinds of work: the store's work is done in one place.
+	Handlers map[string]store.Handler
 
 	Cadence plan.Cadence     // fast 500 ms, slow 30 s
 	Expiry  time.Duration    // how long a connection is waited for that nobody answers; link.RequestExpiry
@@ -102,15 +106,16 @@ func Start(ctx context.Context, cfg Config) (*Reconciler, error) {
 		cancel()
 		return nil, err
 	}
-	w, err := cfg.Store.Work(ctx, store.WorkOptions{
-		Handlers: map[string]store.Handler{
-			store.WorkService:  r.handle(r.lookAtService),
-			store.WorkEndpoint: r.handle(r.lookAtEndpoint),
+	handlers := map[string]store.Handler{
+		store.WorkService:  r.handle(r.lookAtService),
+		store.WorkEndpoint: r.handle(r.lookAtEndpoint),
 
-			store.WorkEgress:        r.handleEgress,
-			store.WorkEgressAccount: r.handle(r.lookAtEgressAccount),
-		},
-		Workers: cfg.Workers, Poll: cfg.Poll, Sweep: cfg.Sweep, Timeout: cfg.Timeout,
+		store.WorkEgress:        r.handleEgress,
+		store.WorkEgressAccount: r.handle(r.lookAtEgressAccount),
+	}
+	maps.Copy(handlers, cfg.Handlers)
+	w, err := cfg.Store.Work(ctx, store.WorkOptions{
+		Handlers: handlers, Workers: cfg.Workers, Poll: cfg.Poll, Sweep: cfg.Sweep, Timeout: cfg.Timeout,
 	})
 	if err != nil {
 		cancel()
@@ -230,7 +235,7 @@ func addNotes(tx *store.Tx, of link.ObjectRef, notes []plan.Note, before, after 
 	}
 	for _, n := range notes {
 		err := errors.Join(
-			tx.AddEvent(link.Event{Object: of, Type: n.Type, Reason: n.Reason, Message: n.Message, Actor: actor}),
+			tx.AddEvent(link.Event{Object: of, Type: n.Type, State: n.State, Reason: n.Reason, Message: n.Message, NextStep: n.NextStep, Actor: actor}),
 			tx.AddAudit(audit.Entry{
 				Actor: audit.Actor{Name: actor}, Action: of.Kind + "." + strings.ReplaceAll(strings.ToLower(n.Type), "_", "-"), Object: of,
 				Place: at, Decision: audit.Done, Reason: n.Reason, Why: n.Message, Before: was, After: is,
