@@ -24,11 +24,12 @@ var law = map[string]string{
 	"internal/proxyconf": "internal/link",
 	"internal/dnsplan":   "internal/link",
 	"internal/plan":      "internal/link internal/policy",
+	"internal/audit":     "internal/link",
 
 	"internal/identity": "internal/link",
 	"internal/openid":   "internal/link internal/identity",
 
-	"internal/store":                  "internal/link",
+	"internal/store":                  "internal/link internal/audit",
 	"internal/storetest":              "internal/servertest internal/store",
 	"internal/cloud":                  "internal/link",
 	"internal/cloud/awsprivatelink":   "internal/cloud internal/link",
@@ -37,8 +38,8 @@ var law = map[string]string{
 	"internal/cloud/cloudtest":        "internal/cloud internal/link",
 	"internal/config":                 "internal/link",
 
-	"internal/control":   "internal/link internal/policy internal/store internal/dnsplan internal/identity",
-	"internal/reconcile": "internal/link internal/plan internal/policy internal/store internal/cloud",
+	"internal/control":   "internal/link internal/policy internal/store internal/dnsplan internal/identity internal/audit",
+	"internal/reconcile": "internal/link internal/plan internal/policy internal/store internal/cloud internal/audit",
 	"internal/notify":    "internal/link internal/store",
 	// policy for its Caller alone, which every method of control takes: see docs/decisions/0003-httpapi-knows-the-caller.md.
 	"internal/httpapi": "api internal/link internal/policy internal/control internal/identity internal/proxyconf internal/dnsplan",
@@ -107,7 +108,7 @@ var fences = map[string]string{
 }
 
 // pure packages take facts and return values: no clock, no I/O, no logger, no chance.
-var pure = []string{"internal/policy", "internal/plan", "internal/dnsplan", "internal/proxyconf"}
+var pure = []string{"internal/policy", "internal/plan", "internal/dnsplan", "internal/proxyconf", "internal/audit"}
 
 // pureFiles are the pure part of a package that also does I/O.
 var pureFiles = []string{"internal/verify/judge"}

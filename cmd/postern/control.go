@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,6 +59,8 @@ type controlPlane struct {
 
 	store      *store.Store
 	notifier   *notify.Notifier
+	audit      sync.WaitGroup     // for what keeps the audit log
+	endAudit   context.CancelFunc // ends it
 	reconciler *reconcile.Reconciler
 	server     *http.Server
 	metrics    *metricsServer
@@ -89,9 +92,16 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 	if c.store, err = openStore(ctx, cfg.Database, cfg.Dir.path("control"), cfg.Log); err != nil {
 		return nil, err
 	}
+	key, err := cfg.Dir.auditKey()
+	if err != nil {
+		return nil, err
+	}
 	c.plane = control.New(c.store, control.Options{
-		Domain: cfg.Domain, Log: cfg.Log, Mail: cfg.Mail.SMTPAddr != "", Webhooks: cfg.Webhooks.AllowedRanges,
+		Domain: cfg.Domain, Log: cfg.Log, AuditKey: key, Mail: cfg.Mail.SMTPAddr != "", Webhooks: cfg.Webhooks.AllowedRanges,
 	})
+	keep, endKeep := context.WithCancel(context.WithoutCancel(ctx))
+	c.endAudit = endKeep
+	c.audit.Go(func() { c.plane.KeepAudit(keep) })
 	if err := c.plane.PutToken(ctx, "operator", policy.Operator, c.token); err != nil {
 		return nil, err
 	}
@@ -210,6 +220,10 @@ func (c *controlPlane) Close(ctx context.Context) error {
 	}
 	if c.notifier != nil {
 		errs = append(errs, c.notifier.Close())
+	}
+	if c.endAudit != nil {
+		c.endAudit() // after everything that writes to the log, so that the last checkpoint covers it
+		c.audit.Wait()
 	}
 	if c.store != nil {
 		errs = append(errs, c.store.Close())

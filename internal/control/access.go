@@ -23,11 +23,6 @@ func (p *Plane) PutToken(ctx context.Context, name string, role policy.Role, tok
 	return p.st.Write(ctx, func(tx *store.Tx) error { return tx.PutToken(name, string(role), token) })
 }
 
-// allowed refuses what the caller may not do to an object of the vendor's own.
-func allowed(c policy.Caller, a policy.Action, of link.ObjectRef) error {
-	return refusal(c, policy.May(c, a, of, link.Place{}))
-}
-
 // refusal is what a caller is told that may not; nil for one that may.
 func refusal(c policy.Caller, d policy.Permission) error {
 	switch {
@@ -42,33 +37,35 @@ func refusal(c policy.Caller, d policy.Permission) error {
 
 // may refuses what the caller may not do to an object that stands where within does: mostly itself; what is to be made
 // stands in what it is made in. Of what the caller may not see it says what it says when there is none.
-func may(tx *store.Tx, c policy.Caller, a policy.Action, of, within link.ObjectRef) error {
+func may(tx *store.Tx, c policy.Caller, a policy.Action, of, within link.ObjectRef) (verdict, error) {
 	at, err := tx.PlaceOf(within)
 	nowhere := errors.Is(err, store.ErrNotFound)
 	if err != nil && !nowhere {
-		return err
+		return verdict{}, err
 	}
 	d := policy.May(c, a, of, at)
 	if !d.Allow && c.Role == policy.Member && (nowhere || !d.Visible) {
-		return absent(within)
+		return verdict{d, at}, absent(within)
 	}
-	return refusal(c, d)
+	return verdict{d, at}, refusal(c, d)
 }
 
 // read runs f over one state of the database when the caller may read the object.
 func (p *Plane) read(ctx context.Context, c policy.Caller, of link.ObjectRef, f func(*store.Tx) error) error {
 	joined := p.st.Joined(ctx)
-	return p.st.Read(ctx, func(tx *store.Tx) error {
+	var v verdict
+	err := p.st.Read(ctx, func(tx *store.Tx) (err error) {
 		if joined { // a change is going to follow, by what this read says
 			if err := tx.LockOwner(of); err != nil {
 				return err
 			}
 		}
-		if err := may(tx, c, policy.Read, of, of); err != nil {
+		if v, err = may(tx, c, policy.Read, of, of); err != nil {
 			return err
 		}
 		return f(tx)
 	})
+	return p.told(ctx, c, policy.Read, of, v, err)
 }
 
 // change runs f in one transaction when the caller may change the object. Changes of what belongs to one cluster come one
@@ -79,8 +76,9 @@ func (p *Plane) change(ctx context.Context, c policy.Caller, of link.ObjectRef, 
 
 // act runs f in one transaction when the caller may do what it does to the object, which stands where within does.
 func (p *Plane) act(ctx context.Context, c policy.Caller, a policy.Action, of, within link.ObjectRef, f func(*change) error) error {
-	return p.write(ctx, func(tx *store.Tx) error {
-		if err := may(tx, c, a, of, within); err != nil {
+	var v verdict
+	err := p.write(ctx, func(tx *store.Tx) (err error) {
+		if v, err = may(tx, c, a, of, within); err != nil {
 			return err
 		}
 		if err := tx.LockOwner(of); err != nil {
@@ -91,8 +89,9 @@ func (p *Plane) act(ctx context.Context, c policy.Caller, a policy.Action, of, w
 				return err
 			}
 		}
-		return f(&change{tx, c})
+		return f(&change{tx, c, v})
 	})
+	return p.told(ctx, c, a, of, v, err)
 }
 
 // mostSwaps is how often a write is decided anew because a look at the cloud was quicker.
@@ -112,6 +111,7 @@ func (p *Plane) write(ctx context.Context, f func(*store.Tx) error) error {
 type change struct {
 	*store.Tx
 	caller policy.Caller
+	verdict
 }
 
 // note writes a line of an object's history.
@@ -119,10 +119,10 @@ func (ch *change) note(of link.ObjectRef, typ, reason, format string, args ...an
 	return ch.AddEvent(link.Event{Object: of, Type: typ, Reason: reason, Message: fmt.Sprintf(format, args...), Actor: ch.caller.Name})
 }
 
-// changed is note for a change of what an object is: before and after are its values, nil where there was or is none.
+// changed is note for a change of what an object is, which stands in the audit log as well: before and after are its values,
+// without secrets, nil where there was or is none.
 func (ch *change) changed(of link.ObjectRef, typ, reason string, before, after any, format string, args ...any) error {
-	_, _ = before, after
-	return ch.note(of, typ, reason, format, args...)
+	return errors.Join(ch.note(of, typ, reason, format, args...), ch.audit(of, typ, reason, before, after, fmt.Sprintf(format, args...)))
 }
 
 // part names what is of a kind and belongs to a cluster, a project or an organisation: all of it, or with a key one.

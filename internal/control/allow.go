@@ -3,9 +3,11 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 
+	"github.com/postern/postern/internal/audit"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
@@ -71,7 +73,10 @@ func (p *Plane) PutAllowEntry(ctx context.Context, c policy.Caller, clusterID li
 		if err == nil && old == e {
 			return nil
 		}
-		return ch.putAllowEntry(clusterID, e)
+		if err != nil {
+			return ch.putAllowEntry(clusterID, nil, e)
+		}
+		return ch.putAllowEntry(clusterID, &old, e)
 	})
 	return e, err
 }
@@ -110,7 +115,7 @@ func (p *Plane) UpdateAllowEntry(ctx context.Context, c policy.Caller, clusterID
 		if out == old {
 			return nil
 		}
-		return ch.putAllowEntry(clusterID, out)
+		return ch.putAllowEntry(clusterID, &old, out)
 	})
 	return out, err
 }
@@ -124,9 +129,16 @@ func allowEntry(tx *store.Tx, clusterID link.ID, prefix netip.Prefix) (link.Allo
 	return e, missing(err, "ALLOW_ENTRY_NOT_FOUND", "entry "+prefix.String()+" on the allow list", "list the allow list to see its ranges")
 }
 
-func (ch *change) putAllowEntry(clusterID link.ID, e link.AllowEntry) error {
+// putAllowEntry stores an entry in the place of another, nil when there is none of its range.
+func (ch *change) putAllowEntry(clusterID link.ID, old *link.AllowEntry, e link.AllowEntry) error {
+	verb, before := eventCreated, any(nil)
+	if old != nil {
+		verb, before = eventChanged, audit.AllowOf(*old)
+	}
+	why := fmt.Sprintf("%s is on the allow list: ui %t, sql %t", e.Prefix, e.UI, e.SQL)
 	return errors.Join(ch.PutAllowEntry(clusterID, e), ch.RulesChanged(store.RulesOfCluster, clusterID),
-		ch.note(clusterRef(clusterID), eventChanged, "ALLOWLIST", "%s is on the allow list: ui %t, sql %t", e.Prefix, e.UI, e.SQL))
+		ch.note(clusterRef(clusterID), eventChanged, "ALLOWLIST", "%s", why),
+		ch.audit(part(link.ObjectAllowList, clusterID, e.Prefix.String()), verb, "", before, audit.AllowOf(e), why))
 }
 
 // RemoveAllowEntry takes a range off a cluster's allow list and returns its entry.
@@ -139,7 +151,8 @@ func (p *Plane) RemoveAllowEntry(ctx context.Context, c policy.Caller, clusterID
 			return err
 		}
 		return errors.Join(ch.RemoveAllowEntry(clusterID, prefix), ch.RulesChanged(store.RulesOfCluster, clusterID),
-			ch.note(clusterRef(clusterID), eventChanged, "ALLOWLIST", "%s is no longer on the allow list", prefix))
+			ch.note(clusterRef(clusterID), eventChanged, "ALLOWLIST", "%s is no longer on the allow list", prefix),
+			ch.audit(part(link.ObjectAllowList, clusterID, prefix.String()), eventDeleted, "", audit.AllowOf(out), nil, prefix.String()+" is no longer on the allow list"))
 	})
 	return out, err
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postern/postern/internal/audit"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
@@ -85,7 +86,8 @@ func (p *Plane) CreateClaim(ctx context.Context, c policy.Caller, clusterID link
 			return err
 		}
 		return errors.Join(ch.TrimClaims(clusterID, keptClaims), ch.RulesChanged(store.RulesOfClaim, made.ID), ch.note(clusterRef(clusterID), eventChanged, "CLAIM_CREATED",
-			"claim %s was made: until %s its code approves one endpoint in %s", out.ID, out.ExpiresAt.Format(time.RFC3339), region))
+			"claim %s was made: until %s its code approves one endpoint in %s", out.ID, out.ExpiresAt.Format(time.RFC3339), region),
+			ch.audit(claimRef(made), eventCreated, "", nil, made, "a claim was made: its code approves one endpoint in "+region))
 	})
 	return out, err
 }
@@ -189,8 +191,10 @@ func (p *Plane) RevokeClaim(ctx context.Context, c policy.Caller, clusterID, id 
 				Hint: "delete the connection of " + string(claim.EndpointID) + " to take away what it brought about",
 			}
 		case link.ClaimOpen:
+			was := claim
 			claim.RevokedAt = ch.Now()
-			err = errors.Join(ch.EndClaim(claim), ch.RulesChanged(store.RulesOfClaim, id), ch.note(clusterRef(clusterID), eventChanged, "CLAIM_REVOKED", "claim %s was revoked", id))
+			err = errors.Join(ch.EndClaim(claim), ch.RulesChanged(store.RulesOfClaim, id), ch.note(clusterRef(clusterID), eventChanged, "CLAIM_REVOKED", "claim %s was revoked", id),
+				ch.audit(claimRef(claim), "REVOKED", "", was, claim, "the claim was revoked"))
 		}
 		out = viewClaim(claim, ch.Now())
 		return err
@@ -246,9 +250,11 @@ func unbindable(cl link.Cluster, claim link.Claim, id link.EndpointID, now time.
 }
 
 func (ch *change) bindClaim(cl link.Cluster, claim link.Claim, by link.Claimed) error {
+	was := claim
 	claim.UsedAt, claim.EndpointID = ch.Now(), by.EndpointID
 	err := errors.Join(ch.EndClaim(claim), ch.RulesChanged(store.RulesOfClaim, claim.ID), ch.note(clusterRef(cl.ID), eventClaimed, "CLAIM_USED",
-		"%s was claimed with claim %s by %s", by.EndpointID, claim.ID, orUnknown(by.Source)))
+		"%s was claimed with claim %s by %s", by.EndpointID, claim.ID, orUnknown(by.Source)),
+		ch.audit(claimRef(claim), "USED", "", was, claim, fmt.Sprintf("%s was claimed by %s", by.EndpointID, orUnknown(by.Source))))
 	if err != nil {
 		return err
 	}
@@ -256,13 +262,18 @@ func (ch *change) bindClaim(cl link.Cluster, claim link.Claim, by link.Claimed) 
 		if known && conn.Approved && !lost(conn) {
 			return conn, false, nil
 		}
+		before := valueOf(conn, known)
 		if !known || lost(conn) {
 			conn = anew(conn, ch.Now())
 		}
 		conn.Approved = true
-		return conn, true, ch.note(connectionRef(cl.ID, by.EndpointID), eventClaimed, link.ReasonApproved,
+		return conn, true, ch.changed(connectionRef(cl.ID, by.EndpointID), eventClaimed, link.ReasonApproved, before, audit.ConnectionOf(conn),
 			"somebody who knows the code of claim %s spoke through %s from %s", claim.ID, by.EndpointID, orUnknown(by.Source))
 	})
+}
+
+func claimRef(c link.Claim) link.ObjectRef {
+	return part(link.ObjectClaim, c.ClusterID, string(c.ID))
 }
 
 // refuseClaim records that a claim was spoken and binds nothing.

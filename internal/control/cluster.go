@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/postern/postern/internal/audit"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
@@ -114,13 +115,15 @@ func (p *Plane) CreateCluster(ctx context.Context, c policy.Caller, r ClusterReq
 		if out, err = ch.AddCluster(fresh); err != nil {
 			return err
 		}
+		var open []link.AllowEntry
 		for _, everyone := range []string{"0.0.0.0/0", "::/0"} {
 			e := link.AllowEntry{Prefix: netip.MustParsePrefix(everyone), UI: true, SQL: true, Name: "everyone"}
 			if err := ch.PutAllowEntry(out.ID, e); err != nil {
 				return err
 			}
+			open = append(open, e)
 		}
-		return errors.Join(ch.RulesChanged(store.RulesOfCluster, out.ID), ch.note(clusterRef(out.ID), eventCreated, "", "cluster %s was created in %s", r.Name, strings.Join(r.Regions, ", ")))
+		return errors.Join(ch.RulesChanged(store.RulesOfCluster, out.ID), ch.changed(clusterRef(out.ID), eventCreated, "", nil, audit.ClusterOf(out, open), "cluster %s was created in %s", r.Name, strings.Join(r.Regions, ", ")))
 	})
 	return out, err
 }
@@ -260,7 +263,9 @@ func (p *Plane) SetPublicAccess(ctx context.Context, c policy.Caller, id link.ID
 		if out, err = ch.UpdateCluster(out); err != nil {
 			return err
 		}
-		return errors.Join(ch.RulesChanged(store.RulesOfCluster, id), ch.note(clusterRef(id), eventChanged, "PUBLIC_ACCESS", "public access went from %s to %s", before, a))
+		return errors.Join(ch.RulesChanged(store.RulesOfCluster, id), ch.note(clusterRef(id), eventChanged, "PUBLIC_ACCESS", "public access went from %s to %s", before, a),
+			ch.audit(part(link.ObjectPublicAccess, id), eventChanged, "", audit.PublicValue{PublicAccess: before}, audit.PublicValue{PublicAccess: a},
+				fmt.Sprintf("public access went from %s to %s", before, a)))
 	})
 	return shown(c, out), err
 }
@@ -285,6 +290,6 @@ func (p *Plane) DeleteCluster(ctx context.Context, c policy.Caller, id link.ID) 
 			}
 		}
 		return errors.Join(ch.endClusterEgress(id), ch.UnlistClaims(id), ch.RemoveCluster(id), ch.RulesChanged(store.RulesOfCluster, id),
-			ch.note(clusterRef(id), eventDeleted, "", "cluster %s was deleted", old.Name))
+			ch.changed(clusterRef(id), eventDeleted, "", audit.ClusterOf(old, nil), nil, "cluster %s was deleted", old.Name))
 	})
 }

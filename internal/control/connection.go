@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/postern/postern/internal/audit"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
@@ -71,9 +72,18 @@ func (p *Plane) Connect(ctx context.Context, c policy.Caller, clusterID link.ID,
 		if known && !lost(conn) {
 			return conn, false, nil
 		}
+		was := valueOf(conn, known)
 		conn = anew(conn, ch.Now())
-		return conn, true, ch.note(connectionRef(clusterID, conn.EndpointID), eventConnected, "", "a connection of %s was asked for", conn.EndpointID)
+		return conn, true, ch.changed(connectionRef(clusterID, conn.EndpointID), eventConnected, "", was, audit.ConnectionOf(conn), "a connection of %s was asked for", conn.EndpointID)
 	})
+}
+
+// valueOf is what the audit log says of a connection before a change; nil when there was none.
+func valueOf(c link.Connection, known bool) any {
+	if !known {
+		return nil
+	}
+	return audit.ConnectionOf(c)
 }
 
 // lost tells whether a connection is not what its asking was for and will not become it by itself.
@@ -111,11 +121,12 @@ func (p *Plane) Disconnect(ctx context.Context, c policy.Caller, clusterID link.
 		if conn.Want == link.WantGone {
 			return conn, false, nil
 		}
+		was := valueOf(conn, known)
 		conn.Want, conn.State, conn.Approved = link.WantGone, link.Deleting, false
 		conn.Conditions = link.SetCondition(conn.Conditions, link.Condition{
 			Type: link.ConditionAccepted, Status: link.False, Reason: link.ReasonDisconnected, Message: "the connection was deleted",
 		}, ch.Now())
-		return conn, true, ch.note(connectionRef(clusterID, conn.EndpointID), eventDisconnected, "", "the end of the connection was asked for")
+		return conn, true, ch.changed(connectionRef(clusterID, conn.EndpointID), eventDisconnected, "", was, audit.ConnectionOf(conn), "the end of the connection was asked for")
 	})
 }
 

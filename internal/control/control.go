@@ -4,6 +4,7 @@
 package control
 
 import (
+	"crypto/ed25519"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -22,6 +23,9 @@ type Options struct {
 
 	Mail     bool           // mails can be sent, so that subscriptions may ask for them
 	Webhooks []netip.Prefix // that are not public, and to which webhooks may be sent all the same
+
+	// AuditKey signs the checkpoints and exports of the audit log. Without it there are none.
+	AuditKey ed25519.PrivateKey
 }
 
 // Plane is the control plane over one store. It is safe for concurrent use and owns nothing that needs closing.
@@ -40,12 +44,16 @@ type Plane struct {
 	uses      uses
 	mail      bool
 	webhooks  []netip.Prefix
+
+	key      ed25519.PrivateKey
+	signed   signed
+	refusals refusals
 }
 
 // New returns a control plane that keeps everything in st, which stays the caller's to close.
 func New(st *store.Store, o Options) *Plane {
 	p := &Plane{
-		st: st, domain: o.Domain, now: o.Now, log: o.Log, openID: o.OpenID, mail: o.Mail, webhooks: o.Webhooks,
+		st: st, domain: o.Domain, now: o.Now, log: o.Log, openID: o.OpenID, mail: o.Mail, webhooks: o.Webhooks, key: o.AuditKey,
 		passwords: identity.NewPasswords(), accounts: identity.NewAccountThrottle(), sources: identity.NewSourceThrottle(),
 	}
 	if p.now == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/postern/postern/internal/audit"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
@@ -37,7 +38,7 @@ func (p *Plane) SetEndpointState(ctx context.Context, c policy.Caller, clusterID
 			return err
 		}
 		return ch.want(cl, id, func(ch *change, conn link.Connection, known bool) (link.Connection, bool, error) {
-			ref := connectionRef(clusterID, id)
+			ref, was := connectionRef(clusterID, id), valueOf(conn, known)
 			if want == link.Rejected {
 				if conn.Want == link.WantRejected {
 					return conn, false, nil
@@ -47,7 +48,7 @@ func (p *Plane) SetEndpointState(ctx context.Context, c policy.Caller, clusterID
 				}
 				conn.Want, conn.State, conn.Approved = link.WantRejected, link.Rejected, false
 				conn.Conditions = link.SetCondition(conn.Conditions, policy.RejectedByAdmin(), ch.Now())
-				return conn, true, ch.note(ref, eventRejected, link.ReasonRejectedByAdmin, "an admin rejected %s", id)
+				return conn, true, ch.changed(ref, eventRejected, link.ReasonRejectedByAdmin, was, audit.ConnectionOf(conn), "an admin rejected %s", id)
 			}
 			if known && conn.Approved && !lost(conn) {
 				return conn, false, nil
@@ -56,7 +57,7 @@ func (p *Plane) SetEndpointState(ctx context.Context, c policy.Caller, clusterID
 				conn = anew(conn, ch.Now())
 			}
 			conn.Approved = true
-			return conn, true, ch.note(ref, eventApproved, link.ReasonApproved, "an admin approved %s of account %s", id, before.OwnerID)
+			return conn, true, ch.changed(ref, eventApproved, link.ReasonApproved, was, audit.ConnectionOf(conn), "an admin approved %s of account %s", id, before.OwnerID)
 		})
 	})
 	return before, err

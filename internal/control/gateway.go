@@ -41,7 +41,7 @@ func (p *Plane) ProofKeys(ctx context.Context, c policy.Caller, clusterID link.I
 
 // WaitRules returns once there is a revision of the rules beyond after, and which it is; or when ctx ends.
 func (p *Plane) WaitRules(ctx context.Context, c policy.Caller, after int64) (revision int64, err error) {
-	if err := allowed(c, policy.ReceiveRules, allGateways); err != nil {
+	if err := p.maySpeak(ctx, c, policy.ReceiveRules); err != nil {
 		return 0, err
 	}
 	return p.st.WaitRules(ctx, after)
@@ -50,7 +50,7 @@ func (p *Plane) WaitRules(ctx context.Context, c policy.Caller, after int64) (re
 // Rules gives the rules as they are, with their version, to take in parts of at most most clusters. take must not be
 // slow: it holds up one of the database's readers.
 func (p *Plane) Rules(ctx context.Context, c policy.Caller, most int, take func(link.RulesVersion, link.RuleSet) error) error {
-	if err := allowed(c, policy.ReceiveRules, allGateways); err != nil {
+	if err := p.maySpeak(ctx, c, policy.ReceiveRules); err != nil {
 		return err
 	}
 	return p.st.Read(ctx, func(tx *store.Tx) error { return tx.Rules(most, take) })
@@ -59,7 +59,7 @@ func (p *Plane) Rules(ctx context.Context, c policy.Caller, most int, take func(
 // RulesSince returns what leads from a version of the rules to the current one. It is false when that is not known any
 // more, or never was: then only Rules helps.
 func (p *Plane) RulesSince(ctx context.Context, c policy.Caller, from link.RulesVersion) (delta link.RuleDelta, to link.RulesVersion, known bool, err error) {
-	if err := allowed(c, policy.ReceiveRules, allGateways); err != nil {
+	if err := p.maySpeak(ctx, c, policy.ReceiveRules); err != nil {
 		return delta, to, false, err
 	}
 	err = p.st.Read(ctx, func(tx *store.Tx) error {
@@ -79,9 +79,15 @@ func checkGatewayID(id string) error {
 	return checkTitle("gateway_id", id)
 }
 
+// maySpeak refuses what only gateways may do to who is none.
+func (p *Plane) maySpeak(ctx context.Context, c policy.Caller, a policy.Action) error {
+	d := policy.May(c, a, allGateways, link.Place{})
+	return p.told(ctx, c, a, allGateways, verdict{Permission: d}, refusal(c, d))
+}
+
 // mayAct refuses what the caller may not do in the name of a gateway.
-func mayAct(c policy.Caller, a policy.Action, id string) error {
-	if err := allowed(c, a, allGateways); err != nil {
+func (p *Plane) mayAct(ctx context.Context, c policy.Caller, a policy.Action, id string) error {
+	if err := p.maySpeak(ctx, c, a); err != nil {
 		return err
 	}
 	return checkGatewayID(id)
@@ -89,7 +95,7 @@ func mayAct(c policy.Caller, a policy.Action, id string) error {
 
 // gatewayChange runs f in one transaction on behalf of a gateway.
 func (p *Plane) gatewayChange(ctx context.Context, c policy.Caller, a policy.Action, id string, f func(*store.Tx) error) error {
-	if err := mayAct(c, a, id); err != nil {
+	if err := p.mayAct(ctx, c, a, id); err != nil {
 		return err
 	}
 	return p.write(ctx, f)
@@ -105,7 +111,7 @@ func (p *Plane) GatewayHello(ctx context.Context, c policy.Caller, gatewayID str
 
 // Acknowledge notes the revision of the rules that a gateway decides by.
 func (p *Plane) Acknowledge(ctx context.Context, c policy.Caller, gatewayID string, revision int64) error {
-	if err := mayAct(c, policy.ReceiveRules, gatewayID); err != nil {
+	if err := p.mayAct(ctx, c, policy.ReceiveRules, gatewayID); err != nil {
 		return err
 	}
 	err := p.st.Acknowledge(ctx, gatewayID, revision)
@@ -150,7 +156,7 @@ func (p *Plane) Report(ctx context.Context, c policy.Caller, r link.GatewayRepor
 			}
 		}
 		// Before what the flows prove: they may be those of an endpoint that was claimed.
-		if err := (&change{tx, c}).bindClaims(r.Claims); err != nil {
+		if err := (&change{Tx: tx, caller: c}).bindClaims(r.Claims); err != nil {
 			return err
 		}
 		return proveConnections(tx, r.Flows)

@@ -159,7 +159,7 @@ func (p *Plane) ResetSignIn(ctx context.Context, c policy.Caller, id link.ID) (t
 		if err != nil {
 			return err
 		}
-		ch := &change{tx, c}
+		ch := &change{Tx: tx, caller: c}
 		if _, err := ch.EndSessions(id); err != nil {
 			return err
 		}

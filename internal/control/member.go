@@ -130,7 +130,7 @@ func (p *Plane) AddMember(ctx context.Context, c policy.Caller, r MemberRequest)
 		if err != nil {
 			return err
 		}
-		ch := &change{tx, c}
+		ch := &change{Tx: tx, caller: c}
 		if out.Principal, err = ch.memberToBe(r, at); err != nil {
 			return err
 		}
@@ -184,7 +184,7 @@ func (p *Plane) RemoveMember(ctx context.Context, c policy.Caller, scope link.Sc
 		if _, err := mayGrant(tx, c, role, scope); err != nil {
 			return err
 		}
-		ch := &change{tx, c}
+		ch := &change{Tx: tx, caller: c}
 		if out.Grant, err = ch.Grant(id, role, scope); err != nil {
 			return missing(err, "MEMBER_NOT_FOUND", "member "+link.Quote(string(id))+" with the role "+string(role)+" there", "list the members to see their ids and roles")
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/postern/postern/internal/audit"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
@@ -94,12 +95,13 @@ func (p *Plane) RemoveTrustedOwner(ctx context.Context, c policy.Caller, cluster
 			if conn.Want != link.WantConnected || conn.Approved || policy.Trusts(left, conn.Provider, conn.OwnerID) {
 				continue
 			}
+			was := audit.ConnectionOf(conn)
 			// Said before it is done: whoever finds the endpoint rejected later knows that it was us.
 			conn.Conditions = link.SetCondition(conn.Conditions, policy.NotTrusted("cluster", conn.OwnerID), ch.Now())
 			if _, err := ch.SwapConnection(conn); err != nil {
 				return err
 			}
-			if err := ch.note(connectionRef(clusterID, conn.EndpointID), "NOT_ACCEPTED", link.ReasonOwnerNotTrusted, "owner %s is no longer trusted", conn.OwnerID); err != nil {
+			if err := ch.changed(connectionRef(clusterID, conn.EndpointID), "NOT_ACCEPTED", link.ReasonOwnerNotTrusted, was, audit.ConnectionOf(conn), "owner %s is no longer trusted", conn.OwnerID); err != nil {
 				return err
 			}
 		}
@@ -153,8 +155,12 @@ func (ch *change) markWaiting(clusterID link.ID) error {
 // cluster trusts read it. format takes the account's id.
 func (ch *change) noteOwner(o link.TrustedOwner, typ, format string) error {
 	ref := link.ObjectRef{Kind: link.ObjectTrustedOwner, ID: string(o.ClusterID) + "/" + string(o.ID)}
+	before, after := any(nil), any(audit.OwnerOf(o))
+	if typ == eventDeleted {
+		before, after = after, before
+	}
 	return errors.Join(
-		ch.note(ref, typ, "", format, o.ExternalOwnerID),
+		ch.changed(ref, typ, "", before, after, format, o.ExternalOwnerID),
 		ch.note(clusterRef(o.ClusterID), eventChanged, "TRUSTED_OWNERS", "the trusted owners were changed"),
 	)
 }

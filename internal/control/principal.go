@@ -61,7 +61,7 @@ func principal(tx *store.Tx, c policy.Caller, a policy.Action, kind link.Princip
 		return link.Principal{}, err
 	}
 	// Also of one that is not there: who may not ask is told that, and nothing else.
-	if err := may(tx, c, a, principalRef(out), principalRef(out)); err != nil {
+	if _, err := may(tx, c, a, principalRef(out), principalRef(out)); err != nil {
 		return link.Principal{}, err
 	}
 	if out.Kind != kind {
@@ -175,7 +175,7 @@ func (p *Plane) UpdatePrincipal(ctx context.Context, c policy.Caller, kind link.
 		if err != nil {
 			return err
 		}
-		ch := &change{tx, c}
+		ch := &change{Tx: tx, caller: c}
 		out = before
 		if u.Name != nil {
 			out.Name = *u.Name
@@ -214,7 +214,7 @@ func (p *Plane) DeletePrincipal(ctx context.Context, c policy.Caller, kind link.
 		if err != nil {
 			return err
 		}
-		ch := &change{tx, c}
+		ch := &change{Tx: tx, caller: c}
 		if err := ch.keepAdmins(old); err != nil {
 			return err
 		}

@@ -37,7 +37,7 @@ func (p *Plane) PutServiceProfile(ctx context.Context, c policy.Caller, rules []
 			return err
 		}
 		return errors.Join(ch.PutPortRules(rules), ch.RulesChanged(store.RulesOfPorts, ""),
-			ch.note(profileRef, eventChanged, "PORTS", "the rules of ports are now: %s", describeProfile(rules)))
+			ch.changed(profileRef, eventChanged, "PORTS", before, rules, "the rules of ports are now: %s", describeProfile(rules)))
 	})
 	return rules, err
 }

@@ -94,7 +94,7 @@ func (p *Plane) PutRegion(ctx context.Context, c policy.Caller, r link.Region) (
 			return err
 		}
 		if !known {
-			return ch.note(ref, eventCreated, "", "region %s of %s was added", r.Name, r.Provider)
+			return ch.changed(ref, eventCreated, "", nil, out, "region %s of %s was added", r.Name, r.Provider)
 		}
 		if _, err := ch.Service(r.Provider, r.Name); err == nil {
 			err = ch.MarkServiceDue(r.Provider, r.Name)
@@ -104,7 +104,7 @@ func (p *Plane) PutRegion(ctx context.Context, c policy.Caller, r link.Region) (
 		} else if !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		return ch.note(ref, eventChanged, "", "region %s of %s was changed", r.Name, r.Provider)
+		return ch.changed(ref, eventChanged, "", old, out, "region %s of %s was changed", r.Name, r.Provider)
 	})
 	return out, err
 }

@@ -30,6 +30,9 @@ func (p *Plane) Services(ctx context.Context, c policy.Caller, clusterID link.ID
 	return out, err
 }
 
+// serviceValue is what the audit log says of a service that was asked for; the cloud is to give it the rest.
+type serviceValue struct{ State link.ServiceState }
+
 // CreateServices asks for the services of all of a cluster's regions and returns them. Those that exist stay as they are.
 func (p *Plane) CreateServices(ctx context.Context, c policy.Caller, clusterID link.ID) (out []link.Service, err error) {
 	err = p.act(ctx, c, policy.Change, link.ObjectRef{Kind: link.ObjectService}, clusterRef(clusterID), func(ch *change) error {
@@ -45,7 +48,7 @@ func (p *Plane) CreateServices(ctx context.Context, c policy.Caller, clusterID l
 			}
 			if made {
 				ref := link.ObjectRef{Kind: link.ObjectService, ID: regionKey(cl.Provider, r.Name)}
-				if err := ch.note(ref, eventCreated, "", "the service of %s was asked for", r.Name); err != nil {
+				if err := ch.changed(ref, eventCreated, "", nil, serviceValue{s.State}, "the service of %s was asked for", r.Name); err != nil {
 					return err
 				}
 			}

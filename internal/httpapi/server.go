@@ -118,6 +118,7 @@ func New(plane *control.Plane, o Options) http.Handler {
 	s.events()
 	s.webhooks()
 	s.projectHistories()
+	s.audit()
 	s.gateways()
 	s.health()
 	s.document()

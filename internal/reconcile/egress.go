@@ -182,8 +182,9 @@ func (r *Reconciler) recordEgress(ctx context.Context, v *egressView, p plan.Egr
 				return err
 			}
 		}
+		was := v.facts.Egress
 		ref := link.ObjectRef{Kind: link.ObjectEgress, ID: string(stored.ClusterID) + "/" + string(stored.ID)}
-		if err := addNotes(tx, ref, p.Notes); err != nil || !p.Over {
+		if err := addNotes(tx, ref, p.Notes, was, stored); err != nil || !p.Over {
 			return err
 		}
 		return tx.TrimEgress(stored.ClusterID, keptEgress)

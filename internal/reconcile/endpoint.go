@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/postern/postern/internal/audit"
 	"github.com/postern/postern/internal/cloud"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/plan"
@@ -156,7 +157,7 @@ func (r *Reconciler) tellAccepted(ctx context.Context, v view) error {
 		return addNotes(tx, ref, []plan.Note{{
 			Type: plan.NoteAccepted, Reason: link.ReasonOwnerTrusted,
 			Message: fmt.Sprintf("endpoint %s, which no cluster has a connection with, was let in to be claimed: a cluster trusts its owner %s", v.id, v.facts.Endpoint.OwnerID),
-		}})
+		}}, nil, nil)
 	})
 }
 
@@ -299,7 +300,7 @@ func recordConnection(tx *store.Tx, p plan.ConnectionPlan) error {
 			return err
 		}
 	}
-	return addNotes(tx, c.Ref(), p.Notes)
+	return addNotes(tx, c.Ref(), p.Notes, audit.ConnectionOf(old), audit.ConnectionOf(c))
 }
 
 // refused records that the cloud said no to an action, at the connections on whose behalf it was asked.

@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/postern/postern/internal/audit"
 	"github.com/postern/postern/internal/cloud"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/plan"
@@ -225,9 +226,32 @@ func (r *Reconciler) driver(p link.Provider, region string) (cloud.Driver, error
 // actor is who the events of this package are by.
 const actor = "reconciler"
 
-func addNotes(tx *store.Tx, of link.ObjectRef, notes []plan.Note) error {
+// addNotes writes what was decided about an object into its history and into the audit log: before and after are its values,
+// nil where they say no more than the notes.
+func addNotes(tx *store.Tx, of link.ObjectRef, notes []plan.Note, before, after any) error {
+	if len(notes) == 0 {
+		return nil
+	}
+	at, err := tx.PlaceOf(of)
+	if err != nil && !errors.Is(err, store.ErrNotFound) { // what is being cleaned up may have outlived its cluster
+		return err
+	}
+	was, err := audit.Value(before)
+	if err != nil {
+		return err
+	}
+	is, err := audit.Value(after)
+	if err != nil {
+		return err
+	}
 	for _, n := range notes {
-		err := tx.AddEvent(link.Event{Object: of, Type: n.Type, State: n.State, Reason: n.Reason, Message: n.Message, NextStep: n.NextStep, Actor: actor})
+		err := errors.Join(
+			tx.AddEvent(link.Event{Object: of, Type: n.Type, State: n.State, Reason: n.Reason, Message: n.Message, NextStep: n.NextStep, Actor: actor}),
+			tx.AddAudit(audit.Entry{
+				Actor: audit.Actor{Name: actor}, Action: of.Kind + "." + strings.ReplaceAll(strings.ToLower(n.Type), "_", "-"), Object: of,
+				Place: at, Decision: audit.Done, Reason: n.Reason, Why: n.Message, Before: was, After: is,
+			}),
+		)
 		if err != nil {
 			return err
 		}

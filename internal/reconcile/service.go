@@ -155,7 +155,7 @@ func (r *Reconciler) recordService(ctx context.Context, s store.Service, p plan.
 				return err
 			}
 		}
-		if err := addNotes(tx, ref, p.Notes); err != nil || lost == "" {
+		if err := addNotes(tx, ref, p.Notes, nil, serviceOf(s.Service)); err != nil || lost == "" {
 			return err
 		}
 		// Whoever belonged to a service that is no more has to be looked at.
@@ -199,6 +199,18 @@ func markAll(tx *store.Tx, p link.Provider, ids []link.EndpointID) error {
 		}
 	}
 	return nil
+}
+
+// serviceValue is what the audit log says of a service.
+type serviceValue struct {
+	State     link.ServiceState `json:"state"`
+	ServiceID string            `json:"service_id,omitempty"`
+	Name      string            `json:"name,omitempty"`
+	ZoneIDs   []string          `json:"zone_ids,omitempty"`
+}
+
+func serviceOf(s link.Service) serviceValue {
+	return serviceValue{s.State, s.ServiceID, s.Name, s.ZoneIDs}
 }
 
 // serviceFailed records a failure in words for people, and returns it.

@@ -81,7 +81,7 @@ func (r *Reconciler) forget(ctx context.Context, s store.Service) error {
 		}
 		for _, of := range []string{link.ObjectService, link.ObjectRegion} {
 			ref := link.ObjectRef{Kind: of, ID: string(s.Provider) + "/" + s.Region}
-			err = errors.Join(err, addNotes(tx, ref, []plan.Note{{Type: plan.NoteDeleted, Reason: link.ReasonDeleting, Message: "the service is gone from the cloud"}}))
+			err = errors.Join(err, addNotes(tx, ref, []plan.Note{{Type: plan.NoteDeleted, Reason: link.ReasonDeleting, Message: "the service is gone from the cloud"}}, nil, nil))
 		}
 		if s.ServiceID != "" {
 			err = errors.Join(err, tx.ServiceRulesChanged(s.Provider, s.ServiceID), tx.RemoveServiceEndpoints(s.Provider, s.ServiceID))

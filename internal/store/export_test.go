@@ -59,3 +59,11 @@ func RulesChangesForTest(tx *Tx) (n int, err error) {
 	err = tx.row(`SELECT count(*) FROM rules_changes`).Scan(&n)
 	return n, err
 }
+
+// ExecForTest runs a statement past everything that this package sees to.
+func ExecForTest(ctx context.Context, s *Store, text string, args ...any) error {
+	return s.Write(ctx, func(tx *Tx) error {
+		_, err := tx.exec(text, args...)
+		return err
+	})
+}

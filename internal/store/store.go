@@ -126,6 +126,9 @@ func (s *Store) identify(ctx context.Context) error {
 			return err
 		}
 		s.tell(n)
+		if err := tx.beginAudit(); err != nil {
+			return err
+		}
 		return tx.row(`SELECT value FROM meta WHERE name = 'installation_id'`).Scan(&s.id)
 	})
 }

@@ -120,7 +120,9 @@ func testFailedWriteTellsNobody(t *testing.T, db storetest.Database) {
 }
 
 // What is tested is the one subscription, whatever it filters.
-func TestTestReachesItsSubscriptionAlone(t *testing.T) { storetest.OnEach(t, testTestReachesItsSubscriptionAlone) }
+func TestTestReachesItsSubscriptionAlone(t *testing.T) {
+	storetest.OnEach(t, testTestReachesItsSubscriptionAlone)
+}
 
 func testTestReachesItsSubscriptionAlone(t *testing.T, db storetest.Database) {
 	st := open(t, db)
