@@ -29,8 +29,9 @@ type controlConfig struct {
 	Drivers  func(cloud.Limiter) drivers
 	Cadence  plan.Cadence // zero: the reconciler's own
 
-	TLS         config.TLS // zero: plain HTTP
-	MetricsAddr string     // empty: no metrics
+	TLS         config.TLS     // zero: plain HTTP
+	MetricsAddr string         // empty: no metrics
+	OpenID      control.OpenID // where people sign in; nil for no such place
 	Shutdown    config.Shutdown
 
 	Log *slog.Logger
@@ -82,7 +83,7 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 	if c.store, err = store.Open(ctx, cfg.Dir.path("control"), store.Options{Log: cfg.Log}); err != nil {
 		return nil, err
 	}
-	c.plane = control.New(c.store, control.Options{Domain: cfg.Domain, Log: cfg.Log})
+	c.plane = control.New(c.store, control.Options{Domain: cfg.Domain, Log: cfg.Log, OpenID: cfg.OpenID})
 	if err := c.plane.PutToken(ctx, "operator", policy.Operator, c.token); err != nil {
 		return nil, err
 	}

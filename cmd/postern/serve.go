@@ -46,13 +46,17 @@ func (a *app) serve(ctx context.Context, cfg config.Config) (err error) {
 	if err != nil {
 		return err
 	}
+	openID, err := openIDProvider(cfg)
+	if err != nil {
+		return err
+	}
 	ln, err := listen(ctx, "--api-addr", cfg.API.Addr)
 	if err != nil {
 		return err
 	}
 	c, err := startControl(ctx, controlConfig{
 		Dir: dir, Listener: ln, Domain: cfg.Domain, Drivers: a.awsDrivers(cfg.AWS.EndpointURL), Log: log,
-		TLS: cfg.API.TLS, MetricsAddr: cfg.Metrics.Addr, Shutdown: cfg.Shutdown,
+		TLS: cfg.API.TLS, MetricsAddr: cfg.Metrics.Addr, Shutdown: cfg.Shutdown, OpenID: openID,
 	})
 	if err != nil {
 		return err
