@@ -39,6 +39,7 @@ var law = map[string]string{
 
 	"internal/control":   "internal/link internal/policy internal/store internal/dnsplan internal/identity",
 	"internal/reconcile": "internal/link internal/plan internal/policy internal/store internal/cloud",
+	"internal/notify":    "internal/link internal/store",
 	// policy for its Caller alone, which every method of control takes: see docs/decisions/0003-httpapi-knows-the-caller.md.
 	"internal/httpapi": "api internal/link internal/policy internal/control internal/identity internal/proxyconf internal/dnsplan",
 	"internal/console": "internal/link internal/policy internal/control internal/proxyconf internal/dnsplan",
@@ -71,6 +72,8 @@ var fences = map[string]string{
 	"github.com/riverqueue/river/riverdriver":  "internal/store",
 	"github.com/riverqueue/river/rivermigrate": "internal/store",
 
+	"github.com/wneessen/go-mail": "internal/notify",
+
 	"github.com/miekg/dns":           "internal/fabric internal/verify",
 	"github.com/pires/go-proxyproto": "internal/fabric internal/verify", // the gateway's hot path reads its own
 
@@ -85,6 +88,9 @@ var fences = map[string]string{
 	"golang.org/x/crypto/argon2":     "internal/identity",
 	"github.com/coreos/go-oidc":      "internal/openid",
 	"golang.org/x/oauth2":            "internal/openid",
+
+	// Which domains nobody can own alone: egress domain names stay below them.
+	"golang.org/x/net/publicsuffix": "internal/control",
 
 	"golang.org/x/sys/unix":               "internal/engine cmd/postern-gateway bench",
 	"github.com/prometheus/client_golang": "internal/gateway cmd/postern",

@@ -22,7 +22,7 @@ func (a *app) resourceCommands() []*cobra.Command {
 		a.loginCommand(), a.logoutCommand(), a.accountCommand(), a.sessionCommand(), a.apiKeyCommand(),
 		a.projectCommand(), a.regionCommand(), a.clusterCommand(), a.serviceCommand(), a.connectionCommand(),
 		a.endpointCommand(), a.claimCommand(), a.ownerCommand(), a.allowListCommand(), a.publicAccessCommand(), a.refusedCommand(),
-		a.flowCommand(), a.eventCommand(), a.gatewayCommand(),
+		a.egressCommand(), a.flowCommand(), a.eventCommand(), a.gatewayCommand(),
 	}
 }
 

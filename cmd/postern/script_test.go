@@ -71,6 +71,11 @@ func TestScript(t *testing.T) {
 			env.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
 			env.Setenv("AWS_PAGER", "")
 			env.Setenv("BACKEND", backend.addr)
+			_, port, err := net.SplitHostPort(backend.addr)
+			if err != nil {
+				return err
+			}
+			env.Setenv("BACKEND_PORT", port)
 			env.Setenv("BACKEND_CA", ca.file)
 			env.Setenv("AWS_MAX_ATTEMPTS", "1")
 			return nil

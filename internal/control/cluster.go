@@ -265,7 +265,7 @@ func (p *Plane) SetPublicAccess(ctx context.Context, c policy.Caller, id link.ID
 	return shown(c, out), err
 }
 
-// DeleteCluster removes a cluster with its allow list and trusted owners. While it has connections it is refused: whoever
+// DeleteCluster removes a cluster with its allow list, trusted owners and egress private endpoints. While it has connections it is refused: whoever
 // uses them should lose them by name, not by the way.
 func (p *Plane) DeleteCluster(ctx context.Context, c policy.Caller, id link.ID) error {
 	return p.change(ctx, c, clusterRef(id), func(ch *change) error {
@@ -284,7 +284,7 @@ func (p *Plane) DeleteCluster(ctx context.Context, c policy.Caller, id link.ID) 
 				Hint:    "delete them and wait until they are gone from the list",
 			}
 		}
-		return errors.Join(ch.UnlistClaims(id), ch.RemoveCluster(id), ch.RulesChanged(store.RulesOfCluster, id),
+		return errors.Join(ch.endClusterEgress(id), ch.UnlistClaims(id), ch.RemoveCluster(id), ch.RulesChanged(store.RulesOfCluster, id),
 			ch.note(clusterRef(id), eventDeleted, "", "cluster %s was deleted", old.Name))
 	})
 }

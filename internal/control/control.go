@@ -5,6 +5,7 @@ package control
 
 import (
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/postern/postern/internal/identity"
@@ -18,6 +19,9 @@ type Options struct {
 	Now    func() time.Time // time.Now when nil
 	Log    *slog.Logger     // slog.Default when nil
 	OpenID OpenID           // where people sign in; nil for no such place
+
+	Mail     bool           // mails can be sent, so that subscriptions may ask for them
+	Webhooks []netip.Prefix // that are not public, and to which webhooks may be sent all the same
 }
 
 // Plane is the control plane over one store. It is safe for concurrent use and owns nothing that needs closing.
@@ -32,13 +36,16 @@ type Plane struct {
 	accounts  *identity.Throttle // of sign-ins, by account
 	sources   *identity.Throttle // and by where they come from
 	seal      seal
+	cursors   cursorKey
 	uses      uses
+	mail      bool
+	webhooks  []netip.Prefix
 }
 
 // New returns a control plane that keeps everything in st, which stays the caller's to close.
 func New(st *store.Store, o Options) *Plane {
 	p := &Plane{
-		st: st, domain: o.Domain, now: o.Now, log: o.Log, openID: o.OpenID,
+		st: st, domain: o.Domain, now: o.Now, log: o.Log, openID: o.OpenID, mail: o.Mail, webhooks: o.Webhooks,
 		passwords: identity.NewPasswords(), accounts: identity.NewAccountThrottle(), sources: identity.NewSourceThrottle(),
 	}
 	if p.now == nil {

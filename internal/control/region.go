@@ -62,6 +62,9 @@ func (p *Plane) PutRegion(ctx context.Context, c policy.Caller, r link.Region) (
 		if out, err = ch.PutRegion(r); err != nil {
 			return err
 		}
+		if err := ch.MarkEgressAccountDue(r.Provider, r.Name); err != nil {
+			return err
+		}
 		if !known {
 			return ch.note(ref, eventCreated, "", "region %s of %s was added", r.Name, r.Provider)
 		}

@@ -113,6 +113,7 @@ func neverWas(object link.ObjectRef) error {
 	field := map[string]string{
 		link.ObjectOrganisation: "organisation_id", link.ObjectProject: "project_id", link.ObjectRegion: "region", link.ObjectCluster: "cluster_id",
 		link.ObjectService: "region", link.ObjectConnection: "endpoint_id", link.ObjectTrustedOwner: "owner_id",
+		link.ObjectEgress: "id",
 	}[object.Kind]
 	return &link.Error{
 		Kind: link.NotFound, Reason: "OBJECT_NOT_FOUND", Field: field,

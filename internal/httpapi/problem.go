@@ -37,6 +37,7 @@ var kinds = map[link.Kind]struct{ status, code int }{
 	link.Unavailable:     {http.StatusServiceUnavailable, 14},
 	link.Unauthenticated: {http.StatusUnauthorized, 16},
 	link.Exhausted:       {http.StatusTooManyRequests, 8},
+	link.Gone:            {http.StatusGone, 11},
 }
 
 // fields names the input that a refusal is about where only a request's form tells: the control plane knows objects, not
@@ -58,9 +59,16 @@ var fields = map[string]string{
 	"CLAIM_NOT_FOUND":         "claim_id",
 	"CLAIM_USED":              "claim_id",
 	"TOO_MANY_CLAIMS":         "cluster_id",
-	"GATEWAY_NOT_FOUND":       "gateway_id",
 	"API_KEY_NOT_FOUND":       "key_id",
 	"SESSION_NOT_FOUND":       "session_id",
+
+	"EGRESS_ENDPOINT_NOT_FOUND": "id",
+	"EGRESS_ENDPOINT_DELETED":   "id",
+	"TOO_MANY_EGRESS_ENDPOINTS": "cluster_id",
+
+	"GATEWAY_NOT_FOUND":  "gateway_id",
+	"WEBHOOK_NOT_FOUND":  "webhook_id",
+	"DELIVERY_NOT_FOUND": "delivery_id",
 }
 
 // problemOf makes the answer to err. An error that nobody made for a peer's eyes becomes a bare 500, or 503 when it is

@@ -94,6 +94,7 @@ func New(plane *control.Plane, o Options) http.Handler {
 	s.services()
 	s.connections()
 	s.claims()
+	s.egress()
 	s.awsEndpointConnections()
 	s.trustedOwners()
 	s.allowList()

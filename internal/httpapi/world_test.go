@@ -39,7 +39,7 @@ type world struct {
 	store   *store.Store
 	cluster api.Cluster
 	log     *syncBuffer
-	stop    func() // ends the streams, as a server that shuts down does
+	stop    func()   // ends the streams, as a server that shuts down does
 	members sync.Map // token → policy.Caller: who needs no row in the store
 }
 

@@ -21,6 +21,7 @@ const (
 	Unavailable                 // try again; gRPC 14
 	Unauthenticated             // the caller is not known; gRPC 16
 	Exhausted                   // too much was asked, or too often; gRPC 8
+	Gone                        // it was there and is not kept any more; gRPC 11
 )
 
 // Error is what a person or a program is told when something was refused. Message says what is wrong, Hint what to do

@@ -233,13 +233,16 @@ type Gateway struct {
 
 // Event is one line of an object's history.
 type Event struct {
-	ID      int64
-	Object  ObjectRef
-	At      time.Time
-	Type    string // stable, upper snake case: CREATED, STATE_CHANGED, ACCEPTED, …
-	Reason  string
-	Message string
-	Actor   string // who: a caller's name, or "reconciler"
+	ID       int64 // grows in the order of the commits
+	Object   ObjectRef
+	Place    Place // of the object, when it was written
+	At       time.Time
+	Type     string // stable, upper snake case: CREATED, STATE_CHANGED, ACCEPTED, …
+	State    string // that the object came to; empty when the event is not about its state
+	Reason   string
+	Message  string
+	NextStep string // what whoever has to act does next; empty when nobody has to
+	Actor    string // who: a caller's name, or "reconciler"
 }
 
 // ObjectRef names any object that has a history. Kind is one of the Kind… constants below; ID is the object's key,

@@ -46,3 +46,22 @@ const (
 	ReasonNoGateway      = "NO_HEALTHY_GATEWAY"     // Reachable of a service: it reaches none
 	ReasonHealthUnknown  = "GATEWAY_HEALTH_UNKNOWN" // Reachable of a service: it has not found out yet
 )
+
+// Reasons of the conditions of egress private endpoints.
+const (
+	ReasonServiceNotVisible = "SERVICE_NOT_VISIBLE"        // Provisioned: false; the customer has to allow the vendor
+	ReasonNoCommonZone      = "NO_COMMON_ZONE"             // Provisioned: false; the service is in no zone of the vendor's network
+	ReasonOwnService        = "OWN_SERVICE"                // Provisioned: false; the service is the vendor's own
+	ReasonEgressLost        = "ENDPOINT_LOST"              // Provisioned: unknown; it was deleted at the cloud and is made anew
+	ReasonEgressDeleted     = "DELETED"                    // Provisioned, Accepted: false; somebody asked for its end
+	ReasonEgressExpired     = "REQUEST_EXPIRED"            // Provisioned, Accepted: false; the customer did not answer in time
+	ReasonAwaitsCustomer    = "AWAITS_CUSTOMER"            // Accepted: false; the customer has to accept
+	ReasonExpiresSoon       = "EXPIRES_SOON"               // Accepted: as before, and the customer has a day left
+	ReasonCustomerAccepted  = "ACCEPTED_BY_CUSTOMER"       // Accepted: true
+	ReasonCustomerRejected  = "REJECTED_BY_CUSTOMER"       // Accepted: false
+	ReasonNoNames           = "NO_DOMAIN_NAMES"            // DNSReady: unknown; the endpoint's own address is all there is
+	ReasonNamesPending      = "DOMAIN_NAMES_PENDING"       // DNSReady: unknown
+	ReasonNamesReady        = "DOMAIN_NAMES_READY"         // DNSReady: true
+	ReasonNameTaken         = "NAME_TAKEN"                 // DNSReady: false; something else in the vendor's network answers it
+	ReasonNamesWait         = "DOMAIN_NAMES_WAIT_ENDPOINT" // DNSReady: unknown; they lead to the endpoint once it is available
+)

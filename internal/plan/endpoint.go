@@ -195,14 +195,14 @@ func (f EndpointFacts) connection(w Wish, anyIn bool) ConnectionPlan {
 	switch {
 	case accepted.Reason == link.ReasonRejectedOutside && old.Reason != accepted.Reason,
 		accepted.Reason == link.ReasonEndpointDeleted && old.Reason != accepted.Reason:
-		p.Notes = append(p.Notes, Note{NoteDrift, accepted.Reason, accepted.Message})
+		p.Notes = append(p.Notes, noteOf(NoteDrift, accepted))
 	case old.Status != accepted.Status && accepted.Status == link.True:
-		p.Notes = append(p.Notes, Note{NoteAccepted, accepted.Reason, accepted.Message})
+		p.Notes = append(p.Notes, noteOf(NoteAccepted, accepted))
 	case (old.Status != accepted.Status || old.Reason != accepted.Reason) && accepted.Status == link.False:
-		p.Notes = append(p.Notes, Note{NoteNotAccepted, accepted.Reason, accepted.Message})
+		p.Notes = append(p.Notes, noteOf(NoteNotAccepted, accepted))
 	}
 	if say && warning.Status == link.True && link.ConditionOf(before.Conditions, link.ConditionExpiring).Status != link.True {
-		p.Notes = append(p.Notes, Note{NoteExpiring, warning.Reason, warning.Message})
+		p.Notes = append(p.Notes, noteOf(NoteExpiring, warning))
 	}
 	return p
 }
@@ -366,7 +366,7 @@ func Refused(c link.Connection, a Action, r Refusal, now time.Time) ConnectionPl
 	c.Conditions = traffic(link.SetCondition(c.Conditions, cond, now), c.State, now)
 	p := ConnectionPlan{Connection: c, Changed: !sameConnection(before, c), Notes: stateNote(before.State, c.State, cond)}
 	if len(p.Notes) == 0 && old.Reason != cond.Reason {
-		p.Notes = []Note{{NoteNotAccepted, cond.Reason, cond.Message}}
+		p.Notes = []Note{noteOf(NoteNotAccepted, cond)}
 	}
 	return p
 }

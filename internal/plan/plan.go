@@ -49,20 +49,22 @@ func (c Cadence) FullList(endpoints int) time.Duration {
 
 // Note is a line for an object's history.
 type Note struct {
-	Type    string // stable, upper snake case
-	Reason  string
-	Message string
+	Type     string // stable, upper snake case
+	State    string // that the object came to; empty when the note is not about its state
+	Reason   string
+	Message  string
+	NextStep string // empty when nobody has to act
 }
 
 // The types of notes.
 const (
-	NoteStateChanged = "STATE_CHANGED"
+	NoteStateChanged = link.EventStateChanged
 	NoteAccepted     = "ACCEPTED"
-	NoteNotAccepted  = "NOT_ACCEPTED"
+	NoteNotAccepted  = link.EventNotAccepted
 	NoteProvisioned  = "PROVISIONED"
-	NoteDrift        = "DRIFT" // the cloud was changed past Postern
+	NoteDrift        = link.EventDrift // the cloud was changed past Postern
 	NoteDeleted      = "DELETED"
-	NoteExpiring     = "EXPIRING" // soon nobody waits for it any more
+	NoteExpiring     = link.EventExpiring // it ends soon unless somebody acts
 )
 
 // Refusal is a cloud's final no to an action, in its own words.
@@ -75,5 +77,12 @@ func stateNote[S ~string](before, after S, because link.Condition) []Note {
 	if before == after {
 		return nil
 	}
-	return []Note{{Type: NoteStateChanged, Reason: because.Reason, Message: fmt.Sprintf("%s → %s: %s", before, after, because.Message)}}
+	n := noteOf(NoteStateChanged, because)
+	n.State, n.Message = string(after), fmt.Sprintf("%s → %s: %s", before, after, because.Message)
+	return []Note{n}
+}
+
+// noteOf is a note that says what a condition says.
+func noteOf(typ string, c link.Condition) Note {
+	return Note{Type: typ, Reason: c.Reason, Message: c.Message, NextStep: c.NextStep}
 }

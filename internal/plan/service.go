@@ -84,7 +84,7 @@ func Service(f ServiceFacts) ServicePlan {
 	s.Conditions = link.SetCondition(s.Conditions, provisioned, f.Now)
 	p.Notes = append(p.Notes, stateNote(before.State, s.State, provisioned)...)
 	if provisioned.Status == link.True && was.Status != link.True {
-		p.Notes = append(p.Notes, Note{NoteProvisioned, provisioned.Reason, provisioned.Message})
+		p.Notes = append(p.Notes, noteOf(NoteProvisioned, provisioned))
 	}
 	p.Changed = !sameService(before, *s) || p.AppliedVersion != f.AppliedVersion
 	since := before.UpdatedAt
@@ -139,8 +139,8 @@ func (f ServiceFacts) absent(p *ServicePlan) link.Condition {
 	deleted := s.ServiceID != ""
 	if deleted {
 		p.Notes = append(p.Notes, Note{
-			NoteDrift, link.ReasonDeletedOutside,
-			fmt.Sprintf("service %s was deleted at the cloud, not through Postern; it is made anew under another name, and endpoints of the old one are lost", s.ServiceID),
+			Type: NoteDrift, Reason: link.ReasonDeletedOutside,
+			Message: fmt.Sprintf("service %s was deleted at the cloud, not through Postern; it is made anew under another name, and endpoints of the old one are lost", s.ServiceID),
 		})
 	}
 	s.State, s.ServiceID, s.Name, s.ZoneIDs = link.ServiceCreating, "", "", nil
@@ -166,7 +166,7 @@ func (f ServiceFacts) present(p *ServicePlan) link.Condition {
 	p.Ensure = !f.Ensured && (p.AppliedVersion != f.Region.Version || o.State == link.ServiceCreateFailed || drifted ||
 		f.PrivateDNSName != "" && !o.PrivateDNSVerified)
 	if p.Ensure && drifted && p.AppliedVersion == f.Region.Version && o.State == link.ServiceAvailable {
-		p.Notes = append(p.Notes, Note{NoteDrift, "SERVICE_CHANGED", "the service's targets, principals or private DNS name were changed at the cloud, not through Postern; they are put back"})
+		p.Notes = append(p.Notes, Note{Type: NoteDrift, Reason: "SERVICE_CHANGED", Message: "the service's targets, principals or private DNS name were changed at the cloud, not through Postern; they are put back"})
 	}
 	switch o.State {
 	case link.ServiceAvailable:
@@ -250,7 +250,7 @@ func ServiceRefused(s link.Service, r Refusal, now time.Time) ServicePlan {
 	p.Service.Conditions = link.SetCondition(s.Conditions, cond, now)
 	p.Notes = stateNote(s.State, p.Service.State, cond)
 	if len(p.Notes) == 0 && old.Reason != cond.Reason {
-		p.Notes = []Note{{NoteNotAccepted, cond.Reason, cond.Message}}
+		p.Notes = []Note{noteOf(NoteNotAccepted, cond)}
 	}
 	p.Changed = !sameService(s, p.Service)
 	return p

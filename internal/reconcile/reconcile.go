@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -29,6 +30,9 @@ type Config struct {
 	// Domain is the base domain of the clusters' names; the services carry its private wildcard as their private DNS
 	// name. Empty: services carry none.
 	Domain string
+
+	// Handlers are those of other kinds of work: the store's work is done in one place.
+	Handlers map[string]store.Handler
 
 	Cadence plan.Cadence     // fast 500 ms, slow 30 s
 	Expiry  time.Duration    // how long a connection is waited for that nobody answers; link.RequestExpiry
@@ -97,12 +101,20 @@ func Start(ctx context.Context, cfg Config) (*Reconciler, error) {
 	}
 	r.owners = newGather[string, sighting](run, &r.done)
 	r.decisions = newGather[link.EndpointID, error](run, &r.done)
+	if err := r.learnAccounts(ctx); err != nil {
+		cancel()
+		return nil, err
+	}
+	handlers := map[string]store.Handler{
+		store.WorkService:  r.handle(r.lookAtService),
+		store.WorkEndpoint: r.handle(r.lookAtEndpoint),
+
+		store.WorkEgress:        r.handleEgress,
+		store.WorkEgressAccount: r.handle(r.lookAtEgressAccount),
+	}
+	maps.Copy(handlers, cfg.Handlers)
 	w, err := cfg.Store.Work(ctx, store.WorkOptions{
-		Handlers: map[string]store.Handler{
-			store.WorkService:  r.handle(r.lookAtService),
-			store.WorkEndpoint: r.handle(r.lookAtEndpoint),
-		},
-		Workers: cfg.Workers, Poll: cfg.Poll, Sweep: cfg.Sweep, Timeout: cfg.Timeout,
+		Handlers: handlers, Workers: cfg.Workers, Poll: cfg.Poll, Sweep: cfg.Sweep, Timeout: cfg.Timeout,
 	})
 	if err != nil {
 		cancel()
@@ -204,7 +216,7 @@ const actor = "reconciler"
 
 func addNotes(tx *store.Tx, of link.ObjectRef, notes []plan.Note) error {
 	for _, n := range notes {
-		err := tx.AddEvent(link.Event{Object: of, Type: n.Type, Reason: n.Reason, Message: n.Message, Actor: actor})
+		err := tx.AddEvent(link.Event{Object: of, Type: n.Type, State: n.State, Reason: n.Reason, Message: n.Message, NextStep: n.NextStep, Actor: actor})
 		if err != nil {
 			return err
 		}

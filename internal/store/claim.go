@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/postern/postern/internal/link"
 )
@@ -65,6 +66,14 @@ func (tx *Tx) unlistClaims(which string, arg any) error {
 		}
 	}
 	return nil
+}
+
+// WarnClaims returns the open claims that expire before a time, each once: those that nobody was told of so far. Claims that
+// were never good for as long as atLeast are left out.
+func (tx *Tx) WarnClaims(before time.Time, atLeast time.Duration) ([]link.Claim, error) {
+	claims, err := list(tx, scanClaim, `UPDATE claims SET warned = $1 WHERE listed AND NOT warned AND expires_at <= $2 AND expires_at > $3
+		AND expires_at - created_at >= $4 RETURNING `+claimColumns, true, stamp(before), stamp(tx.now), atLeast.Microseconds())
+	return unlisted(claims), err
 }
 
 // TrimClaims drops the oldest of a cluster's claims that are over, beyond those kept.

@@ -211,7 +211,9 @@ func testPrincipalsAreKnownOnce(t *testing.T, d storetest.Database) {
 	})
 }
 
-func TestGrantsGoWithWhatTheyAreAbout(t *testing.T) { storetest.OnEach(t, testGrantsGoWithWhatTheyAreAbout) }
+func TestGrantsGoWithWhatTheyAreAbout(t *testing.T) {
+	storetest.OnEach(t, testGrantsGoWithWhatTheyAreAbout)
+}
 
 func testGrantsGoWithWhatTheyAreAbout(t *testing.T, d storetest.Database) {
 	st := open(t, d)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/postern/postern/internal/link"
@@ -87,6 +88,8 @@ const (
 	keptRefused = 50_000 // of the clusters', and as many under unknown names
 	keptEvents  = 500_000
 	keptBatches = 24 * time.Hour // a gateway does not resend a batch for longer than this
+
+	keptDeliveries = 30 * 24 * time.Hour // those that are over, since they were
 )
 
 // Trim drops the oldest rows beyond what is kept. It is cheap when there is nothing to drop.
@@ -96,14 +99,11 @@ func (s *Store) Trim(ctx context.Context) error {
 
 func (s *Store) trim(ctx context.Context, flows, refused, events int64, batches time.Duration) error {
 	return s.Write(ctx, func(tx *Tx) error {
-		for _, t := range []struct {
-			table string
-			kept  int64
-		}{{"flows", flows}, {"events", events}} {
-			_, err := tx.exec(`DELETE FROM `+t.table+` WHERE seq <= (SELECT coalesce(max(seq), 0) FROM `+t.table+`) - $1`, t.kept)
-			if err != nil {
-				return err
-			}
+		if _, err := tx.exec(`DELETE FROM flows WHERE seq <= (SELECT coalesce(max(seq), 0) FROM flows) - $1`, flows); err != nil {
+			return err
+		}
+		if err := errors.Join(tx.dropEvents(events), tx.dropDeliveries(keptDeliveries)); err != nil {
+			return err
 		}
 		// Anybody can make attempts under names that lead to no cluster. They must not push out those of the clusters.
 		for _, which := range []string{`cluster_id = ''`, `cluster_id <> ''`} {

@@ -24,6 +24,7 @@ import (
 var (
 	ErrNotFound = errors.New("no such row")
 	ErrChanged  = errors.New("the row was changed meanwhile") // a compare-and-swap lost; read again and decide again
+	ErrDropped  = errors.New("the rows are not kept any more")
 )
 
 // ErrUnavailable is that the database cannot be reached, or serves nobody now: it may again in seconds, without anybody's

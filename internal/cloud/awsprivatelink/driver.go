@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
 
 	"github.com/postern/postern/internal/cloud"
@@ -59,6 +60,7 @@ type Driver struct {
 	ec2      *ec2.Client
 	elb      *elb.Client
 	route53  *route53.Client
+	sts      *sts.Client
 	pageSize *int32
 	listSize *int32 // of the pages of a service's endpoints
 	now      func() time.Time
@@ -81,6 +83,7 @@ func New(ctx context.Context, cfg Config) (*Driver, error) {
 		ec2:     ec2.NewFromConfig(sdk),
 		elb:     elb.NewFromConfig(sdk),
 		route53: route53.NewFromConfig(sdk),
+		sts:     sts.NewFromConfig(sdk),
 		now:     cfg.Now,
 		log:     cfg.Log,
 	}
