@@ -32,8 +32,9 @@ type controlConfig struct {
 	Drivers  func(cloud.Limiter) drivers
 	Cadence  plan.Cadence // zero: the reconciler's own
 
-	TLS         config.TLS // zero: plain HTTP
-	MetricsAddr string     // empty: no metrics
+	TLS         config.TLS     // zero: plain HTTP
+	MetricsAddr string         // empty: no metrics
+	OpenID      control.OpenID // where people sign in; nil for no such place
 	Shutdown    config.Shutdown
 
 	PublicURL string // links in messages begin with it; empty: with the path
@@ -98,6 +99,7 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 	}
 	c.plane = control.New(c.store, control.Options{
 		Domain: cfg.Domain, Log: cfg.Log, AuditKey: key, Mail: cfg.Mail.SMTPAddr != "", Webhooks: cfg.Webhooks.AllowedRanges,
+		OpenID: cfg.OpenID,
 	})
 	keep, endKeep := context.WithCancel(context.WithoutCancel(ctx))
 	c.endAudit = endKeep

@@ -49,6 +49,10 @@ func (a *app) serve(ctx context.Context, cfg config.Config) (err error) {
 	if err != nil {
 		return err
 	}
+	openID, err := openIDProvider(cfg)
+	if err != nil {
+		return err
+	}
 	ln, err := listen(ctx, "--api-addr", cfg.API.Addr)
 	if err != nil {
 		return err
@@ -65,7 +69,7 @@ func (a *app) serve(ctx context.Context, cfg config.Config) (err error) {
 	c, err := startControl(ctx, controlConfig{
 		Dir: dir, Database: cfg.Database.URL.Reveal(), Listener: ln, Domain: cfg.Domain, Drivers: a.awsDrivers(cfg.AWS.EndpointURL), Log: log,
 		TLS: cfg.API.TLS, MetricsAddr: cfg.Metrics.Addr, Shutdown: cfg.Shutdown,
-		PublicURL: cfg.API.PublicURL, Webhooks: cfg.Webhooks, Mail: cfg.Mail,
+		PublicURL: cfg.API.PublicURL, Webhooks: cfg.Webhooks, Mail: cfg.Mail, OpenID: openID,
 	})
 	if err != nil {
 		return err

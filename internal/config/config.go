@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"time"
+
+	"github.com/postern/postern/internal/link"
 )
 
 // Config is how a control plane runs. Load fills it; every field without a word in its place has the default that Example
@@ -13,6 +15,7 @@ type Config struct {
 	Domain  string // base domain of the clusters' names
 
 	API      API
+	OpenID   OpenID
 	Database Database
 	AWS      AWS
 	Log      Log
@@ -57,6 +60,24 @@ type ACME struct {
 	DirectoryURL  string
 	CAFile        string // PEM roots of the authority's own TLS; the system's when empty
 	ChallengeAddr string // host:port on which the authority's HTTP challenge arrives from port 80; none when empty: TLS-ALPN alone
+}
+
+// OpenID is the provider at which people sign in; none without an Issuer.
+type OpenID struct {
+	Issuer       string
+	ClientID     string
+	ClientSecret Secret
+	Scopes       []string // beside openid
+	Domains      []string // of the e-mail addresses that may sign in
+	GrantClaim   string
+	Grants       []OpenIDGrant
+}
+
+// OpenIDGrant gives a role at a scope to whom the provider's claim gives a value.
+type OpenIDGrant struct {
+	Value string
+	Role  link.Role
+	Scope link.Scope
 }
 
 // Database says where the control plane keeps everything. Without a URL it is SQLite in the data directory.

@@ -69,6 +69,14 @@ api:
       directory_url: https://127.0.0.1:14000/dir
       ca_file: ca.pem
       challenge_addr: :80
+openid:
+  issuer: https://accounts.example
+  client_id: postern
+  client_secret_file: ` + secret + `
+  scopes: [email, groups]
+  domains: [Example.com]
+  grant_claim: groups
+  grants: [ops=operator@installation, staff=CLUSTER_ADMIN@organisation/0b9f6c1e-6a4e-4a57-9a35-0d9d9a7f4c11]
 database:
   url_file: ` + secret + `
 aws: {endpoint_url: "http://127.0.0.1:4566"}
@@ -92,6 +100,14 @@ mail:
 			Domains: []string{"api.postern.example", "b.postern.example"}, Email: "ops@postern.example",
 			DirectoryURL: "https://127.0.0.1:14000/dir", CAFile: "ca.pem", ChallengeAddr: ":80",
 		}}},
+		OpenID: OpenID{
+			Issuer: "https://accounts.example", ClientID: "postern", ClientSecret: NewSecret("postgres://u:hunter2@db/postern"),
+			Scopes: []string{"email", "groups"}, Domains: []string{"example.com"}, GrantClaim: "groups",
+			Grants: []OpenIDGrant{
+				{"ops", link.RoleOperator, link.Scope{Kind: link.ScopeInstallation}},
+				{"staff", link.RoleClusterAdmin, link.Scope{Kind: link.ScopeOrganisation, ID: "0b9f6c1e-6a4e-4a57-9a35-0d9d9a7f4c11"}},
+			},
+		},
 		Database: Database{URL: NewSecret("postgres://u:hunter2@db/postern")},
 		AWS:      AWS{EndpointURL: "http://127.0.0.1:4566"},
 		Log:      Log{Level: slog.LevelWarn, JSON: true},
@@ -171,6 +187,15 @@ func TestWhatIsRefused(t *testing.T) {
 		{"a percentage beyond", "tracing: {sampled_percent: 101}", "no number from 0 to 100"},
 		{"half a pair", "domain: a.test\napi: {tls: {key_file: k}}", "certificate_file and key_file go together"},
 		{"two sources of a certificate", "domain: a.test\napi: {tls: {key_file: k, certificate_file: c, acme: {domains: [a.test]}}}", "not both"},
+		{"a provider without a client", "domain: a.test\nopenid: {issuer: \"https://i.test\"}", "openid: issuer needs client_id and api.public_url"},
+		{"a client without a provider", "domain: a.test\nopenid: {client_id: c}", "openid: without an issuer nobody signs in there"},
+		{"a claim without roles", "domain: a.test\nopenid: {grant_claim: groups}", "openid: grant_claim and grants go together"},
+		{"a role to nobody", "openid: {grants: [operator@installation]}", "gives nobody a role"},
+		{"a role that is none", "openid: {grants: [a=king@installation]}", `"king" is no role`},
+		{"a role at a scope that is none", "openid: {grants: [a=viewer@moon/1]}", `"moon/1" is no scope`},
+		{"a role at a scope without id", "openid: {grants: [a=viewer@project]}", `"project" is no scope`},
+		{"an operator of a project", "openid: {grants: [a=operator@project/0b9f6c1e-6a4e-4a57-9a35-0d9d9a7f4c11]}", "OPERATOR is a role of the installation alone"},
+		{"a client's secret in the file", "openid: {client_secret: hunter2}", "a secret does not stand in this file"},
 		{"no domain", "{}", "domain: it is required"},
 		{"no YAML", "a: [", "p.yaml: "},
 		{"a list", "- a", "p.yaml:1: : a section is expected here"},

@@ -82,6 +82,14 @@ func (c Config) inconsistent() (problems []string) {
 	if c.Domain == "" {
 		problems = append(problems, "domain: it is required")
 	}
+	if o := c.OpenID; o.Issuer != "" && (o.ClientID == "" || c.API.PublicURL == "") {
+		problems = append(problems, "openid: issuer needs client_id and api.public_url")
+	} else if o.Issuer == "" && (o.ClientID != "" || len(o.Grants) > 0) {
+		problems = append(problems, "openid: without an issuer nobody signs in there")
+	}
+	if (len(c.OpenID.Grants) > 0) != (c.OpenID.GrantClaim != "") {
+		problems = append(problems, "openid: grant_claim and grants go together")
+	}
 	if (t.CertificateFile == "") != (t.KeyFile == "") {
 		problems = append(problems, "api.tls: certificate_file and key_file go together")
 	}

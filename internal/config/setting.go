@@ -8,9 +8,12 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/postern/postern/internal/link"
 )
 
 // setting is one thing that can be set.
@@ -42,6 +45,14 @@ var settings = []setting{
 	{key: "api.tls.acme.directory_url", def: "https://acme-v02.api.letsencrypt.org/directory", doc: "The authority. By naming it you agree to its terms.", set: func(c *Config, v string) error { return httpURL(&c.API.TLS.ACME.DirectoryURL, v) }},
 	{key: "api.tls.acme.ca_file", doc: "PEM roots for the authority's own certificate, when the system does not know them.", set: func(c *Config, v string) error { return filled(&c.API.TLS.ACME.CAFile, v) }},
 	{key: "api.tls.acme.challenge_addr", doc: "Where the authority's HTTP challenge arrives, forwarded from port 80. Without it only TLS-ALPN is used, from port 443.", set: func(c *Config, v string) error { return addr(&c.API.TLS.ACME.ChallengeAddr, v) }},
+
+	{key: "openid.issuer", doc: "OpenID provider at which people sign in, as it writes itself in its tokens. It sends browsers back to PUBLIC_URL/api/v1/login/openid/callback, so api.public_url is needed.", set: func(c *Config, v string) error { return filled(&c.OpenID.Issuer, v) }},
+	{key: "openid.client_id", doc: "How the provider knows this installation.", set: func(c *Config, v string) error { return filled(&c.OpenID.ClientID, v) }},
+	{key: "openid.client_secret", secret: true, doc: "What it knows it by.", set: func(c *Config, v string) error { c.OpenID.ClientSecret = NewSecret(v); return nil }},
+	{key: "openid.scopes", list: true, def: "email,profile", doc: "What the provider is asked to tell, beside who it is.", set: func(c *Config, v string) error { return each(&c.OpenID.Scopes, v, filled) }},
+	{key: "openid.domains", list: true, doc: "Domains of the e-mail addresses that may sign in, also of people who are not known yet. Without any, only people who are known may.", set: func(c *Config, v string) error { return each(&c.OpenID.Domains, v, domain) }},
+	{key: "openid.grant_claim", doc: "Claim that openid.grants are about, for example groups.", set: func(c *Config, v string) error { return filled(&c.OpenID.GrantClaim, v) }},
+	{key: "openid.grants", list: true, doc: "Roles that the claim gives and takes, each as VALUE=ROLE@installation or VALUE=ROLE@organisation/ID, project/ID, cluster/ID.", set: func(c *Config, v string) error { return openIDGrants(&c.OpenID.Grants, v) }},
 
 	{key: "database.url", secret: true, doc: "PostgreSQL, as postgres://USER:PASSWORD@HOST/DATABASE. Without it: SQLite in the data folder.", set: func(c *Config, v string) error { return databaseURL(&c.Database.URL, v) }},
 
@@ -163,6 +174,35 @@ func databaseURL(into *Secret, v string) error {
 		return fmt.Errorf("not a URL of PostgreSQL: write postgres://USER:PASSWORD@HOST/DATABASE")
 	}
 	*into = NewSecret(v)
+	return nil
+}
+
+func openIDGrants(into *[]OpenIDGrant, v string) error {
+	*into = nil
+	for part := range strings.SplitSeq(v, ",") {
+		part = strings.TrimSpace(part)
+		value, rest, ok := strings.Cut(part, "=")
+		role, scope, ok2 := strings.Cut(rest, "@")
+		kind, id, _ := strings.Cut(scope, "/")
+		g := OpenIDGrant{
+			Value: value, Role: link.Role(strings.ToUpper(strings.ReplaceAll(role, "-", "_"))),
+			Scope: link.Scope{Kind: link.ScopeKind(strings.ToUpper(kind)), ID: link.ID(id)},
+		}
+		_, idErr := link.ParseID("scope", id)
+		switch {
+		case !ok || !ok2 || value == "":
+			return fmt.Errorf("%q gives nobody a role: write for example admins=ORGANISATION_ADMIN@organisation/ID", part)
+		case !slices.Contains([]link.Role{link.RoleViewer, link.RoleClusterOperator, link.RoleClusterAdmin, link.RoleProjectAdmin, link.RoleOrganisationAdmin, link.RoleOperator}, g.Role):
+			return fmt.Errorf("%q is no role", role)
+		case g.Scope.Kind == link.ScopeInstallation && id == "":
+		case !slices.Contains([]link.ScopeKind{link.ScopeOrganisation, link.ScopeProject, link.ScopeCluster}, g.Scope.Kind) || idErr != nil:
+			return fmt.Errorf("%q is no scope: write installation, or organisation, project or cluster with / and the id", scope)
+		}
+		if g.Role == link.RoleOperator && g.Scope.Kind != link.ScopeInstallation {
+			return fmt.Errorf("%s is a role of the installation alone", g.Role)
+		}
+		*into = append(*into, g)
+	}
 	return nil
 }
 
