@@ -74,26 +74,36 @@ func main() {
 	dir := flag.String("dir", "", "where the databases are made (default a temporary folder)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
+	err := runs(ctx, s, strings.Split(*sizes, ","), *dir)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "reconcile:", err)
+		os.Exit(1)
+	}
+}
+
+// runs simulates one size after the other, each with databases of its own.
+func runs(ctx context.Context, s setting, sizes []string, parent string) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	for _, size := range strings.Split(*sizes, ",") {
+	for _, size := range sizes {
 		n, err := strconv.Atoi(size)
-		if err == nil {
-			s.Connections = n
-			err = inDir(*dir, func(dir string) error {
-				s.Dir = dir
-				r, err := simulate(ctx, s, log, os.Stderr)
-				if err == nil {
-					err = r.print(os.Stdout)
-				}
-				return err
-			})
-		}
 		if err != nil {
-			fmt.Fprintln(os.Stderr, "reconcile:", err)
-			os.Exit(1)
+			return fmt.Errorf("--connections: %w", err)
+		}
+		s.Connections = n
+		err = inDir(parent, func(dir string) error {
+			s.Dir = dir
+			r, err := simulate(ctx, s, log, os.Stderr)
+			if err == nil {
+				err = r.print(os.Stdout)
+			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 func inDir(parent string, f func(string) error) error {
