@@ -48,9 +48,6 @@ func (s *server) authenticate(ctx huma.Context, next func(huma.Context)) {
 }
 
 func (s *server) caller(ctx huma.Context) (policy.Caller, error) {
-	if known := callerOf(ctx.Context()); known.Role != policy.Anonymous {
-		return known, nil // whoever serves this handler knew it already
-	}
 	// The scheme is compared without case: RFC 9110, section 11.1.
 	header := ctx.Header("Authorization")
 	if header == "" {
