@@ -165,6 +165,9 @@ var inquiries = map[string]inquiry{
 	"PATCH /api/v1/webhooks/{webhook_id}":                                  {body: `{"description":"{fresh}"}`},
 	projectOf("POST", "/private-endpoint-connections"):                     {body: `{"endpoint_id":"vpce-0123456789abcdef0","cloud_provider":"AWS","region":"us-east-1"}`},
 	projectOf("POST", "/private-endpoint-trusted-owners"):                  {body: `{"type":"AWS_ACCOUNT_ID","external_owner_id":"999999999999"}`},
+	projectOf("GET", "/private-endpoint-connections/{endpoint_id}"):        {ready: aProjectsConnection},
+	projectOf("DELETE", "/private-endpoint-connections/{endpoint_id}"):     {ready: aProjectsConnection},
+	projectOf("GET", "/private-endpoint-connections/{endpoint_id}/events"): {ready: aProjectsConnection},
 	projectOf("GET", "/private-endpoint-trusted-owners/{owner_id}"):        {ready: aProjectsOwner},
 	projectOf("GET", "/private-endpoint-trusted-owners/{owner_id}/events"): {ready: aProjectsOwner},
 	projectOf("DELETE", "/private-endpoint-trusted-owners/{owner_id}"):     {ready: aProjectsOwner},
@@ -177,6 +180,11 @@ func networkingOf(method, rest string) string {
 
 func projectOf(method, rest string) string {
 	return method + " /api/v1/projects/{project_id}/networking" + rest
+}
+
+func aProjectsConnection(_ *store.Tx, c tenant) error {
+	c["endpoint_id"] = endpointB
+	return nil
 }
 
 func aProjectsOwner(_ *store.Tx, c tenant) error {
