@@ -90,11 +90,22 @@ func TestIdempotencyKeys(t *testing.T) {
 		}
 	})
 
-	t.Run("a secret is shown once", func(t *testing.T) {
-		first := w.send(t, "POST", networking+"/claims", `{"ttl_seconds":600}`, with("k3"))
-		again := w.send(t, "POST", networking+"/claims", `{"ttl_seconds":600}`, with("k3"))
-		if first.status != http.StatusOK || again.status != http.StatusConflict || !strings.Contains(string(again.body), "ANSWER_SHOWN_ONCE") {
-			t.Errorf("%d, then %d %s", first.status, again.status, again.body)
+	t.Run("a secret is shown once, and kept nowhere", func(t *testing.T) {
+		_, program := w.account(t, "once")
+		jane, _ := w.person(t, "jane@once.example")
+		hook := must(w.client.CreateWebhook(ctx, api.CreateWebhookRequest{URL: "https://192.0.0.9.example/"}))(t)
+		for path, body := range map[string]string{
+			networking + "/claims":                                   `{"ttl_seconds":600}`,
+			"/api/v1/principals/" + program.ID + "/api-keys":         `{"name":"once"}`,
+			"/api/v1/people/" + jane.Principal.ID + "/sign-in-reset": ``,
+			"/api/v1/webhooks":                                       `{"url":"https://hooks.example/"}`,
+			"/api/v1/webhooks/" + hook.ID + "/rotate-secret":         ``,
+		} {
+			first := w.send(t, "POST", path, body, with("secret "+path))
+			again := w.send(t, "POST", path, body, with("secret "+path))
+			if first.status != http.StatusOK || again.status != http.StatusConflict || !strings.Contains(string(again.body), "ANSWER_SHOWN_ONCE") {
+				t.Errorf("%s: %d %s, then %d %s", path, first.status, first.body, again.status, again.body)
+			}
 		}
 		if list := must(w.client.Claims(ctx, id, api.Page{}))(t).Claims; len(list) != 1 {
 			t.Errorf("%d claims were made", len(list))
