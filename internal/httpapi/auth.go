@@ -47,6 +47,7 @@ func (s *server) authenticate(ctx huma.Context, next func(huma.Context)) {
 	next(huma.WithValue(ctx, callerKey{}, caller))
 }
 
+// caller is who asks as the request's token tells now, whatever it told before.
 func (s *server) caller(ctx huma.Context) (policy.Caller, error) {
 	// The scheme is compared without case: RFC 9110, section 11.1.
 	header := ctx.Header("Authorization")
