@@ -111,6 +111,8 @@ func (e *sqlite) begin(ctx context.Context, writes bool) (session, error) {
 // again implements engine: there is one writer, against whom nobody loses.
 func (*sqlite) again(error) bool { return false }
 
+func (*sqlite) shared() bool { return false }
+
 func (e *sqlite) workers(c *river.Config) (jobClient, error) { return e.jobs.workers(c) }
 
 // jobTime implements engine: text in this layout.
