@@ -90,7 +90,7 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 	if c.gatewayToken, err = cfg.Dir.secret("gateway-token"); err != nil {
 		return nil, err
 	}
-	if c.store, err = openStore(ctx, cfg.Database, cfg.Dir.path("control"), cfg.Log); err != nil {
+	if c.store, err = openStore(ctx, cfg.Database, cfg.Dir.path(databaseDir), cfg.Log); err != nil {
 		return nil, err
 	}
 	key, err := cfg.Dir.auditKey()
