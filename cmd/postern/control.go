@@ -84,7 +84,7 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 			err = errors.Join(err, c.Close(context.WithoutCancel(ctx)), cfg.Listener.Close())
 		}
 	}()
-	if c.store, err = openStore(ctx, cfg.Database, cfg.Dir.path("control"), cfg.Log); err != nil {
+	if c.store, err = openStore(ctx, cfg.Database, cfg.Dir.path(databaseDir), cfg.Log); err != nil {
 		return nil, err
 	}
 	key, err := cfg.Dir.auditKey()
