@@ -116,9 +116,11 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 	if c.notifier, err = startNotifier(ctx, c.store, cfg); err != nil {
 		return nil, err
 	}
+	meter := newMeter(c.store)
+	limiter := reconcile.NewLimiter(c.store, vendorAccount, meter.observer(), cfg.Log)
 	c.reconciler, err = reconcile.Start(ctx, reconcile.Config{
-		Handlers: c.notifier.Handlers(),
-		Store:    c.store, Drivers: cfg.Drivers(reconcile.NewLimiter(c.store, vendorAccount, reconcile.Observer{}, cfg.Log)), Domain: cfg.Domain, Cadence: cfg.Cadence, Log: cfg.Log,
+		Store: c.store, Drivers: cfg.Drivers(limiter), Domain: cfg.Domain, Handlers: c.notifier.Handlers(),
+		Cadence: cfg.Cadence, Observer: meter.observer(), Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -127,7 +129,6 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 	if c.certs, err = apiCertificates(cfg.TLS, string(cfg.Dir), port, cfg.Log); err != nil {
 		return nil, err
 	}
-	meter := newMeter(c.store)
 	if c.metrics, err = startMetrics(ctx, cfg.MetricsAddr, meter, cfg.Log); err != nil {
 		return nil, err
 	}

@@ -30,7 +30,10 @@ func (s *server) authenticate(ctx huma.Context, next func(huma.Context)) {
 		next(ctx)
 		return
 	}
-	caller, err := s.caller(ctx)
+	caller, err := callerOf(ctx.Context()), error(nil)
+	if caller.Role == policy.Anonymous { // otherwise whoever serves this handler knew it already
+		caller, err = s.caller(ctx)
+	}
 	if err != nil {
 		p := problemOf(err)
 		if p.Status == http.StatusInternalServerError {
@@ -48,10 +51,8 @@ func (s *server) authenticate(ctx huma.Context, next func(huma.Context)) {
 	next(huma.WithValue(ctx, callerKey{}, caller))
 }
 
+// caller is who asks as the request's token tells now, whatever it told before.
 func (s *server) caller(ctx huma.Context) (policy.Caller, error) {
-	if known := callerOf(ctx.Context()); known.Role != policy.Anonymous {
-		return known, nil // whoever serves this handler knew it already
-	}
 	// The scheme is compared without case: RFC 9110, section 11.1.
 	header := ctx.Header("Authorization")
 	if header == "" {

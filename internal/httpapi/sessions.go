@@ -84,7 +84,7 @@ func (s *server) sessions() {
 		})
 
 	register(s, route{
-		method: http.MethodPost, path: "/api/v1/people/{principal_id}/sign-in-reset", id: "ResetSignIn", tag: "People",
+		method: http.MethodPost, path: "/api/v1/people/{principal_id}/sign-in-reset", id: "ResetSignIn", tag: "People", secret: true,
 		summary: "End everything by which a person signs in, and make a token by which the person sets a password; it is shown once",
 	},
 		func(ctx context.Context, c policy.Caller, in *PrincipalPath) (api.SignInReset, error) {

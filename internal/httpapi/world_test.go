@@ -72,8 +72,10 @@ func newWorldOn(t *testing.T, d storetest.Database) *world {
 	done := make(chan struct{})
 	w.stop = sync.OnceFunc(func() { close(done) })
 	plane := control.New(w.store, control.Options{Domain: "postern.test", Log: log, AuditKey: auditKey})
-	handler := httpapi.New(plane, httpapi.Options{Log: log, Version: "v-test", KeepAlive: 20 * time.Millisecond,
-		Rates: httpapi.Rates{Callers: httpapi.Rate{PerSecond: -1}, Addresses: httpapi.Rate{PerSecond: -1}}, Done: done, Ready: w.store.Ready})
+	handler := httpapi.New(plane, httpapi.Options{
+		Log: log, Version: "v-test", KeepAlive: 20 * time.Millisecond,
+		Rates: httpapi.Rates{Callers: httpapi.Rate{PerSecond: -1}, Addresses: httpapi.Rate{PerSecond: -1}}, Done: done, Ready: w.store.Ready,
+	})
 	srv := httptest.NewServer(truthful(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if c, known := w.members.Load(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")); known {
 			r = r.WithContext(httpapi.WithCallerForTest(r.Context(), c.(policy.Caller)))
