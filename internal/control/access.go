@@ -176,13 +176,18 @@ func absent(of link.ObjectRef) error {
 	owner, rest, _ := strings.Cut(of.ID, "/")
 	id := link.ID(owner)
 	switch of.Kind {
-	case link.ObjectOrganisation, link.ObjectWebhook, link.ObjectAudit:
+	case link.ObjectWebhook:
+		if rest != "" { // whose it is was not asked for, and is not told
+			return noWebhook(link.ID(rest))
+		}
+		return noOrganisation(id)
+	case link.ObjectOrganisation, link.ObjectAudit:
 		return noOrganisation(id)
 	case link.ObjectPrincipal:
 		return noPrincipal(link.ID(rest))
-	case link.ObjectAPIKey:
+	case link.ObjectAPIKey, link.ObjectSession:
 		return noPrincipal(id)
-	case link.ObjectProject, link.ObjectProjectConnection:
+	case link.ObjectProject, link.ObjectProjectConnection, link.ObjectProjectTrustedOwner:
 		return noProject(id)
 	case link.ObjectGrant:
 		key, _, _ := strings.Cut(rest, "/")
