@@ -69,7 +69,7 @@ func (a *app) serve(ctx context.Context, cfg config.Config) (err error) {
 	c, err := startControl(ctx, controlConfig{
 		Dir: dir, Database: cfg.Database.URL.Reveal(), Listener: ln, Domain: cfg.Domain, Drivers: a.awsDrivers(cfg.AWS.EndpointURL), Log: log,
 		TLS: cfg.API.TLS, MetricsAddr: cfg.Metrics.Addr, Shutdown: cfg.Shutdown,
-		PublicURL: cfg.API.PublicURL, Webhooks: cfg.Webhooks, Mail: cfg.Mail, OpenID: openID,
+		AuditKeyFile: cfg.Audit.KeyFile, PublicURL: cfg.API.PublicURL, Webhooks: cfg.Webhooks, Mail: cfg.Mail, OpenID: openID,
 	})
 	if err != nil {
 		return err
@@ -84,16 +84,19 @@ func (a *app) serve(ctx context.Context, cfg config.Config) (err error) {
 	if a.json() {
 		err = a.printJSON(map[string]string{
 			"api_url": r.APIURL, "token_file": dir.path("token"), "gateway_token_file": dir.path("gateway-token"),
+			"audit_key": c.auditKey,
 		})
 	} else {
 		_, err = fmt.Fprintf(a.out, `The control plane listens on %s
 
   operator's token   %s
   gateways' token    %s
+  audit log's key    %s
 
+Keep the audit log's key where this installation cannot write: by it "postern audit verify" proves who signed the log.
 Next: "postern region set", then "postern cluster create"; on each gateway:
   postern-gateway --control-url %[1]s --token-file FILE --private :7443 --trusted-peer SUBNET --data DIR
-`, r.APIURL, dir.path("token"), dir.path("gateway-token"))
+`, r.APIURL, dir.path("token"), dir.path("gateway-token"), c.auditKey)
 	}
 	if err != nil {
 		return err
