@@ -92,6 +92,8 @@ func TestScript(t *testing.T) {
 			"aws-as": awsAs,
 			"retry":  retry,
 			"port":   freePort,
+			"flip":   flip,
+			"tamper": tamper,
 
 			"receiver": startReceiver,
 			"secret":   tellSecret,
