@@ -67,3 +67,47 @@ func ExecForTest(ctx context.Context, s *Store, text string, args ...any) error 
 		return err
 	})
 }
+
+// FreezeForTest has a process that works stand still for longer than its lease, as far as its lease is concerned.
+func FreezeForTest(ctx context.Context, w *Workers) error {
+	w.endBeat()
+	w.beats.Wait()
+	return ExecForTest(ctx, w.store, `UPDATE workers SET alive_until = 1 WHERE id = $1`, w.process.id)
+}
+
+// ProjectsForTest is how many projects there are.
+func ProjectsForTest(tx *Tx) (n int, err error) {
+	err = tx.row(`SELECT count(*) FROM projects`).Scan(&n)
+	return n, err
+}
+
+// LoosenJobsForTest makes jobs available that are under way.
+func LoosenJobsForTest(ctx context.Context, s *Store) error {
+	return ExecForTest(ctx, s, `UPDATE river_job SET state = 'available', scheduled_at = now() WHERE state = 'running'`)
+}
+
+// PutOffForTest tells whether a job waits for another process's look to end.
+func PutOffForTest(ctx context.Context, s *Store) (put bool, err error) {
+	err = s.Read(ctx, func(tx *Tx) error {
+		var n int
+		err := tx.row(`SELECT count(*) FROM river_job WHERE state IN ('available', 'scheduled') AND scheduled_at > now()`).Scan(&n)
+		put = n > 0
+		return err
+	})
+	return put, err
+}
+
+// LoseEndForTest leaves a job that has ended as an outage of the database does in the moment of its end, with work to do;
+// false before it has ended.
+func LoseEndForTest(ctx context.Context, s *Store) (ended bool, err error) {
+	err = s.Write(ctx, func(tx *Tx) error {
+		n, err := tx.exec(`UPDATE river_job SET state = 'running', finalized_at = NULL, attempted_at = now() - make_interval(secs => 60) WHERE state = 'completed'`)
+		if err != nil || n == 0 {
+			return err
+		}
+		ended = true
+		_, err = tx.exec(`UPDATE work SET wanted = wanted + 1, holder = (SELECT min(id) FROM workers), fence = fence + 1`)
+		return err
+	})
+	return ended, err
+}
