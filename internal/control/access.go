@@ -162,11 +162,16 @@ func absent(of link.ObjectRef) error {
 	owner, rest, _ := strings.Cut(of.ID, "/")
 	id := link.ID(owner)
 	switch of.Kind {
-	case link.ObjectOrganisation, link.ObjectWebhook, link.ObjectAudit:
+	case link.ObjectWebhook:
+		if rest != "" {
+			return noWebhook(link.ID(rest)) // whose it is says nothing either
+		}
+		return noOrganisation(id)
+	case link.ObjectOrganisation, link.ObjectAudit:
 		return noOrganisation(id)
 	case link.ObjectPrincipal:
 		return noPrincipal(link.ID(rest))
-	case link.ObjectAPIKey:
+	case link.ObjectAPIKey, link.ObjectSession:
 		return noPrincipal(id)
 	case link.ObjectProject, link.ObjectProjectConnection:
 		return noProject(id)

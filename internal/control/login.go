@@ -108,6 +108,11 @@ func (p *Plane) SignInByPassword(ctx context.Context, v Visitor, email, password
 	err = p.st.Write(ctx, func(tx *store.Tx) error {
 		signedIn = false
 		ch := v.as(tx, pr)
+		if right { // a reset at the same time ends this session, or this one sees what it has done
+			if err := tx.LockOwner(sessionRef(pr.ID)); err != nil {
+				return err
+			}
+		}
 		// Meanwhile the account may have been disabled, deleted, or given another password.
 		if now, err := tx.Principal(pr.ID); right && err == nil && !now.Disabled {
 			still, err := tx.PasswordOf(pr.ID)
@@ -154,12 +159,7 @@ func (ch *change) signInFailed(v Visitor, pr link.Principal, method link.SignInM
 // the person signed in until now is no longer good: password, sessions, and the OpenID provider's subject, which may be bound
 // anew. API keys stay. The token makes whoever has it that person: it is for operators alone, to hand over.
 func (p *Plane) ResetSignIn(ctx context.Context, c policy.Caller, id link.ID) (token string, expires time.Time, err error) {
-	err = p.st.Write(ctx, func(tx *store.Tx) error {
-		pr, err := principal(tx, c, policy.Change, link.Person, id)
-		if err != nil {
-			return err
-		}
-		ch := &change{Tx: tx, caller: c}
+	err = p.changePrincipal(ctx, c, policy.Change, link.Person, id, func(ch *change, pr link.Principal) error {
 		if _, err := ch.EndSessions(id); err != nil {
 			return err
 		}
@@ -186,8 +186,9 @@ func (p *Plane) SetPassword(ctx context.Context, v Visitor, token, password stri
 		Kind: link.Unauthenticated, Reason: "RESET_TOKEN_UNKNOWN", Field: "token", Message: "this token sets no password: it is unknown, was used, or has expired",
 		Hint: "ask an operator for another",
 	}
-	err = p.st.Read(ctx, func(tx *store.Tx) error {
-		_, err := tx.PasswordReset(hash)
+	var of link.ID
+	err = p.st.Read(ctx, func(tx *store.Tx) (err error) {
+		of, err = tx.PasswordReset(hash)
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
@@ -201,6 +202,9 @@ func (p *Plane) SetPassword(ctx context.Context, v Visitor, token, password stri
 		return SignedIn{}, err
 	}
 	err = p.st.Write(ctx, func(tx *store.Tx) error {
+		if err := tx.LockOwner(sessionRef(of)); err != nil {
+			return err
+		}
 		id, err := tx.TakePasswordReset(hash)
 		if err != nil {
 			return err

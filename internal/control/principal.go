@@ -52,22 +52,58 @@ func noPrincipal(id link.ID) error {
 }
 
 // principal reads a principal of a kind that the caller may do something to.
-func principal(tx *store.Tx, c policy.Caller, a policy.Action, kind link.PrincipalKind, id link.ID) (link.Principal, error) {
-	out, err := tx.Principal(id)
+func principal(tx *store.Tx, c policy.Caller, a policy.Action, kind link.PrincipalKind, id link.ID) (out link.Principal, v verdict, err error) {
+	out, err = tx.Principal(id)
 	if errors.Is(err, store.ErrNotFound) || err == nil && out.Kind != kind {
 		out, err = link.Principal{ID: id}, nil
 	}
 	if err != nil {
-		return link.Principal{}, err
+		return link.Principal{}, v, err
 	}
 	// Also of one that is not there: who may not ask is told that, and nothing else.
-	if _, err := may(tx, c, a, principalRef(out), principalRef(out)); err != nil {
-		return link.Principal{}, err
+	if v, err = may(tx, c, a, principalRef(out), principalRef(out)); err != nil {
+		return link.Principal{}, v, err
 	}
 	if out.Kind != kind {
-		return link.Principal{}, noPrincipal(id)
+		return link.Principal{}, v, noPrincipal(id)
 	}
-	return out, nil
+	if a == policy.Read {
+		return out, v, nil
+	}
+	if d, err := mayControl(tx, c, id); err != nil {
+		v.Permission = d
+		return link.Principal{}, v, err
+	}
+	return out, v, nil
+}
+
+// mayControl refuses to let a caller be, or keep out, a principal that may more.
+func mayControl(tx *store.Tx, c policy.Caller, id link.ID) (policy.Permission, error) {
+	grants, err := tx.GrantsOf(id)
+	if err != nil {
+		return policy.Permission{}, err
+	}
+	d := policy.MayControl(c, grants)
+	return d, refusal(c, d)
+}
+
+// changePrincipal is act for one principal of a kind. It comes one after the other with whatever else changes what the
+// principal signs in with.
+func (p *Plane) changePrincipal(ctx context.Context, c policy.Caller, a policy.Action, kind link.PrincipalKind, id link.ID, f func(*change, link.Principal) error) error {
+	var v verdict
+	of := part(link.ObjectPrincipal, "", string(id))
+	err := p.write(ctx, func(tx *store.Tx) (err error) {
+		if err := tx.LockOwner(sessionRef(id)); err != nil {
+			return err
+		}
+		var pr link.Principal
+		if pr, v, err = principal(tx, c, a, kind, id); err != nil {
+			return err
+		}
+		of = principalRef(pr)
+		return f(&change{tx, c, v}, pr)
+	})
+	return p.told(ctx, c, a, of, v, err)
 }
 
 // principals lists a part of what read reads, which the caller may when it may read of.
@@ -104,11 +140,12 @@ func (p *Plane) People(ctx context.Context, c policy.Caller, page Page) ([]link.
 
 // Principal returns one principal of a kind.
 func (p *Plane) Principal(ctx context.Context, c policy.Caller, kind link.PrincipalKind, id link.ID) (out link.Principal, err error) {
+	var v verdict
 	err = p.st.Read(ctx, func(tx *store.Tx) error {
-		out, err = principal(tx, c, policy.Read, kind, id)
+		out, v, err = principal(tx, c, policy.Read, kind, id)
 		return err
 	})
-	return out, err
+	return out, p.told(ctx, c, policy.Read, part(link.ObjectPrincipal, out.OrganisationID, string(id)), v, err)
 }
 
 // CreateServiceAccount returns the service account of a name in an organisation, empty for the vendor's own, made now
@@ -170,12 +207,7 @@ func (p *Plane) UpdatePrincipal(ctx context.Context, c policy.Caller, kind link.
 			return link.Principal{}, err
 		}
 	}
-	err = p.st.Write(ctx, func(tx *store.Tx) error {
-		before, err := principal(tx, c, policy.Change, kind, id)
-		if err != nil {
-			return err
-		}
-		ch := &change{Tx: tx, caller: c}
+	err = p.changePrincipal(ctx, c, policy.Change, kind, id, func(ch *change, before link.Principal) error {
 		out = before
 		if u.Name != nil {
 			out.Name = *u.Name
@@ -199,6 +231,7 @@ func (p *Plane) UpdatePrincipal(ctx context.Context, c policy.Caller, kind link.
 				return err
 			}
 		}
+		var err error
 		if out, err = ch.UpdatePrincipal(out); err != nil {
 			return raced(err)
 		}
@@ -209,12 +242,7 @@ func (p *Plane) UpdatePrincipal(ctx context.Context, c policy.Caller, kind link.
 
 // DeletePrincipal removes a principal of a kind, with its roles and whatever it signs in with.
 func (p *Plane) DeletePrincipal(ctx context.Context, c policy.Caller, kind link.PrincipalKind, id link.ID) error {
-	return p.st.Write(ctx, func(tx *store.Tx) error {
-		old, err := principal(tx, c, policy.Delete, kind, id)
-		if err != nil {
-			return err
-		}
-		ch := &change{Tx: tx, caller: c}
+	return p.changePrincipal(ctx, c, policy.Delete, kind, id, func(ch *change, old link.Principal) error {
 		if err := ch.keepAdmins(old); err != nil {
 			return err
 		}
@@ -261,10 +289,11 @@ const mostEmail = 254
 
 // checkPerson refuses what cannot be an e-mail address and a name, and returns them as they are kept.
 func checkPerson(email, name string) (keptEmail, keptName string, err error) {
+	plain := !strings.ContainsFunc(email, func(r rune) bool { return r >= 0x7f }) // in lower case a Kelvin sign is a k
 	email = strings.ToLower(email)
 	local, domain, ok := strings.Cut(email, "@")
-	odd := func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),:;<>@[\]`, r) }
-	if !ok || local == "" || !isHost(domain) || strings.ContainsFunc(local, odd) || len(email) > mostEmail {
+	odd := func(r rune) bool { return r <= ' ' || strings.ContainsRune(`"(),:;<>@[\]`, r) }
+	if !plain || !ok || local == "" || !isHost(domain) || strings.ContainsFunc(local, odd) || len(email) > mostEmail {
 		return "", "", invalid("email", "MALFORMED_EMAIL", "not an e-mail address: "+link.Quote(email), "for example ann@acme.example")
 	}
 	if name == "" {

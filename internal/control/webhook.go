@@ -127,7 +127,14 @@ func (p *Plane) changeWebhook(ctx context.Context, c policy.Caller, id link.ID, 
 
 func webhook(tx *store.Tx, id link.ID) (link.Webhook, error) {
 	w, err := tx.Webhook(id)
-	return w, missing(err, "WEBHOOK_NOT_FOUND", "webhook "+link.Quote(string(id)), "list the webhooks to see their ids")
+	if errors.Is(err, store.ErrNotFound) {
+		return w, noWebhook(id)
+	}
+	return w, err
+}
+
+func noWebhook(id link.ID) error {
+	return missing(store.ErrNotFound, "WEBHOOK_NOT_FOUND", "webhook "+link.Quote(string(id)), "list the webhooks to see their ids")
 }
 
 // CreateWebhook makes a subscription. Every call makes another one.
