@@ -110,7 +110,7 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 	if err := c.plane.PutToken(ctx, "gateway", policy.Gateway, c.gatewayToken); err != nil {
 		return nil, err
 	}
-	if c.operator, err = c.plane.Authenticate(ctx, c.token); err != nil {
+	if c.operator, err = c.plane.Authenticate(ctx, control.Visitor{}, c.token); err != nil {
 		return nil, err
 	}
 	if c.notifier, err = startNotifier(ctx, c.store, cfg); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/postern/postern/internal/audit"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
@@ -45,9 +46,9 @@ func may(tx *store.Tx, c policy.Caller, a policy.Action, of, within link.ObjectR
 	}
 	d := policy.May(c, a, of, at)
 	if !d.Allow && c.Role == policy.Member && (nowhere || !d.Visible) {
-		return verdict{d, at}, absent(within)
+		return verdict{d, a, of, at}, absent(within)
 	}
-	return verdict{d, at}, refusal(c, d)
+	return verdict{d, a, of, at}, refusal(c, d)
 }
 
 // read runs f over one state of the database when the caller may read the object.
@@ -65,7 +66,7 @@ func (p *Plane) read(ctx context.Context, c policy.Caller, of link.ObjectRef, f 
 		}
 		return f(tx)
 	})
-	return p.told(ctx, c, policy.Read, of, v, err)
+	return p.told(ctx, c, v, err)
 }
 
 // change runs f in one transaction when the caller may change the object. Changes of what belongs to one cluster come one
@@ -76,22 +77,33 @@ func (p *Plane) change(ctx context.Context, c policy.Caller, of link.ObjectRef, 
 
 // act runs f in one transaction when the caller may do what it does to the object, which stands where within does.
 func (p *Plane) act(ctx context.Context, c policy.Caller, a policy.Action, of, within link.ObjectRef, f func(*change) error) error {
-	var v verdict
-	err := p.write(ctx, func(tx *store.Tx) (err error) {
-		if v, err = may(tx, c, a, of, within); err != nil {
+	return p.attempt(ctx, c, func(ch *change) (err error) {
+		if ch.verdict, err = may(ch.Tx, c, a, of, within); err != nil {
 			return err
 		}
-		if err := tx.LockOwner(of); err != nil {
+		if err := ch.LockOwner(of); err != nil {
 			return err
 		}
 		if within != of {
-			if err := tx.LockOwner(within); err != nil {
+			if err := ch.LockOwner(within); err != nil {
 				return err
 			}
 		}
-		return f(&change{tx, c, v})
+		return f(ch)
 	})
-	return p.told(ctx, c, a, of, v, err)
+}
+
+// attempt runs f in one transaction on behalf of a caller. What the caller may is for f to find out, and to note as the
+// verdict of the change, refused or not.
+func (p *Plane) attempt(ctx context.Context, c policy.Caller, f func(*change) error) error {
+	var v verdict
+	err := p.write(ctx, func(tx *store.Tx) error {
+		ch := &change{Tx: tx, caller: c}
+		err := f(ch)
+		v = ch.verdict
+		return err
+	})
+	return p.told(ctx, c, v, err)
 }
 
 // mostSwaps is how often a write is decided anew because a look at the cloud was quicker.
@@ -112,6 +124,8 @@ type change struct {
 	*store.Tx
 	caller policy.Caller
 	verdict
+
+	late []audit.Entry // refusals to write down once the transaction is over
 }
 
 // note writes a line of an object's history.
@@ -163,8 +177,8 @@ func absent(of link.ObjectRef) error {
 	id := link.ID(owner)
 	switch of.Kind {
 	case link.ObjectWebhook:
-		if rest != "" {
-			return noWebhook(link.ID(rest)) // whose it is says nothing either
+		if rest != "" { // whose it is was not asked for, and is not told
+			return noWebhook(link.ID(rest))
 		}
 		return noOrganisation(id)
 	case link.ObjectOrganisation, link.ObjectAudit:
@@ -173,7 +187,7 @@ func absent(of link.ObjectRef) error {
 		return noPrincipal(link.ID(rest))
 	case link.ObjectAPIKey, link.ObjectSession:
 		return noPrincipal(id)
-	case link.ObjectProject, link.ObjectProjectConnection:
+	case link.ObjectProject, link.ObjectProjectConnection, link.ObjectProjectTrustedOwner:
 		return noProject(id)
 	case link.ObjectGrant:
 		key, _, _ := strings.Cut(rest, "/")

@@ -113,7 +113,7 @@ func (ch *change) mayMakeKey(pr link.Principal, n NewAPIKey) error {
 	if own {
 		err = ch.speaksInFull()
 	} else {
-		err = refusal(ch.caller, policy.MayControl(ch.caller, grants))
+		err = ch.mayControl(grants)
 	}
 	if err != nil {
 		return err

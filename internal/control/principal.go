@@ -51,14 +51,14 @@ func noPrincipal(id link.ID) error {
 		"list the service accounts, or the members, to see their ids")
 }
 
-// principal reads a principal of a kind that the caller may do something to.
+// principal reads a principal of a kind that the caller may do something to, and says what was decided about that.
 func principal(tx *store.Tx, c policy.Caller, a policy.Action, kind link.PrincipalKind, id link.ID) (out link.Principal, v verdict, err error) {
 	out, err = tx.Principal(id)
 	if errors.Is(err, store.ErrNotFound) || err == nil && out.Kind != kind {
 		out, err = link.Principal{ID: id}, nil
 	}
 	if err != nil {
-		return link.Principal{}, v, err
+		return link.Principal{}, verdict{}, err
 	}
 	// Also of one that is not there: who may not ask is told that, and nothing else.
 	if v, err = may(tx, c, a, principalRef(out), principalRef(out)); err != nil {
@@ -67,43 +67,32 @@ func principal(tx *store.Tx, c policy.Caller, a policy.Action, kind link.Princip
 	if out.Kind != kind {
 		return link.Principal{}, v, noPrincipal(id)
 	}
-	if a == policy.Read {
-		return out, v, nil
-	}
-	if d, err := mayControl(tx, c, id); err != nil {
-		v.Permission = d
-		return link.Principal{}, v, err
-	}
 	return out, v, nil
 }
 
-// mayControl refuses to let a caller be, or keep out, a principal that may more.
-func mayControl(tx *store.Tx, c policy.Caller, id link.ID) (policy.Permission, error) {
-	grants, err := tx.GrantsOf(id)
-	if err != nil {
-		return policy.Permission{}, err
+// principal reads a principal of a kind that the caller may change, and that may no more than the caller. Whatever else
+// changes what it signs in with comes before or after this transaction.
+func (ch *change) principal(a policy.Action, kind link.PrincipalKind, id link.ID) (out link.Principal, err error) {
+	if err := ch.LockOwner(sessionRef(id)); err != nil {
+		return link.Principal{}, err
 	}
-	d := policy.MayControl(c, grants)
-	return d, refusal(c, d)
+	if out, ch.verdict, err = principal(ch.Tx, ch.caller, a, kind, id); err != nil {
+		return out, err
+	}
+	grants, err := ch.GrantsOf(id)
+	if err != nil {
+		return link.Principal{}, err
+	}
+	return out, ch.mayControl(grants)
 }
 
-// changePrincipal is act for one principal of a kind. It comes one after the other with whatever else changes what the
-// principal signs in with.
-func (p *Plane) changePrincipal(ctx context.Context, c policy.Caller, a policy.Action, kind link.PrincipalKind, id link.ID, f func(*change, link.Principal) error) error {
-	var v verdict
-	of := part(link.ObjectPrincipal, "", string(id))
-	err := p.write(ctx, func(tx *store.Tx) (err error) {
-		if err := tx.LockOwner(sessionRef(id)); err != nil {
-			return err
-		}
-		var pr link.Principal
-		if pr, v, err = principal(tx, c, a, kind, id); err != nil {
-			return err
-		}
-		of = principalRef(pr)
-		return f(&change{tx, c, v}, pr)
-	})
-	return p.told(ctx, c, a, of, v, err)
+// mayControl refuses to let the caller be, or keep out, a principal that holds more than it does.
+func (ch *change) mayControl(grants []link.Grant) error {
+	d := policy.MayControl(ch.caller, grants)
+	if !d.Allow {
+		ch.Permission = d
+	}
+	return refusal(ch.caller, d)
 }
 
 // principals lists a part of what read reads, which the caller may when it may read of.
@@ -145,7 +134,7 @@ func (p *Plane) Principal(ctx context.Context, c policy.Caller, kind link.Princi
 		out, v, err = principal(tx, c, policy.Read, kind, id)
 		return err
 	})
-	return out, p.told(ctx, c, policy.Read, part(link.ObjectPrincipal, out.OrganisationID, string(id)), v, err)
+	return out, p.told(ctx, c, v, err)
 }
 
 // CreateServiceAccount returns the service account of a name in an organisation, empty for the vendor's own, made now
@@ -207,7 +196,11 @@ func (p *Plane) UpdatePrincipal(ctx context.Context, c policy.Caller, kind link.
 			return link.Principal{}, err
 		}
 	}
-	err = p.changePrincipal(ctx, c, policy.Change, kind, id, func(ch *change, before link.Principal) error {
+	err = p.attempt(ctx, c, func(ch *change) error {
+		before, err := ch.principal(policy.Change, kind, id)
+		if err != nil {
+			return err
+		}
 		out = before
 		if u.Name != nil {
 			out.Name = *u.Name
@@ -231,7 +224,6 @@ func (p *Plane) UpdatePrincipal(ctx context.Context, c policy.Caller, kind link.
 				return err
 			}
 		}
-		var err error
 		if out, err = ch.UpdatePrincipal(out); err != nil {
 			return raced(err)
 		}
@@ -242,7 +234,11 @@ func (p *Plane) UpdatePrincipal(ctx context.Context, c policy.Caller, kind link.
 
 // DeletePrincipal removes a principal of a kind, with its roles and whatever it signs in with.
 func (p *Plane) DeletePrincipal(ctx context.Context, c policy.Caller, kind link.PrincipalKind, id link.ID) error {
-	return p.changePrincipal(ctx, c, policy.Delete, kind, id, func(ch *change, old link.Principal) error {
+	return p.attempt(ctx, c, func(ch *change) error {
+		old, err := ch.principal(policy.Delete, kind, id)
+		if err != nil {
+			return err
+		}
 		if err := ch.keepAdmins(old); err != nil {
 			return err
 		}

@@ -54,10 +54,10 @@ func (s *server) once(ctx huma.Context, next func(huma.Context)) {
 		next(ctx)
 		return
 	}
-	print := sha256.Sum256(append([]byte(r.Method+" "+r.URL.RequestURI()+"\n"), body...))
+	sum := sha256.Sum256(append([]byte(r.Method+" "+r.URL.RequestURI()+"\n"), body...))
 	var held *heldAnswer
 	defer func() { w.held = nil }() // also when a handler panics: what is said of that goes out
-	kept, repeated, err := s.plane.Once(ctx.Context(), callerOf(ctx.Context()), key, hex.EncodeToString(print[:]),
+	kept, repeated, err := s.plane.Once(ctx.Context(), callerOf(ctx.Context()), key, hex.EncodeToString(sum[:]),
 		func(within context.Context) (link.KeptAnswer, error) {
 			held = &heldAnswer{}
 			w.held = held

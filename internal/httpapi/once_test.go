@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"bytes"
 	"net/http"
 	"strings"
 	"sync"
@@ -28,7 +29,7 @@ func TestIdempotencyKeys(t *testing.T) {
 		before := w.state(t)
 		for _, key := range []string{"k1", `"k1"`} {
 			again := w.send(t, "POST", "/api/v1/clusters", create("once"), with(key))
-			if again.status != first.status || string(again.body) != string(first.body) || again.header.Get("ETag") != first.header.Get("ETag") ||
+			if again.status != first.status || !bytes.Equal(again.body, first.body) || again.header.Get("ETag") != first.header.Get("ETag") ||
 				again.header.Get("ETag") == "" || again.header.Get("Idempotency-Replayed") != "true" {
 				t.Errorf("%d %v %s", again.status, again.header, again.body)
 			}
@@ -44,7 +45,7 @@ func TestIdempotencyKeys(t *testing.T) {
 		if err := w.client.DeleteCluster(ctx, made.ID); err != nil {
 			t.Fatal(err)
 		}
-		if again := w.send(t, "POST", "/api/v1/clusters", create("once"), with("k1")); string(again.body) != string(first.body) {
+		if again := w.send(t, "POST", "/api/v1/clusters", create("once"), with("k1")); !bytes.Equal(again.body, first.body) {
 			t.Errorf("%d %s", again.status, again.body)
 		}
 		if _, err := w.client.Cluster(ctx, made.ID); !api.IsNotFound(err) {
@@ -120,7 +121,7 @@ func TestIdempotencyKeys(t *testing.T) {
 		wg.Wait()
 		done := 0
 		for _, r := range replies {
-			if r.status != http.StatusOK || string(r.body) != string(replies[0].body) {
+			if r.status != http.StatusOK || !bytes.Equal(r.body, replies[0].body) {
 				t.Errorf("%d %s", r.status, r.body)
 			}
 			if r.header.Get("Idempotency-Replayed") == "" {

@@ -37,7 +37,7 @@ func TestMail(t *testing.T) {
 	w := newWorld(t, mailing(t, s, func(c *notify.MailConfig) { c.Username, c.Password = "postern", "pass word" }))
 	sub := w.subscribeMail("net@customer.test", "ops@customer.test")
 	w.happens()
-	d := w.awaitStatus(sub.ID, link.DeliveryDelivered)
+	d := w.awaitDelivered(sub.ID)
 	all := s.mails()
 	if len(all) != 1 {
 		t.Fatalf("%d mails, want one to both", len(all))
