@@ -17,8 +17,6 @@ func TestDatabaseAwayUnderLoad(t *testing.T) {
 	if _, err := os.Stat(servertest.PostgresPrograms + "postgres"); err != nil {
 		t.Skip("needs postgres (Debian package postgresql-15)")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
 	s := setting{
 		Clients: 16, Organisations: 4, Rate: 2, For: 18 * time.Second, Postgres: true, Processes: 2, Outage: 5 * time.Second, Programs: t.TempDir(),
 	}
@@ -26,9 +24,11 @@ func TestDatabaseAwayUnderLoad(t *testing.T) {
 	if raced {
 		args = append(args, "-race")
 	}
-	if err := build(ctx, s.Programs, args...); err != nil {
+	if err := build(t.Context(), s.Programs, args...); err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
 	r, err := run(ctx, t.TempDir(), s)
 	r.print(t.Output())
 	if err == nil {
