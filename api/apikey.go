@@ -7,7 +7,7 @@ import (
 )
 
 // APIKey is a key by which a program speaks for a person or a service account.
-type APIKey struct {
+type APIKey struct { //nolint:revive // so the field calls it; a key alone may be anything
 	ID          string    `json:"id" format:"uuid"`
 	PrincipalID string    `json:"principal_id" format:"uuid"`
 	Name        string    `json:"name"`
@@ -29,7 +29,7 @@ type NewAPIKey struct {
 }
 
 // APIKeyList is a page of a principal's keys.
-type APIKeyList struct {
+type APIKeyList struct { //nolint:revive // as APIKey
 	APIKeys    []APIKey   `json:"api_keys"`
 	Pagination Pagination `json:"pagination"`
 }

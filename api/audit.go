@@ -29,6 +29,7 @@ type AuditEntry struct {
 	Before         json.RawMessage `json:"before,omitempty" doc:"How the object was"`
 	After          json.RawMessage `json:"after,omitempty" doc:"How it is since"`
 	RequestID      string          `json:"request_id,omitempty"`
+	Source         string          `json:"source,omitempty" doc:"IP address of the peer that asked"`
 	Count          int64           `json:"count" doc:"How many alike this entry stands for"`
 	Previous       string          `json:"previous_hash"`
 	Hash           string          `json:"hash"`

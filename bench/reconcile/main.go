@@ -74,26 +74,36 @@ func main() {
 	dir := flag.String("dir", "", "where the databases are made (default a temporary folder)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
+	err := runs(ctx, s, strings.Split(*sizes, ","), *dir)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "reconcile:", err)
+		os.Exit(1)
+	}
+}
+
+// runs simulates one size after the other, each with databases of its own.
+func runs(ctx context.Context, s setting, sizes []string, parent string) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	for _, size := range strings.Split(*sizes, ",") {
+	for _, size := range sizes {
 		n, err := strconv.Atoi(size)
-		if err == nil {
-			s.Connections = n
-			err = inDir(*dir, func(dir string) error {
-				s.Dir = dir
-				r, err := simulate(ctx, s, log, os.Stderr)
-				if err == nil {
-					err = r.print(os.Stdout)
-				}
-				return err
-			})
-		}
 		if err != nil {
-			fmt.Fprintln(os.Stderr, "reconcile:", err)
-			os.Exit(1)
+			return fmt.Errorf("--connections: %w", err)
+		}
+		s.Connections = n
+		err = inDir(parent, func(dir string) error {
+			s.Dir = dir
+			r, err := simulate(ctx, s, log, os.Stderr)
+			if err == nil {
+				err = r.print(os.Stdout)
+			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 func inDir(parent string, f func(string) error) error {
@@ -116,6 +126,7 @@ type world struct {
 
 // pair is one connection.
 type pair struct {
+	n        int
 	cluster  link.ID
 	endpoint link.EndpointID
 }
@@ -151,9 +162,8 @@ func simulate(ctx context.Context, s setting, log *slog.Logger, progress io.Writ
 	}
 	before := w.aws.counts()
 	began := time.Now()
-	for i, p := range w.all {
-		w.aws.region(regionName(i%s.Services)).create(p.endpoint, account(i, s))
-		if _, err := w.plane.Connect(ctx, operator, p.cluster, string(p.endpoint)); err != nil {
+	for some := range slices.Chunk(w.all, askedTogether) {
+		if err := w.ask(ctx, some); err != nil {
 			return out, err
 		}
 	}
@@ -188,6 +198,24 @@ func simulate(ctx context.Context, s setting, log *slog.Logger, progress io.Writ
 		out.Changes[api] = max(0, out.Changes[api]-int(rate*out.Changed.Minutes()+0.5))
 	}
 	return out, nil
+}
+
+// askedTogether is how many connections are asked for in one transaction: the asking is not what is measured.
+const askedTogether = 100
+
+// ask creates the endpoints of some pairs and asks for their connections.
+func (w *world) ask(ctx context.Context, some []pair) error {
+	for _, p := range some {
+		w.aws.region(regionName(p.n%w.Services)).create(p.endpoint, account(p.n, w.setting))
+	}
+	return w.plane.Together(ctx, func(ctx context.Context) error {
+		for _, p := range some {
+			if _, err := w.plane.Connect(ctx, operator, p.cluster, string(p.endpoint)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -240,7 +268,7 @@ func (w *world) build(ctx context.Context) error {
 			}
 			w.clusters = append(w.clusters, c.ID)
 		}
-		w.all = append(w.all, pair{w.clusters[cluster], link.EndpointID(fmt.Sprintf("vpce-%017x", i))})
+		w.all = append(w.all, pair{i, w.clusters[cluster], link.EndpointID(fmt.Sprintf("vpce-%017x", i))})
 	}
 	fmt.Fprintf(w.progress, "%d clusters in %d regions\n", len(w.clusters), w.Services)
 	return nil

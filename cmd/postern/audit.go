@@ -25,9 +25,9 @@ func (a *app) auditCommand() *cobra.Command {
 		a.auditListCommand(), a.auditReportCommand(), a.auditExportCommand(), a.auditVerifyCommand(), a.auditCheckpointCommand(), a.auditKeyCommand())
 }
 
-// auditTimes are the flags of a time from when and until when.
-func auditTimes(cmd *cobra.Command, from, to *string) {
-	cmd.Flags().StringVar(from, "from", "", "beginning, as 2026-05-01, 2026-05-01T12:00:00Z, or 24h for as long ago")
+// auditTimes are the flags of a time from when and until when; since is where it begins unless somebody says so.
+func auditTimes(cmd *cobra.Command, from, to *string, since string) {
+	cmd.Flags().StringVar(from, "from", since, "beginning, as 2026-05-01, 2026-05-01T12:00:00Z, or 24h for as long ago")
 	cmd.Flags().StringVar(to, "to", "", "end, in the same forms (default now)")
 }
 
@@ -81,7 +81,7 @@ func (a *app) auditListCommand() *cobra.Command {
 		})
 	})
 	list.Flags().StringVarP(&q.ClusterID, "cluster", "c", "", "entries of this cluster, by id or name; by id also of one that was deleted")
-	auditTimes(list, &from, &to)
+	auditTimes(list, &from, &to, "")
 	organisationFlag(list, &q)
 	return list
 }

@@ -44,8 +44,7 @@ func (a *app) auditReportCommand() *cobra.Command {
 			return tellReport(a.out, r)
 		})
 	a.clusterFlag(cmd, &name)
-	auditTimes(cmd, &from, &to)
-	_ = cmd.MarkFlagRequired("from")
+	auditTimes(cmd, &from, &to, "720h") // a month
 	return cmd
 }
 

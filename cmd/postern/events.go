@@ -92,10 +92,12 @@ func (a *app) followEvents(ctx context.Context, c *api.Client, q api.FeedQuery) 
 
 // unlessAsked is err, unless it only says that somebody asked to stop.
 func unlessAsked(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	select {
+	case <-ctx.Done():
 		return nil
+	default:
+		return err
 	}
-	return err
 }
 
 // printEvents prints a stream until it ends.

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os/exec"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -128,13 +129,13 @@ func (a *app) loginInBrowser(ctx context.Context, c *api.Client, open bool) erro
 	sum := sha256.Sum256([]byte(verifier))
 	back := make(chan browserBack, 1)
 	srv := &http.Server{Handler: awaitBrowser(state, back), ReadHeaderTimeout: 10 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = srv.Serve(ln) }) // until Shutdown
 	defer func() {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		_ = srv.Shutdown(stop) // the browser has had its page, or the process is about to end
-		<-served
+		serving.Wait()
 	}()
 	to := api.OpenIDSignIn{
 		RedirectURI: "http://" + ln.Addr().String() + "/", State: state, CodeChallenge: base64.RawURLEncoding.EncodeToString(sum[:]),

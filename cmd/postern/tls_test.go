@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -150,11 +151,11 @@ func TestACME(t *testing.T) {
 				Handler: http.NotFoundHandler(), TLSConfig: certs.config, ReadHeaderTimeout: time.Minute,
 				ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 			}
-			done := make(chan error, 1)
-			go func() { done <- server.ServeTLS(ln, "", "") }()
+			var serving sync.WaitGroup
+			serving.Go(func() { _ = server.ServeTLS(ln, "", "") }) // until Close
 			defer func() {
 				_ = server.Close()
-				<-done
+				serving.Wait()
 			}()
 			if err := certs.manage(); err != nil {
 				t.Fatal(err)
@@ -203,11 +204,11 @@ func zoneOf(t *testing.T, name string, addr netip.Addr) string {
 		}
 		_ = w.WriteMsg(m) // the asker asks again
 	})}
-	done := make(chan error, 1)
-	go func() { done <- s.ActivateAndServe() }()
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = s.ActivateAndServe() }) // until Shutdown
 	t.Cleanup(func() {
 		_ = s.Shutdown()
-		<-done
+		serving.Wait()
 	})
 	return pc.LocalAddr().String()
 }

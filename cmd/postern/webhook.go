@@ -33,7 +33,11 @@ func (a *app) webhookVerb(use, short string, args cobra.PositionalArgs, do func(
 func (a *app) webhookList() *cobra.Command {
 	var organisation string
 	cmd := a.verb("list", "List subscriptions", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
-		l, err := c.Webhooks(ctx, organisation, api.Page{Limit: 500})
+		id, err := organisationID(ctx, c, organisation)
+		if err != nil {
+			return err
+		}
+		l, err := c.Webhooks(ctx, id, api.Page{Limit: 500})
 		if err != nil {
 			return err
 		}
@@ -56,18 +60,29 @@ func (a *app) webhookList() *cobra.Command {
 			}
 		})
 	})
-	cmd.Flags().StringVar(&organisation, "organisation", "", "of the organisation with this id (default the installation's own)")
+	cmd.Flags().StringVar(&organisation, "organisation", "", "of this organisation, by id or name (default the installation's own)")
 	return cmd
 }
 
 func (a *app) webhookCreate() *cobra.Command {
 	var (
-		req     api.CreateWebhookRequest
-		cluster string
+		req                            api.CreateWebhookRequest
+		organisation, project, cluster string
 	)
 	cmd := a.verb("create", "Subscribe a URL or mail addresses to what happens", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
 		if len(req.Addresses) > 0 {
 			req.Kind = "MAIL"
+		}
+		var err error
+		if req.OrganisationID, err = organisationID(ctx, c, organisation); err != nil {
+			return err
+		}
+		if project != "" {
+			p, err := pickProject(ctx, c, project)
+			if err != nil {
+				return err
+			}
+			req.ProjectID = p.ID
 		}
 		if cluster != "" {
 			cl, err := a.pickCluster(ctx, c, cluster)
@@ -89,8 +104,8 @@ func (a *app) webhookCreate() *cobra.Command {
 	f.StringVar(&req.URL, "url", "", "https URL that gets signed messages")
 	f.StringSliceVar(&req.Addresses, "mail", nil, "mail addresses, instead of a URL")
 	f.StringSliceVar(&req.Types, "types", nil, "what to be told of, for example connection.action_needed (default everything)")
-	f.StringVar(&req.OrganisationID, "organisation", "", "of the organisation with this id (default the whole installation)")
-	f.StringVar(&req.ProjectID, "project", "", "of the project with this id alone")
+	f.StringVar(&organisation, "organisation", "", "of this organisation, by id or name (default the whole installation)")
+	f.StringVar(&project, "project", "", "of one project alone, by id or name")
 	f.StringVarP(&cluster, "cluster", "c", "", "of one cluster alone, by id or name")
 	f.StringVar(&req.Description, "description", "", "what it is for")
 	cmd.MarkFlagsOneRequired("url", "mail")

@@ -262,7 +262,7 @@ func TestValue(t *testing.T) {
 		want string
 	}{
 		{nil, ""},
-		{link.TrustedOwner{ID: "i", ClusterID: "c", Type: link.AWSAccountID, ExternalOwnerID: "1"}, `{"cluster_id":"c","external_owner_id":"1","id":"i","type":"AWS_ACCOUNT_ID"}`},
+		{link.TrustedOwner{ID: "i", ClusterID: "c", Type: link.AWSAccountID, ExternalOwnerID: "1"}, `{"cluster_id":"c","external_owner_id":"1","id":"i","project_id":"","type":"AWS_ACCOUNT_ID"}`},
 		{link.AllowEntry{Prefix: netip.MustParsePrefix("10.0.0.0/8"), UI: true}, `{"name":"","prefix":"10.0.0.0/8","sql":false,"ui":true}`},
 		{map[string]any{"APIKey": 1, "lower Case": inner{[]string{"a"}}}, `{"api_key":1,"lower Case":{"subnet_ids":["a"]}}`},
 		{(*inner)(nil), ""},

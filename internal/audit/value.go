@@ -1,8 +1,10 @@
 package audit
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -80,7 +82,8 @@ func wireName(name string) string {
 func isUpper(c byte) bool { return c >= 'A' && c <= 'Z' }
 func isLower(c byte) bool { return c >= 'a' && c <= 'z' }
 
-// ConnectionValue is what the log says of a connection: what decides whether its endpoint may pass traffic.
+// ConnectionValue is what the log says of a connection, of a cluster's or a project's: what decides whether its endpoint may
+// pass traffic.
 type ConnectionValue struct {
 	Want      link.Want  `json:"want"`
 	State     link.State `json:"state"`
@@ -89,30 +92,36 @@ type ConnectionValue struct {
 	Region    string     `json:"region,omitempty"`
 	ServiceID string     `json:"service_id,omitempty"`
 	Accepted  string     `json:"accepted,omitempty"` // reason of the condition Accepted
+
+	Provider link.Provider `json:"provider,omitempty"` // of a project's: it holds for the clusters there
 }
 
 // ConnectionOf is the ConnectionValue of a connection.
 func ConnectionOf(c link.Connection) ConnectionValue {
-	return ConnectionValue{
+	v := ConnectionValue{
 		Want: c.Want, State: c.State, Approved: c.Approved, OwnerID: c.OwnerID, Region: c.Region, ServiceID: c.ServiceID,
 		Accepted: link.ConditionOf(c.Conditions, link.ConditionAccepted).Reason,
 	}
+	if c.ProjectID != "" {
+		v.Provider = c.Provider
+	}
+	return v
 }
 
-// ClusterValue is what the log says of a cluster at its creation and its end.
+// ClusterValue is what the log says of a cluster at its creation and its end. Its backends stand in an entry of their own,
+// which is the vendor's.
 type ClusterValue struct {
 	Name         string            `json:"name"`
 	ProjectID    link.ID           `json:"project_id"`
 	Provider     link.Provider     `json:"provider"`
 	Regions      []string          `json:"regions"`
-	Backends     []string          `json:"backends"`
 	PublicAccess link.PublicAccess `json:"public_access"`
 	AllowList    []AllowValue      `json:"allow_list,omitempty"`
 }
 
 // ClusterOf is the ClusterValue of a cluster with its allow list.
 func ClusterOf(c link.Cluster, allowed []link.AllowEntry) ClusterValue {
-	v := ClusterValue{Name: c.Name, ProjectID: c.ProjectID, Provider: c.Provider, Backends: c.Backends, PublicAccess: c.PublicAccess}
+	v := ClusterValue{Name: c.Name, ProjectID: c.ProjectID, Provider: c.Provider, PublicAccess: c.PublicAccess}
 	for _, r := range c.Regions {
 		v.Regions = append(v.Regions, r.Name)
 	}
@@ -149,4 +158,48 @@ type OwnerValue struct {
 // OwnerOf is the OwnerValue of a trusted owner.
 func OwnerOf(o link.TrustedOwner) OwnerValue {
 	return OwnerValue{Type: o.Type, ExternalOwnerID: o.ExternalOwnerID}
+}
+
+// EgressValue is what the log says of an egress private endpoint: what the customer asked for and was told, and nothing of how
+// the vendor's network does it.
+type EgressValue struct {
+	Region      string     `json:"region"`
+	Target      string     `json:"target"`
+	State       link.State `json:"state"`
+	Want        link.Want  `json:"want"`
+	DomainNames []string   `json:"domain_names,omitempty"`
+}
+
+// EgressOf is the EgressValue of an egress private endpoint.
+func EgressOf(e link.Egress) EgressValue {
+	return EgressValue{Region: e.Region, Target: e.Target, State: e.State, Want: e.Want, DomainNames: e.DomainNames}
+}
+
+// WebhookValue is what the log says of a subscription. A receiver's path and query are often all that keeps others from
+// writing to it: of a URL there is only what leads to the host, and a hash, by which a change shows.
+type WebhookValue struct {
+	Kind      link.WebhookKind `json:"kind"`
+	Receiver  string           `json:"receiver,omitempty"` // scheme and host
+	URLHash   string           `json:"url_sha256,omitempty"`
+	Addresses []string         `json:"addresses,omitempty"`
+	Types     []link.Happening `json:"types,omitempty"`
+	ProjectID link.ID          `json:"project_id,omitempty"`
+	ClusterID link.ID          `json:"cluster_id,omitempty"`
+	Enabled   bool             `json:"enabled"`
+	Reason    string           `json:"disabled_reason,omitempty"`
+}
+
+// WebhookOf is the WebhookValue of a subscription.
+func WebhookOf(w link.Webhook) WebhookValue {
+	v := WebhookValue{
+		Kind: w.Kind, Addresses: w.Addresses, Types: w.Types, ProjectID: w.ProjectID, ClusterID: w.ClusterID, Enabled: w.Enabled, Reason: w.DisabledReason,
+	}
+	if w.URL == "" {
+		return v
+	}
+	v.URLHash = Hash(sha256.Sum256([]byte(w.URL))).String()
+	if u, err := url.Parse(w.URL); err == nil {
+		v.Receiver = u.Scheme + "://" + u.Host
+	}
+	return v
 }

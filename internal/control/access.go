@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/postern/postern/internal/audit"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
@@ -17,10 +18,38 @@ const minToken = 22
 // PutToken makes token the one by which name is known as role; an earlier token of that name is no longer good. It is
 // for the process that runs the control plane, which has no caller. Only the token's hash is kept.
 func (p *Plane) PutToken(ctx context.Context, name string, role policy.Role, token string) error {
+	if err := checkToken(name, role, token); err != nil {
+		return err
+	}
+	return p.st.Write(ctx, func(tx *store.Tx) error { return tx.PutToken(name, string(role), token) })
+}
+
+// AddToken does so unless there is a token of that name already, and reports whether it did.
+func (p *Plane) AddToken(ctx context.Context, name string, role policy.Role, token string) (added bool, err error) {
+	if err := checkToken(name, role, token); err != nil {
+		return false, err
+	}
+	err = p.st.Write(ctx, func(tx *store.Tx) (err error) {
+		added, err = tx.AddToken(name, string(role), token)
+		return err
+	})
+	return added, err
+}
+
+// HasToken tells whether there is a token of that name. Like PutToken it is for the process.
+func (p *Plane) HasToken(ctx context.Context, name string) (has bool, err error) {
+	err = p.st.Read(ctx, func(tx *store.Tx) (err error) {
+		has, err = tx.HasToken(name)
+		return err
+	})
+	return has, err
+}
+
+func checkToken(name string, role policy.Role, token string) error {
 	if name == "" || len(token) < minToken || role != policy.Operator && role != policy.Gateway {
 		return fmt.Errorf("a token needs a name, a role and at least %d bytes", minToken)
 	}
-	return p.st.Write(ctx, func(tx *store.Tx) error { return tx.PutToken(name, string(role), token) })
+	return nil
 }
 
 // refusal is what a caller is told that may not; nil for one that may.
@@ -45,9 +74,9 @@ func may(tx *store.Tx, c policy.Caller, a policy.Action, of, within link.ObjectR
 	}
 	d := policy.May(c, a, of, at)
 	if !d.Allow && c.Role == policy.Member && (nowhere || !d.Visible) {
-		return verdict{d, at}, absent(within)
+		return verdict{d, a, of, at}, absent(within)
 	}
-	return verdict{d, at}, refusal(c, d)
+	return verdict{d, a, of, at}, refusal(c, d)
 }
 
 // read runs f over one state of the database when the caller may read the object.
@@ -65,7 +94,7 @@ func (p *Plane) read(ctx context.Context, c policy.Caller, of link.ObjectRef, f 
 		}
 		return f(tx)
 	})
-	return p.told(ctx, c, policy.Read, of, v, err)
+	return p.told(ctx, c, v, err)
 }
 
 // change runs f in one transaction when the caller may change the object. Changes of what belongs to one cluster come one
@@ -76,22 +105,33 @@ func (p *Plane) change(ctx context.Context, c policy.Caller, of link.ObjectRef, 
 
 // act runs f in one transaction when the caller may do what it does to the object, which stands where within does.
 func (p *Plane) act(ctx context.Context, c policy.Caller, a policy.Action, of, within link.ObjectRef, f func(*change) error) error {
-	var v verdict
-	err := p.write(ctx, func(tx *store.Tx) (err error) {
-		if v, err = may(tx, c, a, of, within); err != nil {
+	return p.attempt(ctx, c, func(ch *change) (err error) {
+		if ch.verdict, err = may(ch.Tx, c, a, of, within); err != nil {
 			return err
 		}
-		if err := tx.LockOwner(of); err != nil {
+		if err := ch.LockOwner(of); err != nil {
 			return err
 		}
 		if within != of {
-			if err := tx.LockOwner(within); err != nil {
+			if err := ch.LockOwner(within); err != nil {
 				return err
 			}
 		}
-		return f(&change{tx, c, v})
+		return f(ch)
 	})
-	return p.told(ctx, c, a, of, v, err)
+}
+
+// attempt runs f in one transaction on behalf of a caller. What the caller may is for f to find out, and to note as the
+// verdict of the change, refused or not.
+func (p *Plane) attempt(ctx context.Context, c policy.Caller, f func(*change) error) error {
+	var v verdict
+	err := p.write(ctx, func(tx *store.Tx) error {
+		ch := &change{Tx: tx, caller: c}
+		err := f(ch)
+		v = ch.verdict
+		return err
+	})
+	return p.told(ctx, c, v, err)
 }
 
 // mostSwaps is how often a write is decided anew because a look at the cloud was quicker.
@@ -112,6 +152,8 @@ type change struct {
 	*store.Tx
 	caller policy.Caller
 	verdict
+
+	late []audit.Entry // refusals to write down once the transaction is over
 }
 
 // note writes a line of an object's history.
@@ -162,13 +204,18 @@ func absent(of link.ObjectRef) error {
 	owner, rest, _ := strings.Cut(of.ID, "/")
 	id := link.ID(owner)
 	switch of.Kind {
-	case link.ObjectOrganisation, link.ObjectWebhook, link.ObjectAudit:
+	case link.ObjectWebhook:
+		if rest != "" { // whose it is was not asked for, and is not told
+			return noWebhook(link.ID(rest))
+		}
+		return noOrganisation(id)
+	case link.ObjectOrganisation, link.ObjectAudit:
 		return noOrganisation(id)
 	case link.ObjectPrincipal:
 		return noPrincipal(link.ID(rest))
-	case link.ObjectAPIKey:
+	case link.ObjectAPIKey, link.ObjectSession:
 		return noPrincipal(id)
-	case link.ObjectProject, link.ObjectProjectConnection:
+	case link.ObjectProject, link.ObjectProjectConnection, link.ObjectProjectTrustedOwner:
 		return noProject(id)
 	case link.ObjectGrant:
 		key, _, _ := strings.Cut(rest, "/")

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,7 +17,9 @@ import (
 // verdict is what was decided about a request before it was carried out.
 type verdict struct {
 	policy.Permission
-	at link.Place // where the object stands
+	action policy.Action
+	of     link.ObjectRef // what it was about
+	at     link.Place     // where that stands
 }
 
 func actorOf(c policy.Caller) audit.Actor {
@@ -34,8 +37,8 @@ func (ch *change) audit(of link.ObjectRef, typ, reason string, before, after any
 		return err
 	}
 	e := audit.Entry{
-		Actor: actorOf(ch.caller), Action: of.Kind + "." + auditVerb(typ), Object: of, Place: at, Decision: audit.Done, Rule: ch.Rule,
-		Reason: reason, Why: why, RequestID: ch.caller.RequestID,
+		Actor: actorOf(ch.caller), Action: of.Kind + "." + auditVerb(typ), Object: of, Place: whose(of, at), Decision: audit.Done, Rule: ch.Rule,
+		Reason: reason, Why: why, RequestID: ch.caller.RequestID, Source: ch.caller.Source,
 	}
 	if e.Before, err = audit.Value(before); err != nil {
 		return err
@@ -44,6 +47,15 @@ func (ch *change) audit(of link.ObjectRef, typ, reason string, before, after any
 		return err
 	}
 	return ch.AddAudit(e)
+}
+
+// whose is the place of an entry about an object that stands at a place. What only the vendor may read of a customer's cluster
+// stands in no organisation: its entries are the vendor's.
+func whose(of link.ObjectRef, at link.Place) link.Place {
+	if of.Kind == link.ObjectTraffic {
+		at.OrganisationID = ""
+	}
+	return at
 }
 
 // auditVerb is what an entry calls what an event's type says happened.
@@ -75,13 +87,13 @@ func (p *Plane) handsOut(ctx context.Context, c policy.Caller, of link.ObjectRef
 	return p.st.Write(ctx, func(tx *store.Tx) error {
 		return tx.AddAudit(audit.Entry{
 			Actor: actorOf(c), Action: of.Kind + "." + what, Object: of, Place: v.at, Decision: audit.Allowed, Rule: v.Rule, Why: why,
-			RequestID: c.RequestID,
+			RequestID: c.RequestID, Source: c.Source,
 		})
 	})
 }
 
 // told returns err, of a request that was decided about by v, and has a refusal written down.
-func (p *Plane) told(ctx context.Context, c policy.Caller, a policy.Action, of link.ObjectRef, v verdict, err error) error {
+func (p *Plane) told(ctx context.Context, c policy.Caller, v verdict, err error) error {
 	e, is := errors.AsType[*link.Error](err)
 	if !is || c.Role == policy.Anonymous || e.Kind != link.Denied && (v.Allow || v.Rule == "") {
 		return err
@@ -94,11 +106,54 @@ func (p *Plane) told(ctx context.Context, c policy.Caller, a policy.Action, of l
 	if v.Rule != "" && !v.Allow {
 		rule = v.Rule
 	}
-	p.writeRefusals(ctx, p.refusals.add(audit.Entry{
-		Actor: actorOf(c), Action: of.Kind + "." + string(a), Object: of, Place: v.at, Decision: audit.Refused, Rule: rule, Why: why,
-		RequestID: c.RequestID,
-	}, p.now()))
+	at := whose(v.of, v.at)
+	if !v.Visible {
+		at.OrganisationID = "" // who asks is no customer's of these to know
+	}
+	p.refuse(ctx, "", audit.Entry{
+		Actor: actorOf(c), Action: v.of.Kind + "." + string(v.action), Object: v.of, Place: at, Decision: audit.Refused, Rule: rule, Why: why,
+		RequestID: c.RequestID, Source: c.Source,
+	})
 	return err
+}
+
+// anonymous is who asks without having shown who it is.
+var anonymous = audit.Actor{Name: "anonymous"}
+
+// refused is a refusal to write down. about tells apart what its entry does not say; refusals of one kind are counted.
+type refused struct {
+	about string
+	entry audit.Entry
+}
+
+// lateKey leads to the refusals of a transaction that is not over.
+type lateKey struct{}
+
+// refuse has a refusal written down, or counted with others of its kind. Within Together that waits for the transaction's
+// end: it may be run again, and must not take the entry with it when it fails.
+func (p *Plane) refuse(ctx context.Context, about string, e audit.Entry) {
+	if late, within := ctx.Value(lateKey{}).(*[]refused); within {
+		*late = append(*late, refused{about, e})
+		return
+	}
+	counted := &p.refusals
+	if e.Actor == anonymous {
+		counted = &p.strangers
+	}
+	p.writeRefusals(ctx, counted.add(about, e, p.now()))
+}
+
+// refuseSignIn has a try to sign in written down that failed. account tells apart whom it was for, also where there is no
+// such account: nobody is to learn from how long it takes whether there is.
+func (p *Plane) refuseSignIn(ctx context.Context, v Visitor, pr link.Principal, account string, method link.SignInMethod, rule string) {
+	who := "an account that is not known"
+	if pr.ID != "" {
+		who = callerName(pr)
+	}
+	p.refuse(ctx, account, audit.Entry{
+		Actor: anonymous, Action: link.ObjectSession + ".create", Object: principalRef(pr), Decision: audit.Refused, Rule: rule, Reason: string(method),
+		Why: "somebody tried to sign in as " + who, RequestID: v.RequestID, Source: v.Source,
+	})
 }
 
 // writeRefusals stores entries. Whoever was refused is told so also when that fails.
@@ -119,6 +174,11 @@ func (p *Plane) writeRefusals(ctx context.Context, entries []audit.Entry) {
 	}
 }
 
+// writeCounted stores what was counted of refusals: of minutes that are over, or with all of this one too.
+func (p *Plane) writeCounted(ctx context.Context, all bool) {
+	p.writeRefusals(ctx, slices.Concat(p.refusals.take(p.now(), all), p.strangers.take(p.now(), all)))
+}
+
 // refusals bounds what refused requests write: the first of a caller for an action on an object is an entry of its own, the
 // others of the same minute are counted into one. The zero value is ready to use.
 type refusals struct {
@@ -128,6 +188,7 @@ type refusals struct {
 }
 
 type refusalKey struct {
+	about  string
 	actor  audit.Actor
 	action string
 	object link.ObjectRef
@@ -137,11 +198,11 @@ type refusalKey struct {
 const mostRefusals = 100
 
 // add takes a refusal in, and returns the entries to write now.
-func (r *refusals) add(e audit.Entry, now time.Time) []audit.Entry {
+func (r *refusals) add(about string, e audit.Entry, now time.Time) []audit.Entry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := r.over(now)
-	k := refusalKey{e.Actor, e.Action, e.Object}
+	k := refusalKey{about, e.Actor, e.Action, e.Object}
 	if _, known := r.counts[k]; !known && len(r.counts) >= mostRefusals {
 		k = refusalKey{}
 		e = audit.Entry{Action: "many", Decision: audit.Refused, Why: "more was refused in this minute than is told apart"}
@@ -154,7 +215,7 @@ func (r *refusals) add(e audit.Entry, now time.Time) []audit.Entry {
 		return out
 	}
 	waits := e
-	waits.Why, waits.RequestID = "again within the minute: "+e.Why, ""
+	waits.Why, waits.RequestID, waits.Source = "again within the minute: "+e.Why, "", ""
 	r.counts[k] = &waits
 	return append(out, e)
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postern/postern/internal/audit"
 	"github.com/postern/postern/internal/identity"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
@@ -23,9 +24,9 @@ const (
 // usedEvery is how often the use of a key or a session is written down, at most.
 const usedEvery = time.Minute
 
-// Authenticate returns who a bearer token stands for. It looks at the database each time and remembers nothing: a key that
+// Authenticate returns who a bearer token stands for that a visitor shows. It looks at the database each time and remembers nothing: a key that
 // was revoked, a session that ended and a principal that was disabled are refused with the very next request.
-func (p *Plane) Authenticate(ctx context.Context, token string) (policy.Caller, error) {
+func (p *Plane) Authenticate(ctx context.Context, v Visitor, token string) (policy.Caller, error) {
 	var c policy.Caller
 	var use func(*store.Tx) error // writes down that the token was used; nil when that was done lately
 	err := p.st.Read(ctx, func(tx *store.Tx) (err error) {
@@ -43,14 +44,20 @@ func (p *Plane) Authenticate(ctx context.Context, token string) (policy.Caller, 
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
+		const rule = "TOKEN_UNKNOWN"
+		p.refuse(ctx, "", audit.Entry{
+			Actor: anonymous, Action: "token.use", Object: link.ObjectRef{Kind: "token"}, Decision: audit.Refused, Rule: rule,
+			Why: "somebody showed a token that is not known, or not good any more", RequestID: v.RequestID, Source: v.Source,
+		})
 		return policy.Caller{}, &link.Error{
-			Kind: link.Unauthenticated, Reason: "TOKEN_UNKNOWN", Message: "the token is missing or not known here",
+			Kind: link.Unauthenticated, Reason: rule, Message: "the token is missing or not known here",
 			Hint: "send the header Authorization: Bearer <token> with a token of this installation; a session ends by itself, so sign in again",
 		}
 	}
 	if err != nil {
 		return policy.Caller{}, fmt.Errorf("look up a token: %w", err)
 	}
+	c.RequestID, c.Source = v.RequestID, v.Source
 	if use != nil && p.uses.begin(c.Via, p.now()) {
 		// Who asks has asked rightly, whatever becomes of this.
 		if err := p.st.Write(ctx, use); err != nil {

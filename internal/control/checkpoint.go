@@ -44,7 +44,7 @@ func (p *Plane) KeepAudit(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		p.writeRefusals(ctx, p.refusals.take(p.now(), false))
+		p.writeCounted(ctx, false)
 		if now := p.now(); now.Sub(last) >= checkpointTime || now.Before(last) || p.unsigned(ctx) >= checkpointSize {
 			last = now
 			p.keepCheckpoint(ctx)
@@ -56,7 +56,7 @@ func (p *Plane) KeepAudit(ctx context.Context) {
 func (p *Plane) endAudit(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, auditEvery)
 	defer cancel()
-	p.writeRefusals(ctx, p.refusals.take(p.now(), true))
+	p.writeCounted(ctx, true)
 	p.keepCheckpoint(ctx)
 }
 

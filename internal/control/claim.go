@@ -224,7 +224,7 @@ func (ch *change) bindClaims(claims []link.Claimed) error {
 		}
 		switch why := unbindable(cl, claim, by.EndpointID, ch.Now()); {
 		case why != "":
-			err = ch.refuseClaim(claim, by, why)
+			err = ch.refuseClaim(cl, claim, by, why)
 		case claim.UsedAt.IsZero():
 			err = ch.bindClaim(cl, claim, by)
 		}
@@ -277,8 +277,13 @@ func claimRef(c link.Claim) link.ObjectRef {
 }
 
 // refuseClaim records that a claim was spoken and binds nothing.
-func (ch *change) refuseClaim(claim link.Claim, by link.Claimed, why string) error {
-	return errors.Join(
+func (ch *change) refuseClaim(cl link.Cluster, claim link.Claim, by link.Claimed, why string) error {
+	at, err := ch.PlaceOf(clusterRef(cl.ID))
+	ch.late = append(ch.late, audit.Entry{
+		Actor: anonymous, Action: link.ObjectClaim + ".use", Object: claimRef(claim), Place: at, Decision: audit.Refused, Rule: why,
+		Why: "the claim was spoken through " + link.Quote(string(by.EndpointID)) + " and binds nothing", RequestID: ch.caller.RequestID, Source: by.Source,
+	})
+	return errors.Join(err,
 		ch.CountRefused(link.RefusedAttempt{
 			ClusterID: claim.ClusterID, Listener: link.PrivateListener, EndpointID: by.EndpointID, Source: by.Source, Reason: why,
 			Count: 1, FirstAt: by.At, LastAt: by.At,

@@ -42,11 +42,11 @@ func (d *desk) speaks(claim link.ID, endpoint link.EndpointID) {
 	}
 }
 
-// seen makes the cloud show an endpoint that was let in.
-func (d *desk) seen(id link.EndpointID) {
+// seen makes the cloud show the endpoint, let in.
+func (d *desk) seen() {
 	d.t.Helper()
 	err := d.st.Write(d.ctx, func(tx *store.Tx) error {
-		_, err := tx.PutEndpoint(link.Endpoint{Provider: link.AWS, Region: "us-east-1", ServiceID: "s", ID: id, OwnerID: "123456789012", State: link.Available, SeenAt: d.now})
+		_, err := tx.PutEndpoint(link.Endpoint{Provider: link.AWS, Region: "us-east-1", ServiceID: "s", ID: vpce, OwnerID: "123456789012", State: link.Available, SeenAt: d.now})
 		return err
 	})
 	if err != nil {
@@ -92,7 +92,7 @@ func TestClaim(t *testing.T) {
 	}
 
 	// Whoever speaks the code has the endpoint approved, whoever owns it, at once and once.
-	d.seen(vpce)
+	d.seen()
 	d.bumps("using it", true, func() error { d.speaks(made.ID, vpce); return nil })
 	conn := ok[link.Connection](t)(d.Connection(d.ctx, operator, c.ID, vpce))
 	if conn.Want != link.WantConnected || !conn.Approved || conn.State != link.Pending {
@@ -146,7 +146,7 @@ func TestClaimsCodeIsKeptNowhere(t *testing.T) {
 // What a claim's code does to an endpoint that the cluster knows already is what an admin's approval does.
 func TestClaimOfAKnownEndpoint(t *testing.T) {
 	d := newDesk(t)
-	d.seen(vpce)
+	d.seen()
 	for i, row := range []struct {
 		name    string
 		before  func(d *desk, c link.ID)

@@ -123,7 +123,8 @@ func (p *Plane) CreateCluster(ctx context.Context, c policy.Caller, r ClusterReq
 			}
 			open = append(open, e)
 		}
-		return errors.Join(ch.RulesChanged(store.RulesOfCluster, out.ID), ch.changed(clusterRef(out.ID), eventCreated, "", nil, audit.ClusterOf(out, open), "cluster %s was created in %s", r.Name, strings.Join(r.Regions, ", ")))
+		return errors.Join(ch.RulesChanged(store.RulesOfCluster, out.ID), ch.changed(clusterRef(out.ID), eventCreated, "", nil, audit.ClusterOf(out, open), "cluster %s was created in %s", r.Name, strings.Join(r.Regions, ", ")),
+			ch.backendsChanged(out.ID, eventCreated, nil, out.Backends))
 	})
 	return out, err
 }
@@ -244,9 +245,14 @@ func (p *Plane) UpdateCluster(ctx context.Context, c policy.Caller, id link.ID, 
 			return err
 		}
 		return errors.Join(ch.forgetBackends(out), ch.RulesChanged(store.RulesOfCluster, id), ch.note(clusterRef(id), eventChanged, "BACKENDS", "the backends were changed"),
-			ch.changed(trafficRef(id), eventChanged, "BACKENDS", before, out.Backends, "the backends are now %s", strings.Join(out.Backends, ", ")))
+			ch.note(trafficRef(id), eventChanged, "BACKENDS", "the backends are now %s", strings.Join(out.Backends, ", ")), ch.backendsChanged(id, eventChanged, before, out.Backends))
 	})
 	return out, err
+}
+
+// backendsChanged writes the entry of a cluster's backends, which are the vendor's to know.
+func (ch *change) backendsChanged(id link.ID, typ string, before, after []string) error {
+	return ch.audit(trafficRef(id), typ, "BACKENDS", before, after, "the backends are now "+orNone(strings.Join(after, ", ")))
 }
 
 // SetPublicAccess opens, watches or closes a cluster's public door.

@@ -45,9 +45,10 @@ type Plane struct {
 	mail      bool
 	webhooks  []netip.Prefix
 
-	key      ed25519.PrivateKey
-	signed   signed
-	refusals refusals
+	key       ed25519.PrivateKey
+	signed    signed
+	refusals  refusals // of callers
+	strangers refusals // of who has not shown who it is; apart, so that it cannot use up what callers have
 }
 
 // New returns a control plane that keeps everything in st, which stays the caller's to close.

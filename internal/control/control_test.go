@@ -24,14 +24,14 @@ func TestTokens(t *testing.T) {
 	if err := d.PutToken(d.ctx, "op", policy.Operator, token); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := d.Authenticate(d.ctx, token); err != nil || !reflect.DeepEqual(c, operator) {
+	if c, err := d.Authenticate(d.ctx, control.Visitor{}, token); err != nil || !reflect.DeepEqual(c, operator) {
 		t.Errorf("Authenticate = %+v, %v", c, err)
 	}
 	if err := d.PutToken(d.ctx, "op", policy.Operator, "another-token-of-good-length"); err != nil {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{"", token, "nonsense"} {
-		_, err := d.Authenticate(d.ctx, bad)
+		_, err := d.Authenticate(d.ctx, control.Visitor{}, bad)
 		d.refuses(err, link.Unauthenticated, "TOKEN_UNKNOWN", "")
 	}
 	if d.PutToken(d.ctx, "op", policy.Operator, "short") == nil || d.PutToken(d.ctx, "x", policy.Anonymous, token) == nil {

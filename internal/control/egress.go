@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/publicsuffix"
 
+	"github.com/postern/postern/internal/audit"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
@@ -193,7 +194,7 @@ func (ch *change) egressTo(cl link.Cluster, region, target string) (link.Egress,
 		if e, err = ch.SwapEgress(newEgress(e, ch)); err != nil {
 			return e, err
 		}
-		return e, ch.changed(egressRef(cl.ID, string(e.ID)), eventChanged, "ASKED_AGAIN", egressFacts(before), egressFacts(e), "the egress endpoint to %s was asked for again", target)
+		return e, ch.changed(egressRef(cl.ID, string(e.ID)), eventChanged, "ASKED_AGAIN", audit.EgressOf(before), audit.EgressOf(e), "the egress endpoint to %s was asked for again", target)
 	case err == nil || !errors.Is(err, store.ErrNotFound):
 		return e, err
 	}
@@ -213,7 +214,7 @@ func (ch *change) egressTo(cl link.Cluster, region, target string) (link.Egress,
 	if e, err = ch.AddEgress(e); err != nil {
 		return e, err
 	}
-	return e, ch.changed(egressRef(cl.ID, string(e.ID)), eventCreated, "", nil, egressFacts(e), "an egress endpoint in %s to %s was asked for", region, target)
+	return e, ch.changed(egressRef(cl.ID, string(e.ID)), eventCreated, "", nil, audit.EgressOf(e), "an egress endpoint in %s to %s was asked for", region, target)
 }
 
 // newEgress starts an endpoint from its beginning.
@@ -231,16 +232,6 @@ func newEgress(e link.Egress, ch *change) link.Egress {
 		e.Conditions = link.SetCondition(e.Conditions, c, ch.Now())
 	}
 	return e
-}
-
-// egressFacts is what an egress endpoint is to those who asked for it.
-func egressFacts(e link.Egress) any {
-	return struct {
-		Region      string     `json:"region"`
-		Target      string     `json:"target"`
-		State       link.State `json:"state"`
-		DomainNames []string   `json:"domain_names,omitempty"`
-	}{e.Region, e.Target, e.State, e.DomainNames}
 }
 
 // SetEgressNames makes names all the domain names by which the vendor's network reaches an egress endpoint. They may be
@@ -276,7 +267,7 @@ func (p *Plane) SetEgressNames(ctx context.Context, c policy.Caller, clusterID, 
 			if len(wanted) > 0 {
 				told = "the domain names are to be " + strings.Join(wanted, ", ")
 			}
-			if err := ch.changed(egressRef(clusterID, string(id)), eventChanged, "DOMAIN_NAMES", egressFacts(before), egressFacts(e), "%s", told); err != nil {
+			if err := ch.changed(egressRef(clusterID, string(id)), eventChanged, "DOMAIN_NAMES", audit.EgressOf(before), audit.EgressOf(e), "%s", told); err != nil {
 				return err
 			}
 		}
@@ -391,7 +382,7 @@ func (ch *change) endEgress(clusterID, id link.ID, why string) error {
 		if err != nil {
 			return err
 		}
-		if err := ch.changed(egressRef(e.ClusterID, string(e.ID)), eventDeleted, "", egressFacts(before), egressFacts(after), "%s", why); err != nil {
+		if err := ch.changed(egressRef(e.ClusterID, string(e.ID)), eventDeleted, "", audit.EgressOf(before), audit.EgressOf(after), "%s", why); err != nil {
 			return err
 		}
 	}

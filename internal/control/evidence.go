@@ -99,7 +99,7 @@ func (p *Plane) AuditReport(ctx context.Context, c policy.Caller, clusterID link
 		v, err = may(tx, c, policy.Read, ref, clusterRef(clusterID))
 		return err
 	})
-	if err := p.told(ctx, c, policy.Read, clusterRef(clusterID), v, err); err != nil {
+	if err := p.told(ctx, c, v, err); err != nil {
 		return out, err
 	}
 	if err := p.handsOut(ctx, c, clusterRef(clusterID), v, "report", fmt.Sprintf("the audit report from %s to %s was made", from.Format(time.RFC3339), to.Format(time.RFC3339))); err != nil {

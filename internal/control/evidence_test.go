@@ -151,7 +151,7 @@ func TestRefusalsDoNotFlood(t *testing.T) {
 	var r refusals
 	var wrote []audit.Entry
 	refused := func(object string, at time.Time) {
-		wrote = append(wrote, r.add(audit.Entry{
+		wrote = append(wrote, r.add("", audit.Entry{
 			Actor: audit.Actor{Name: "mallory"}, Action: "cluster.read", Object: link.ObjectRef{Kind: "cluster", ID: object}, Decision: audit.Refused,
 		}, at)...)
 	}

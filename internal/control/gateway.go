@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/postern/postern/internal/audit"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
@@ -82,7 +83,7 @@ func checkGatewayID(id string) error {
 // maySpeak refuses what only gateways may do to who is none.
 func (p *Plane) maySpeak(ctx context.Context, c policy.Caller, a policy.Action) error {
 	d := policy.May(c, a, allGateways, link.Place{})
-	return p.told(ctx, c, a, allGateways, verdict{Permission: d}, refusal(c, d))
+	return p.told(ctx, c, verdict{Permission: d, action: a, of: allGateways}, refusal(c, d))
 }
 
 // mayAct refuses what the caller may not do in the name of a gateway.
@@ -128,7 +129,9 @@ func (p *Plane) Report(ctx context.Context, c policy.Caller, r link.GatewayRepor
 		return cmp.Or(cmp.Compare(a.ClusterID, b.ClusterID), cmp.Compare(a.Source, b.Source), cmp.Compare(a.EndpointID, b.EndpointID),
 			cmp.Compare(a.Name, b.Name), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Listener, b.Listener))
 	})
-	return p.gatewayChange(ctx, c, policy.ReportTraffic, r.GatewayID, func(tx *store.Tx) error {
+	var late []audit.Entry
+	err := p.gatewayChange(ctx, c, policy.ReportTraffic, r.GatewayID, func(tx *store.Tx) error {
+		late = nil
 		if err := tx.SeeGateway(r.GatewayID); err != nil {
 			return err
 		}
@@ -156,11 +159,20 @@ func (p *Plane) Report(ctx context.Context, c policy.Caller, r link.GatewayRepor
 			}
 		}
 		// Before what the flows prove: they may be those of an endpoint that was claimed.
-		if err := (&change{Tx: tx, caller: c}).bindClaims(r.Claims); err != nil {
+		ch := &change{Tx: tx, caller: c}
+		if err := ch.bindClaims(r.Claims); err != nil {
 			return err
 		}
+		late = ch.late
 		return proveConnections(tx, r.Flows)
 	})
+	if err != nil {
+		return err
+	}
+	for _, e := range late {
+		p.refuse(ctx, "", e)
+	}
+	return nil
 }
 
 // proveConnections sets the conditions that only a flow can prove: that a connection is reachable, and that the private

@@ -25,6 +25,8 @@ const (
 	eventRevoked      = "REVOKED"
 )
 
+const tooManyAttempts = "TOO_MANY_ATTEMPTS"
+
 // notRight is the one answer to every sign-in by password that fails: whoever asks learns nothing of which accounts there are.
 func notRight() error {
 	return &link.Error{
@@ -35,7 +37,7 @@ func notRight() error {
 
 // admit counts a try to sign in, and refuses one that comes too soon after others that failed. account is empty for tries
 // that name none.
-func (p *Plane) admit(v Visitor, account string) error {
+func (p *Plane) admit(ctx context.Context, v Visitor, account string, method link.SignInMethod) error {
 	wait := p.sources.Try(sourceKey(v.Source), p.now())
 	if wait == 0 && account != "" {
 		wait = p.accounts.Try(identity.TokenHash(account), p.now())
@@ -44,8 +46,9 @@ func (p *Plane) admit(v Visitor, account string) error {
 		return nil
 	}
 	wait = wait.Truncate(time.Second) + time.Second
+	p.refuseSignIn(ctx, v, link.Principal{}, "", method, tooManyAttempts)
 	return &link.Error{
-		Kind: link.Exhausted, Reason: "TOO_MANY_ATTEMPTS", Message: "too many attempts to sign in have failed", After: wait,
+		Kind: link.Exhausted, Reason: tooManyAttempts, Message: "too many attempts to sign in have failed", After: wait,
 		Hint: "try again in " + wait.String(),
 	}
 }
@@ -76,7 +79,7 @@ func sourceKey(source string) string {
 // the same refusal, whether there is such an account, it has a password, is disabled, or the password is another.
 func (p *Plane) SignInByPassword(ctx context.Context, v Visitor, email, password string) (out SignedIn, err error) {
 	email = strings.ToLower(email)
-	if err := p.admit(v, email); err != nil {
+	if err := p.admit(ctx, v, email, link.ByPassword); err != nil {
 		return SignedIn{}, err
 	}
 	var pr link.Principal
@@ -133,6 +136,7 @@ func (p *Plane) SignInByPassword(ctx context.Context, v Visitor, email, password
 	case err != nil:
 		return SignedIn{}, err
 	case !signedIn:
+		p.refuseSignIn(ctx, v, pr, identity.TokenHash(email), link.ByPassword, "SIGN_IN_REFUSED")
 		return SignedIn{}, notRight()
 	}
 	p.admitted(v, email)
@@ -142,7 +146,7 @@ func (p *Plane) SignInByPassword(ctx context.Context, v Visitor, email, password
 // signInFailed writes that somebody did not get in as a principal, which is blank when what was typed names none. What was
 // typed stands nowhere: it may be a password in the wrong field.
 func (ch *change) signInFailed(v Visitor, pr link.Principal, method link.SignInMethod) error {
-	ch.caller = policy.Caller{Name: "anonymous", RequestID: v.RequestID}
+	ch.caller = policy.Caller{Name: anonymous.Name, RequestID: v.RequestID, Source: v.Source}
 	who := "an account that is not known"
 	if pr.ID != "" {
 		who = callerName(pr)
@@ -154,12 +158,11 @@ func (ch *change) signInFailed(v Visitor, pr link.Principal, method link.SignInM
 // the person signed in until now is no longer good: password, sessions, and the OpenID provider's subject, which may be bound
 // anew. API keys stay. The token makes whoever has it that person: it is for operators alone, to hand over.
 func (p *Plane) ResetSignIn(ctx context.Context, c policy.Caller, id link.ID) (token string, expires time.Time, err error) {
-	err = p.st.Write(ctx, func(tx *store.Tx) error {
-		pr, err := principal(tx, c, policy.Change, link.Person, id)
+	err = p.attempt(ctx, c, func(ch *change) error {
+		pr, err := ch.principal(policy.Change, link.Person, id)
 		if err != nil {
 			return err
 		}
-		ch := &change{Tx: tx, caller: c}
 		if _, err := ch.EndSessions(id); err != nil {
 			return err
 		}
@@ -178,7 +181,7 @@ func (p *Plane) SetPassword(ctx context.Context, v Visitor, token, password stri
 	if err := identity.CheckPassword("password", password); err != nil {
 		return SignedIn{}, err
 	}
-	if err := p.admit(v, ""); err != nil {
+	if err := p.admit(ctx, v, "", link.ByPassword); err != nil {
 		return SignedIn{}, err
 	}
 	hash := identity.TokenHash(token)
@@ -191,6 +194,7 @@ func (p *Plane) SetPassword(ctx context.Context, v Visitor, token, password stri
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
+		p.refuseSignIn(ctx, v, link.Principal{}, "", link.ByPassword, unknown.Reason)
 		return SignedIn{}, unknown
 	}
 	if err != nil {
@@ -223,6 +227,7 @@ func (p *Plane) SetPassword(ctx context.Context, v Visitor, token, password stri
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
+		p.refuseSignIn(ctx, v, link.Principal{}, "", link.ByPassword, unknown.Reason)
 		return SignedIn{}, unknown
 	}
 	if err != nil {

@@ -93,20 +93,21 @@ func scopePlace(tx *store.Tx, s link.Scope) (link.Place, error) {
 	return at, err
 }
 
-// mayGrant refuses what the caller may not give or take at a scope, and returns where that is.
-func mayGrant(tx *store.Tx, c policy.Caller, role link.Role, s link.Scope) (link.Place, error) {
-	at, err := scopePlace(tx, s)
+// mayGrant refuses what the caller may not give or take at a scope.
+func (ch *change) mayGrant(role link.Role, s link.Scope) error {
+	at, err := scopePlace(ch.Tx, s)
 	if err != nil && link.KindOf(err) != link.NotFound {
-		return at, err
+		return err
 	}
-	d := policy.MayGrant(c, role, s, at)
-	if !d.Allow && (c.Role != policy.Member || err == nil && d.Visible) {
-		return at, refusal(c, d)
+	d := policy.MayGrant(ch.caller, role, s, at)
+	ch.verdict = verdict{d, policy.Change, grantRef(s, ""), at}
+	if !d.Allow && (ch.caller.Role != policy.Member || err == nil && d.Visible) {
+		return refusal(ch.caller, d)
 	}
 	if !d.Allow && err == nil {
 		err = noScope(s)
 	}
-	return at, err
+	return err
 }
 
 // AddMember gives somebody a role at a scope. Given again it is the same.
@@ -125,13 +126,11 @@ func (p *Plane) AddMember(ctx context.Context, c policy.Caller, r MemberRequest)
 	if err != nil {
 		return link.Member{}, err
 	}
-	err = p.st.Write(ctx, func(tx *store.Tx) error {
-		at, err := mayGrant(tx, c, r.Role, r.Scope)
-		if err != nil {
+	err = p.attempt(ctx, c, func(ch *change) error {
+		if err := ch.mayGrant(r.Role, r.Scope); err != nil {
 			return err
 		}
-		ch := &change{Tx: tx, caller: c}
-		if out.Principal, err = ch.memberToBe(r, at); err != nil {
+		if out.Principal, err = ch.memberToBe(r, ch.at); err != nil {
 			return err
 		}
 		held, err := ch.GrantsOf(out.Principal.ID)
@@ -180,11 +179,10 @@ func (p *Plane) RemoveMember(ctx context.Context, c policy.Caller, scope link.Sc
 	if err := checkRole(role, scope); err != nil {
 		return link.Member{}, err
 	}
-	err = p.st.Write(ctx, func(tx *store.Tx) error {
-		if _, err := mayGrant(tx, c, role, scope); err != nil {
+	err = p.attempt(ctx, c, func(ch *change) error {
+		if err := ch.mayGrant(role, scope); err != nil {
 			return err
 		}
-		ch := &change{Tx: tx, caller: c}
 		if out.Grant, err = ch.Grant(id, role, scope); err != nil {
 			return missing(err, "MEMBER_NOT_FOUND", "member "+link.Quote(string(id))+" with the role "+string(role)+" there", "list the members to see their ids and roles")
 		}

@@ -13,7 +13,15 @@ import (
 // changes before it ends, and all of its changes are stored when f returns nil, or none. f may be run again from its
 // beginning. It hands on errors that are no refusals (link.Error), since some of them pass.
 func (p *Plane) Together(ctx context.Context, f func(ctx context.Context) error) error {
-	return p.st.Together(ctx, f)
+	var late []refused
+	err := p.st.Together(ctx, func(ctx context.Context) error {
+		late = nil
+		return f(context.WithValue(ctx, lateKey{}, &late))
+	})
+	for _, r := range late {
+		p.refuse(ctx, r.about, r.entry)
+	}
+	return err
 }
 
 // Once runs f, which answers a request, in one transaction with the answer that it keeps, and for the same key of the same
@@ -22,7 +30,7 @@ func (p *Plane) Together(ctx context.Context, f func(ctx context.Context) error)
 // that comes with another fingerprint is refused.
 func (p *Plane) Once(ctx context.Context, c policy.Caller, key, fingerprint string, f func(ctx context.Context) (link.KeptAnswer, error)) (kept link.KeptAnswer, repeated bool, err error) {
 	key = string(c.Role) + "\x00" + string(c.ID) + "\x00" + c.Name + "\x00" + key
-	err = p.st.Together(ctx, func(ctx context.Context) error {
+	err = p.Together(ctx, func(ctx context.Context) error {
 		err := p.st.Write(ctx, func(tx *store.Tx) (err error) {
 			kept, err = tx.KeptAnswer(key)
 			return err

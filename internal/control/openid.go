@@ -206,6 +206,7 @@ func (p *Plane) openIDFailed(ctx context.Context, v Visitor, a openIDAttempt, er
 			err = errors.Join(err, p.st.Write(ctx, func(tx *store.Tx) error {
 				return v.as(tx, link.Principal{}).signInFailed(v, link.Principal{}, link.ByOpenID)
 			}))
+			p.refuseSignIn(ctx, v, link.Principal{}, "", link.ByOpenID, reason)
 		}
 	}
 	return a.failed(reason), SignedIn{}, err
@@ -337,7 +338,7 @@ func (p *Plane) followClaims(ctx context.Context, ch *change, pr link.Principal,
 // ExchangeCode gives a program the session that its code is for, when it has the answer to the challenge that it began with.
 // A code is good once, whoever shows it.
 func (p *Plane) ExchangeCode(ctx context.Context, v Visitor, code, verifier string) (out SignedIn, err error) {
-	if err := p.admit(v, ""); err != nil {
+	if err := p.admit(ctx, v, "", link.ByOpenID); err != nil {
 		return SignedIn{}, err
 	}
 	taken := false
@@ -367,6 +368,7 @@ func (p *Plane) ExchangeCode(ctx context.Context, v Visitor, code, verifier stri
 		return SignedIn{}, err
 	}
 	if !taken {
+		p.refuseSignIn(ctx, v, link.Principal{}, "", link.ByOpenID, "CODE_UNKNOWN")
 		return SignedIn{}, &link.Error{
 			Kind: link.Unauthenticated, Reason: "CODE_UNKNOWN", Message: "the code is unknown, was used, or has expired", Hint: "sign in again",
 		}

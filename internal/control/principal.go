@@ -51,23 +51,29 @@ func noPrincipal(id link.ID) error {
 		"list the service accounts, or the members, to see their ids")
 }
 
-// principal reads a principal of a kind that the caller may do something to.
-func principal(tx *store.Tx, c policy.Caller, a policy.Action, kind link.PrincipalKind, id link.ID) (link.Principal, error) {
-	out, err := tx.Principal(id)
+// principal reads a principal of a kind that the caller may do something to, and says what was decided about that.
+func principal(tx *store.Tx, c policy.Caller, a policy.Action, kind link.PrincipalKind, id link.ID) (out link.Principal, v verdict, err error) {
+	out, err = tx.Principal(id)
 	if errors.Is(err, store.ErrNotFound) || err == nil && out.Kind != kind {
 		out, err = link.Principal{ID: id}, nil
 	}
 	if err != nil {
-		return link.Principal{}, err
+		return link.Principal{}, verdict{}, err
 	}
 	// Also of one that is not there: who may not ask is told that, and nothing else.
-	if _, err := may(tx, c, a, principalRef(out), principalRef(out)); err != nil {
-		return link.Principal{}, err
+	if v, err = may(tx, c, a, principalRef(out), principalRef(out)); err != nil {
+		return link.Principal{}, v, err
 	}
 	if out.Kind != kind {
-		return link.Principal{}, noPrincipal(id)
+		return link.Principal{}, v, noPrincipal(id)
 	}
-	return out, nil
+	return out, v, nil
+}
+
+// principal reads a principal of a kind that the caller may do something to.
+func (ch *change) principal(a policy.Action, kind link.PrincipalKind, id link.ID) (out link.Principal, err error) {
+	out, ch.verdict, err = principal(ch.Tx, ch.caller, a, kind, id)
+	return out, err
 }
 
 // principals lists a part of what read reads, which the caller may when it may read of.
@@ -104,11 +110,12 @@ func (p *Plane) People(ctx context.Context, c policy.Caller, page Page) ([]link.
 
 // Principal returns one principal of a kind.
 func (p *Plane) Principal(ctx context.Context, c policy.Caller, kind link.PrincipalKind, id link.ID) (out link.Principal, err error) {
+	var v verdict
 	err = p.st.Read(ctx, func(tx *store.Tx) error {
-		out, err = principal(tx, c, policy.Read, kind, id)
+		out, v, err = principal(tx, c, policy.Read, kind, id)
 		return err
 	})
-	return out, err
+	return out, p.told(ctx, c, v, err)
 }
 
 // CreateServiceAccount returns the service account of a name in an organisation, empty for the vendor's own, made now
@@ -170,12 +177,11 @@ func (p *Plane) UpdatePrincipal(ctx context.Context, c policy.Caller, kind link.
 			return link.Principal{}, err
 		}
 	}
-	err = p.st.Write(ctx, func(tx *store.Tx) error {
-		before, err := principal(tx, c, policy.Change, kind, id)
+	err = p.attempt(ctx, c, func(ch *change) error {
+		before, err := ch.principal(policy.Change, kind, id)
 		if err != nil {
 			return err
 		}
-		ch := &change{Tx: tx, caller: c}
 		out = before
 		if u.Name != nil {
 			out.Name = *u.Name
@@ -209,12 +215,11 @@ func (p *Plane) UpdatePrincipal(ctx context.Context, c policy.Caller, kind link.
 
 // DeletePrincipal removes a principal of a kind, with its roles and whatever it signs in with.
 func (p *Plane) DeletePrincipal(ctx context.Context, c policy.Caller, kind link.PrincipalKind, id link.ID) error {
-	return p.st.Write(ctx, func(tx *store.Tx) error {
-		old, err := principal(tx, c, policy.Delete, kind, id)
+	return p.attempt(ctx, c, func(ch *change) error {
+		old, err := ch.principal(policy.Delete, kind, id)
 		if err != nil {
 			return err
 		}
-		ch := &change{Tx: tx, caller: c}
 		if err := ch.keepAdmins(old); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/postern/postern/internal/audit"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
@@ -89,17 +90,9 @@ func (p *Plane) ConnectProject(ctx context.Context, c policy.Caller, projectID l
 			out, err = ch.AddConnection(out)
 		}
 		return errors.Join(err, ch.MarkEndpointDue(provider, id), ch.ConnectionRulesChanged(out),
-			ch.changed(out.Ref(), eventConnected, "", was(known, before), out, "a connection of %s with all clusters of the project in %s was asked for", id, region))
+			ch.changed(out.Ref(), eventConnected, "", valueOf(before, known), audit.ConnectionOf(out), "a connection of %s with all clusters of the project in %s was asked for", id, region))
 	})
 	return out, err
-}
-
-// was is what there was before a change: nil where there was nothing.
-func was(known bool, before any) any {
-	if known {
-		return before
-	}
-	return nil
 }
 
 func (ch *change) checkRegion(p link.Provider, name string) error {
@@ -130,7 +123,7 @@ func (p *Plane) DisconnectProject(ctx context.Context, c policy.Caller, projectI
 		}, ch.Now())
 		conn, err = ch.SwapConnection(conn)
 		return errors.Join(err, ch.ConnectionRulesChanged(conn),
-			ch.changed(conn.Ref(), eventDisconnected, "", before, conn, "the end of the connection was asked for"))
+			ch.changed(conn.Ref(), eventDisconnected, "", audit.ConnectionOf(before), audit.ConnectionOf(conn), "the end of the connection was asked for"))
 	})
 }
 
@@ -182,7 +175,7 @@ func (p *Plane) AddProjectTrustedOwner(ctx context.Context, c policy.Caller, pro
 			return err
 		}
 		_, err = ch.projectTrustChanged(out)
-		return errors.Join(err, ch.changed(out.Ref(), eventCreated, "", nil, out, "account %s is trusted", out.ExternalOwnerID))
+		return errors.Join(err, ch.changed(out.Ref(), eventCreated, "", nil, audit.OwnerOf(out), "account %s is trusted", out.ExternalOwnerID))
 	})
 	return out, err
 }
@@ -218,7 +211,7 @@ func (p *Plane) RemoveProjectTrustedOwner(ctx context.Context, c policy.Caller, 
 				return err
 			}
 		}
-		return ch.changed(out.Ref(), eventDeleted, "", out, nil, "account %s is no longer trusted", out.ExternalOwnerID)
+		return ch.changed(out.Ref(), eventDeleted, "", audit.OwnerOf(out), nil, "account %s is no longer trusted", out.ExternalOwnerID)
 	})
 	return out, err
 }

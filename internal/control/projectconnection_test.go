@@ -63,7 +63,7 @@ func TestProjectConnectionAdmits(t *testing.T) {
 	inEast := []string{"east.us-east-1", "both.us-east-1"}
 	expect("before anything")
 	conn := ok[link.Connection](t)(d.ConnectProject(d.ctx, operator, p, link.AWS, "us-east-1", vpce))
-	d.seen(vpce)
+	d.seen()
 	expect("nobody trusts its owner")
 	owner := ok[link.TrustedOwner](t)(d.AddProjectTrustedOwner(d.ctx, operator, p, link.AWSAccountID, "123456789012"))
 	expect("its owner is trusted", inEast...)
@@ -94,7 +94,7 @@ func TestFlowsProveAProjectsConnection(t *testing.T) {
 	c := d.cluster("acme")
 	ok[link.TrustedOwner](t)(d.AddProjectTrustedOwner(d.ctx, operator, c.ProjectID, link.AWSAccountID, "*"))
 	ok[link.Connection](t)(d.ConnectProject(d.ctx, operator, c.ProjectID, link.AWS, "us-east-1", vpce))
-	d.seen(vpce)
+	d.seen()
 	flow := link.Flow{ID: "f", ClusterID: c.ID, Listener: link.PrivateListener, EndpointID: vpce, Name: c.Regions[0].PrivateName, StartedAt: d.now}
 	if err := d.Report(d.ctx, gateway, link.GatewayReport{GatewayID: "g", BatchID: "1", SentAt: d.now, Flows: []link.Flow{flow}}); err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ func sessionRef(principal link.ID, key ...string) link.ObjectRef {
 
 // as returns the transaction of somebody who has just shown who it is.
 func (v Visitor) as(tx *store.Tx, pr link.Principal) *change {
-	return &change{Tx: tx, caller: policy.Caller{ID: pr.ID, Name: callerName(pr), Role: policy.Member, RequestID: v.RequestID}}
+	return &change{Tx: tx, caller: policy.Caller{ID: pr.ID, Name: callerName(pr), Role: policy.Member, RequestID: v.RequestID, Source: v.Source}}
 }
 
 // beginSession signs a principal in.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postern/postern/internal/audit"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
@@ -127,7 +128,14 @@ func (p *Plane) changeWebhook(ctx context.Context, c policy.Caller, id link.ID, 
 
 func webhook(tx *store.Tx, id link.ID) (link.Webhook, error) {
 	w, err := tx.Webhook(id)
-	return w, missing(err, "WEBHOOK_NOT_FOUND", "webhook "+link.Quote(string(id)), "list the webhooks to see their ids")
+	if errors.Is(err, store.ErrNotFound) {
+		err = noWebhook(id)
+	}
+	return w, err
+}
+
+func noWebhook(id link.ID) error {
+	return missing(store.ErrNotFound, "WEBHOOK_NOT_FOUND", "webhook "+link.Quote(string(id)), "list the webhooks to see their ids")
 }
 
 // CreateWebhook makes a subscription. Every call makes another one.
@@ -161,7 +169,7 @@ func (p *Plane) CreateWebhook(ctx context.Context, c policy.Caller, req WebhookR
 		if out.Webhook, err = ch.AddWebhook(w, key); err != nil {
 			return err
 		}
-		return ch.changed(ref, eventCreated, "", nil, out.Webhook, "a subscription was made: %s", toldHow(w))
+		return ch.changed(ref, eventCreated, "", nil, audit.WebhookOf(out.Webhook), "a subscription was made: %s", toldHow(w))
 	})
 	if err != nil {
 		return NewWebhook{}, err
@@ -192,7 +200,7 @@ func (p *Plane) UpdateWebhook(ctx context.Context, c policy.Caller, id link.ID, 
 		if out, err = ch.SwapWebhook(w); err != nil {
 			return meanwhile(err)
 		}
-		return ch.changed(ref, eventChanged, "", before, out, "the subscription was changed: %s", toldHow(out))
+		return ch.changed(ref, eventChanged, "", audit.WebhookOf(before), audit.WebhookOf(out), "the subscription was changed: %s", toldHow(out))
 	})
 	return out, err
 }
@@ -214,7 +222,7 @@ func meanwhile(err error) error {
 // DeleteWebhook removes a subscription with its deliveries, also those on their way.
 func (p *Plane) DeleteWebhook(ctx context.Context, c policy.Caller, id link.ID) error {
 	return p.changeWebhook(ctx, c, id, func(ch *change, ref link.ObjectRef, w link.Webhook) error {
-		return errors.Join(ch.RemoveWebhook(id), ch.changed(ref, eventDeleted, "", w, nil, "the subscription was deleted"))
+		return errors.Join(ch.RemoveWebhook(id), ch.changed(ref, eventDeleted, "", audit.WebhookOf(w), nil, "the subscription was deleted"))
 	})
 }
 
@@ -243,10 +251,10 @@ func (p *Plane) TestWebhook(ctx context.Context, c policy.Caller, id link.ID) (o
 		if err := enabled(w); err != nil {
 			return err
 		}
-		return ch.AddEvent(link.Event{
+		return errors.Join(ch.audit(ref, "TEST", "", nil, nil, "a test of the subscription was asked for"), ch.AddEvent(link.Event{
 			Object: ref, Type: link.EventTest, State: "TEST", Reason: "TEST_REQUESTED", Message: ch.caller.Name + " asked for a test of this subscription",
 			NextStep: "nothing: that this arrived is what the test was for", Actor: ch.caller.Name,
-		})
+		}))
 	})
 	if err != nil {
 		return out, err
@@ -320,7 +328,7 @@ func (p *Plane) Redeliver(ctx context.Context, c policy.Caller, id, deliveryID l
 		if out, err = ch.Redeliver(d); err != nil {
 			return meanwhile(err)
 		}
-		return ch.note(ref, eventRedelivered, "", "delivery %s was made due anew", deliveryID)
+		return ch.changed(ref, eventRedelivered, "", nil, nil, "delivery %s was made due anew", deliveryID)
 	})
 	return out, err
 }
@@ -334,7 +342,7 @@ func (p *Plane) RedeliverDead(ctx context.Context, c policy.Caller, id link.ID) 
 		if n, err = ch.RedeliverDead(id, mostRedelivered); err != nil || n == 0 {
 			return meanwhile(err)
 		}
-		return ch.note(ref, eventRedelivered, "", "%d dead deliveries were made due anew", n)
+		return ch.changed(ref, eventRedelivered, "", nil, nil, "%d dead deliveries were made due anew", n)
 	})
 	return n, err
 }

@@ -34,7 +34,7 @@ func (s *server) apiKeys() {
 		Body api.CreateAPIKeyRequest
 	}
 	register(s, route{
-		method: http.MethodPost, path: base, id: "CreateAPIKey", tag: tag,
+		method: http.MethodPost, path: base, id: "CreateAPIKey", tag: tag, secret: true,
 		summary: "Make a key by which a program speaks for the principal; the key is shown once",
 	},
 		func(ctx context.Context, c policy.Caller, in *create) (api.NewAPIKey, error) {

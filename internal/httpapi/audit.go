@@ -152,7 +152,7 @@ func wireAudit(e control.AuditEntry) api.AuditEntry {
 		Position: e.Position, At: e.At.UTC(), Actor: api.AuditActor{ID: string(e.Actor.ID), Name: e.Actor.Name, Role: e.Actor.Role},
 		Action: e.Action, ObjectKind: e.Object.Kind, ObjectID: e.Object.ID, OrganisationID: string(e.Place.OrganisationID),
 		ProjectID: string(e.Place.ProjectID), ClusterID: string(e.Place.ClusterID), Decision: string(e.Decision), Rule: e.Rule,
-		Reason: e.Reason, Message: e.Why, Before: e.Before, After: e.After, RequestID: e.RequestID, Count: max(e.Count, 1),
+		Reason: e.Reason, Message: e.Why, Before: e.Before, After: e.After, RequestID: e.RequestID, Source: e.Source, Count: max(e.Count, 1),
 		Previous: e.Previous.String(), Hash: e.Hash.String(),
 	}
 }

@@ -43,14 +43,13 @@ func (s *server) authenticate(ctx huma.Context, next func(huma.Context)) {
 		p.write(w)
 		return
 	}
-	caller.RequestID = requestOf(ctx.Context()).id
+	v := visitor(ctx.Context())
+	caller.RequestID, caller.Source = v.RequestID, v.Source
 	next(huma.WithValue(ctx, callerKey{}, caller))
 }
 
+// caller is who asks as the request's token tells now, whatever it told before.
 func (s *server) caller(ctx huma.Context) (policy.Caller, error) {
-	if known := callerOf(ctx.Context()); known.Role != policy.Anonymous {
-		return known, nil // whoever serves this handler knew it already
-	}
 	// The scheme is compared without case: RFC 9110, section 11.1.
 	header := ctx.Header("Authorization")
 	if header == "" {
@@ -59,7 +58,7 @@ func (s *server) caller(ctx huma.Context) (policy.Caller, error) {
 				return policy.Caller{}, newProblem(http.StatusForbidden, 7, "another site's page made this request",
 					api.ErrorDetail{Reason: "CROSS_ORIGIN", Field: "Origin", Hint: "send Authorization: Bearer and a token instead of the cookie"})
 			}
-			return s.plane.Authenticate(ctx.Context(), s.ofBrowser(r))
+			return s.plane.Authenticate(ctx.Context(), visitor(ctx.Context()), s.ofBrowser(r))
 		}
 	}
 	scheme, token, _ := strings.Cut(header, " ")
@@ -67,7 +66,7 @@ func (s *server) caller(ctx huma.Context) (policy.Caller, error) {
 		return policy.Caller{}, newProblem(http.StatusUnauthorized, 16, "no token",
 			api.ErrorDetail{Reason: reasonNoToken, Field: "Authorization", Hint: "send Authorization: Bearer and the token"})
 	}
-	return s.plane.Authenticate(ctx.Context(), token)
+	return s.plane.Authenticate(ctx.Context(), visitor(ctx.Context()), token)
 }
 
 // ofBrowser returns the session that a browser keeps; empty when it keeps none.

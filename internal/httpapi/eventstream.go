@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -68,13 +69,11 @@ func (s *server) awaitEvents(ctx context.Context, hctx huma.Context, out *lines,
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	news := make(chan error, 1)
-	go func() { news <- s.plane.WaitFeed(ctx, part) }()
-	ended := false
+	var waiting sync.WaitGroup
+	waiting.Go(func() { news <- s.plane.WaitFeed(ctx, part) })
 	defer func() {
 		cancel()
-		if !ended {
-			<-news
-		}
+		waiting.Wait()
 	}()
 	alive := time.NewTicker(s.o.KeepAlive)
 	defer alive.Stop()
@@ -83,7 +82,6 @@ func (s *server) awaitEvents(ctx context.Context, hctx huma.Context, out *lines,
 	for {
 		select {
 		case err := <-news:
-			ended = true
 			return err == nil
 		case <-alive.C:
 			if out.write([]byte(": alive\n\n")) != nil {

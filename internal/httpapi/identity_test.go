@@ -5,17 +5,52 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/identity"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
+	"github.com/postern/postern/internal/store"
 )
 
-// as is a client of a caller.
-func (w *world) as(c policy.Caller) *api.Client {
-	token := string(link.NewID())
-	w.members.Store(token, c)
-	return api.New(w.url, token)
+// as is a client of a principal that has the grants of c, by an API key: of the principal of c's id, or of a new person.
+func (w *world) as(t *testing.T, c policy.Caller) *api.Client {
+	t.Helper()
+	return api.New(w.url, w.tokenOf(t, c, false))
+}
+
+// tokenOf makes the token by which as speaks: an API key, or a session.
+func (w *world) tokenOf(t *testing.T, c policy.Caller, session bool) (token string) {
+	t.Helper()
+	err := w.store.Write(t.Context(), func(tx *store.Tx) error {
+		if c.ID == "" {
+			p, _, err := tx.AddPrincipal(link.Principal{Kind: link.Person, Name: c.Name, Email: string(link.NewID()) + "@members.example"})
+			if err != nil {
+				return err
+			}
+			c.ID = p.ID
+		}
+		for _, g := range c.Grants {
+			if _, _, err := tx.AddGrant(link.Grant{PrincipalID: c.ID, Role: g.Role, Scope: g.Scope}); err != nil {
+				return err
+			}
+		}
+		if session {
+			token = identity.NewToken(identity.SessionToken)
+			s := link.Session{ID: link.NewID(), PrincipalID: c.ID, Method: link.ByPassword, ExpiresAt: tx.Now().Add(time.Hour)}
+			_, err := tx.AddSession(s, identity.TokenHash(token), time.Hour)
+			return err
+		}
+		k := link.APIKey{ID: link.NewID(), PrincipalID: c.ID, Name: "test", ExpiresAt: tx.Now().Add(time.Hour)}
+		token = identity.NewKey(k.ID)
+		_, err := tx.AddAPIKey(k, identity.TokenHash(token))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
 }
 
 func TestOrganisationsPeopleAndRoles(t *testing.T) {
@@ -60,7 +95,7 @@ func TestOrganisationsPeopleAndRoles(t *testing.T) {
 	if m.PrincipalID != ann.ID || m.Scope != at || m.Role != "PROJECT_ADMIN" || n.Name != "deploy" {
 		t.Errorf("%+v, %+v", m, n)
 	}
-	me := must(w.as(policy.Caller{ID: link.ID(ann.ID), Role: policy.Member, Grants: []link.Grant{{
+	me := must(w.as(t, policy.Caller{ID: link.ID(ann.ID), Role: policy.Member, Grants: []link.Grant{{
 		Role: link.RoleProjectAdmin, Scope: link.Scope{Kind: link.ScopeProject, ID: link.ID(p.ID)},
 	}}}).Me(ctx))(t)
 	if me.Email != ann.Email || me.Role != "member" || len(me.Grants) != 1 || me.Grants[0].Scope != at {
@@ -93,7 +128,7 @@ func TestOrganisationsPeopleAndRoles(t *testing.T) {
 // Everybody's lists are their own part of the whole, in pages of any length.
 func TestListsShowWhatIsOnesOwn(t *testing.T) {
 	w := newWorld(t)
-	acme, globex := w.tenant(t, nil), w.tenant(t, nil)
+	acme, globex := w.tenant(t), w.tenant(t)
 	// By what a customer's one is known, and how many the vendor has of its own.
 	lists := map[string]struct {
 		all func(context.Context, *api.Client, api.Page) (ids []string, next string, err error)
@@ -148,7 +183,7 @@ func TestListsShowWhatIsOnesOwn(t *testing.T) {
 			for _, customer := range seen {
 				want = append(want, customer[list.key])
 			}
-			client := w.as(c.caller)
+			client := w.as(t, c.caller)
 			for _, limit := range []int{0, 1} {
 				var got []string
 				for p := (api.Page{Limit: limit}); ; {

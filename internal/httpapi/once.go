@@ -18,8 +18,8 @@ import (
 	"github.com/postern/postern/internal/link"
 )
 
-// secretAnswer marks an operation whose answer is shown once.
-const secretAnswer = "postern.secret"
+// secretAnswer marks an operation, also in the document, whose answer is shown once.
+const secretAnswer = "x-shown-once"
 
 // mostKey is the longest idempotency key, in bytes.
 const mostKey = 255
@@ -54,10 +54,10 @@ func (s *server) once(ctx huma.Context, next func(huma.Context)) {
 		next(ctx)
 		return
 	}
-	print := sha256.Sum256(append([]byte(r.Method+" "+r.URL.RequestURI()+"\n"), body...))
+	sum := sha256.Sum256(append([]byte(r.Method+" "+r.URL.RequestURI()+"\n"), body...))
 	var held *heldAnswer
 	defer func() { w.held = nil }() // also when a handler panics: what is said of that goes out
-	kept, repeated, err := s.plane.Once(ctx.Context(), callerOf(ctx.Context()), key, hex.EncodeToString(print[:]),
+	kept, repeated, err := s.plane.Once(ctx.Context(), callerOf(ctx.Context()), key, hex.EncodeToString(sum[:]),
 		func(within context.Context) (link.KeptAnswer, error) {
 			held = &heldAnswer{}
 			w.held = held
@@ -72,7 +72,7 @@ func (s *server) once(ctx huma.Context, next func(huma.Context)) {
 				return link.KeptAnswer{}, nil // a refusal changed nothing
 			}
 			a := link.KeptAnswer{Status: held.status, ETag: w.Header().Get("ETag")}
-			if ctx.Operation().Metadata[secretAnswer] == nil {
+			if ctx.Operation().Extensions[secretAnswer] == nil {
 				a.Body = held.body.String()
 			}
 			return a, nil

@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"bytes"
 	"net/http"
 	"strings"
 	"sync"
@@ -28,7 +29,7 @@ func TestIdempotencyKeys(t *testing.T) {
 		before := w.state(t)
 		for _, key := range []string{"k1", `"k1"`} {
 			again := w.send(t, "POST", "/api/v1/clusters", create("once"), with(key))
-			if again.status != first.status || string(again.body) != string(first.body) || again.header.Get("ETag") != first.header.Get("ETag") ||
+			if again.status != first.status || !bytes.Equal(again.body, first.body) || again.header.Get("ETag") != first.header.Get("ETag") ||
 				again.header.Get("ETag") == "" || again.header.Get("Idempotency-Replayed") != "true" {
 				t.Errorf("%d %v %s", again.status, again.header, again.body)
 			}
@@ -44,7 +45,7 @@ func TestIdempotencyKeys(t *testing.T) {
 		if err := w.client.DeleteCluster(ctx, made.ID); err != nil {
 			t.Fatal(err)
 		}
-		if again := w.send(t, "POST", "/api/v1/clusters", create("once"), with("k1")); string(again.body) != string(first.body) {
+		if again := w.send(t, "POST", "/api/v1/clusters", create("once"), with("k1")); !bytes.Equal(again.body, first.body) {
 			t.Errorf("%d %s", again.status, again.body)
 		}
 		if _, err := w.client.Cluster(ctx, made.ID); !api.IsNotFound(err) {
@@ -89,11 +90,22 @@ func TestIdempotencyKeys(t *testing.T) {
 		}
 	})
 
-	t.Run("a secret is shown once", func(t *testing.T) {
-		first := w.send(t, "POST", networking+"/claims", `{"ttl_seconds":600}`, with("k3"))
-		again := w.send(t, "POST", networking+"/claims", `{"ttl_seconds":600}`, with("k3"))
-		if first.status != http.StatusOK || again.status != http.StatusConflict || !strings.Contains(string(again.body), "ANSWER_SHOWN_ONCE") {
-			t.Errorf("%d, then %d %s", first.status, again.status, again.body)
+	t.Run("a secret is shown once, and kept nowhere", func(t *testing.T) {
+		_, program := w.account(t, "once")
+		jane, _ := w.person(t, "jane@once.example")
+		hook := must(w.client.CreateWebhook(ctx, api.CreateWebhookRequest{URL: "https://192.0.0.9.example/"}))(t)
+		for path, body := range map[string]string{
+			networking + "/claims":                                   `{"ttl_seconds":600}`,
+			"/api/v1/principals/" + program.ID + "/api-keys":         `{"name":"once"}`,
+			"/api/v1/people/" + jane.Principal.ID + "/sign-in-reset": ``,
+			"/api/v1/webhooks":                                       `{"url":"https://hooks.example/"}`,
+			"/api/v1/webhooks/" + hook.ID + "/rotate-secret":         ``,
+		} {
+			first := w.send(t, "POST", path, body, with("secret "+path))
+			again := w.send(t, "POST", path, body, with("secret "+path))
+			if first.status != http.StatusOK || again.status != http.StatusConflict || !strings.Contains(string(again.body), "ANSWER_SHOWN_ONCE") {
+				t.Errorf("%s: %d %s, then %d %s", path, first.status, first.body, again.status, again.body)
+			}
 		}
 		if list := must(w.client.Claims(ctx, id, api.Page{}))(t).Claims; len(list) != 1 {
 			t.Errorf("%d claims were made", len(list))
@@ -109,7 +121,7 @@ func TestIdempotencyKeys(t *testing.T) {
 		wg.Wait()
 		done := 0
 		for _, r := range replies {
-			if r.status != http.StatusOK || string(r.body) != string(replies[0].body) {
+			if r.status != http.StatusOK || !bytes.Equal(r.body, replies[0].body) {
 				t.Errorf("%d %s", r.status, r.body)
 			}
 			if r.header.Get("Idempotency-Replayed") == "" {

@@ -15,6 +15,15 @@ const (
 	attemptCookie = "__Host-postern-attempt" // of a sign-in at the OpenID provider
 )
 
+// slowed serves a browser that signs in within its address's rate.
+func (s *server) slowed(f http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if s.signIns.passes(w, addressOf(r)) {
+			f(w, r)
+		}
+	}
+}
+
 // beginOpenID sends a browser to the OpenID provider. Not one of the document's operations: a browser goes here, no client.
 func (s *server) beginOpenID(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -119,7 +119,7 @@ func (p *problem) headers(set func(name, value string)) {
 		}
 		set("WWW-Authenticate", challenge)
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		set("Retry-After", strconv.Itoa(max(1, int(p.RetryAfter.Seconds()))))
+		set("Retry-After", seconds(max(p.RetryAfter, time.Second)))
 	}
 }
 

@@ -28,6 +28,7 @@ type Rate struct {
 type Rates struct {
 	Callers   Rate // people and service accounts: 50 a second, 200 at once when zero
 	Addresses Rate // an address whose requests carry no token, or one that is not known: 5 a second, 30 at once when zero
+	SignIns   Rate // an address that signs in: 1 a second, 20 at once when zero
 }
 
 // mostBuckets bounds how many callers are told apart. Those that were idle the longest are forgotten first: they are full.
@@ -92,18 +93,21 @@ func (b *buckets) forget(now time.Time) {
 	}
 }
 
-// limited serves who is known within their rate. A stream counts as the one request that it is.
+// limited serves who is known, and who signs in, within their rate. A stream counts as the one request that it is.
 func (s *server) limited(ctx huma.Context, next func(huma.Context)) {
-	c := callerOf(ctx.Context())
-	if ctx.Operation().Security == nil || c.Role != policy.Member {
-		next(ctx)
-		return
-	}
-	_, w := humago.Unwrap(ctx)
-	if s.callers.passes(w, string(c.ID)) {
+	r, w := humago.Unwrap(ctx)
+	c, op := callerOf(ctx.Context()), ctx.Operation()
+	switch {
+	case op.Metadata[signsIn] != nil && !s.signIns.passes(w, addressOf(r)):
+	case op.Security != nil && c.Role == policy.Member && !s.callers.passes(w, string(c.ID)):
+	default:
 		next(ctx)
 	}
 }
+
+// signsIn marks an operation by which somebody unknown becomes known: all of an address share the bucket of SignIns, so
+// that trying is slow whatever is tried.
+const signsIn = "postern.signs-in"
 
 // passes takes a token for who and says in the answer's header how many are left (draft-ietf-httpapi-ratelimit-headers, in
 // the form that clients read). Where there is none it answers.
@@ -117,10 +121,11 @@ func (b *buckets) passes(w http.ResponseWriter, who string) bool {
 	if wait == 0 {
 		return true
 	}
-	w.Header().Set("Retry-After", seconds(wait))
-	newProblem(http.StatusTooManyRequests, 8, "too many requests", api.ErrorDetail{
+	p := newProblem(http.StatusTooManyRequests, 8, "too many requests", api.ErrorDetail{
 		Reason: "RATE_LIMITED", Hint: "try again in " + seconds(wait) + " s, and ask less often: Retry-After says how long to wait",
-	}).write(w)
+	})
+	p.RetryAfter = wait
+	p.write(w)
 	return false
 }
 

@@ -19,7 +19,9 @@ func TestBuckets(t *testing.T) {
 		left    int
 		wait    time.Duration
 	}{
-		{"a", 0, 2, 0}, {"a", 0, 1, 0}, {"a", 0, 0, 0},
+		{"a", 0, 2, 0},
+		{"a", 0, 1, 0},
+		{"a", 0, 0, 0},
 		{"a", 0, 0, 500 * time.Millisecond},
 		{"b", 0, 2, 0}, // another's bucket is another
 		{"a", 500 * time.Millisecond, 0, 0},
@@ -37,7 +39,7 @@ func TestBuckets(t *testing.T) {
 	if len(b.by) > mostBuckets {
 		t.Errorf("%d callers are remembered", len(b.by))
 	}
-	if none := newBuckets(Rate{PerSecond: -1}, Rate{1, 1}); none.passes(httptest.NewRecorder(), "a") != true || len(none.by) != 0 {
+	if none := newBuckets(Rate{PerSecond: -1}, Rate{1, 1}); !none.passes(httptest.NewRecorder(), "a") || len(none.by) != 0 {
 		t.Error("no limit is a limit")
 	}
 }

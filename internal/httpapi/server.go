@@ -60,6 +60,7 @@ type server struct {
 	sameOrigin *http.CrossOriginProtection // of requests that a browser makes with its cookie
 	callers    *buckets
 	addresses  *buckets
+	signIns    *buckets
 
 	getters map[string]getter       // of the objects, by their paths
 	objects map[reflect.Type]bool   // what the getters answer with
@@ -86,6 +87,7 @@ func New(plane *control.Plane, o Options) http.Handler {
 		plane: plane, feed: newRuleFeed(plane), o: o, mux: http.NewServeMux(),
 		sameOrigin: http.NewCrossOriginProtection(),
 		callers:    newBuckets(o.Rates.Callers, Rate{50, 200}), addresses: newBuckets(o.Rates.Addresses, Rate{5, 30}),
+		signIns: newBuckets(o.Rates.SignIns, Rate{1, 20}),
 		getters: map[string]getter{}, objects: map[reflect.Type]bool{}, answers: map[string]reflect.Type{},
 	}
 	s.api = humago.New(s.mux, s.config())
@@ -163,6 +165,7 @@ type route struct {
 	open                           bool  // needs no token
 	single                         bool  // a GET of one object, though its path does not end in a name
 	secret                         bool  // the answer is shown once: it is kept nowhere, and told to no repetition
+	signsIn                        bool  // makes somebody known: slowed down by address
 }
 
 func (r route) operation() huma.Operation {
@@ -174,7 +177,10 @@ func (r route) operation() huma.Operation {
 		op.MaxBodyBytes = r.maxBody + 1
 	}
 	if r.secret {
-		op.Metadata = map[string]any{secretAnswer: true}
+		op.Extensions = map[string]any{secretAnswer: true}
+	}
+	if r.signsIn {
+		op.Metadata = map[string]any{signsIn: true}
 	}
 	if !r.open {
 		op.Security = []map[string][]string{{"token": {}}}

@@ -24,28 +24,28 @@ func (s *server) login() {
 		})
 
 	type password struct{ Body api.PasswordSignInRequest }
-	register(s, route{method: http.MethodPost, path: base + "/password", id: "SignInByPassword", tag: tag, summary: "Begin a session by e-mail address and password", open: true},
+	register(s, route{method: http.MethodPost, path: base + "/password", id: "SignInByPassword", tag: tag, summary: "Begin a session by e-mail address and password", open: true, signsIn: true, secret: true},
 		func(ctx context.Context, _ policy.Caller, in *password) (api.NewSession, error) {
 			out, err := s.plane.SignInByPassword(ctx, visitor(ctx), in.Body.Email, in.Body.Password)
 			return wireSignedIn(out), err
 		})
 
 	type set struct{ Body api.SetPasswordRequest }
-	register(s, route{method: http.MethodPost, path: base + "/set-password", id: "SetPassword", tag: tag, summary: "Set a password by a token that an operator handed over, and begin a session", open: true},
+	register(s, route{method: http.MethodPost, path: base + "/set-password", id: "SetPassword", tag: tag, summary: "Set a password by a token that an operator handed over, and begin a session", open: true, signsIn: true, secret: true},
 		func(ctx context.Context, _ policy.Caller, in *set) (api.NewSession, error) {
 			out, err := s.plane.SetPassword(ctx, visitor(ctx), in.Body.Token, in.Body.Password)
 			return wireSignedIn(out), err
 		})
 
 	type exchange struct{ Body api.ExchangeCodeRequest }
-	register(s, route{method: http.MethodPost, path: base + "/code", id: "ExchangeCode", tag: tag, summary: "Begin the session of who signed in at the OpenID provider, for a program on the own machine", open: true},
+	register(s, route{method: http.MethodPost, path: base + "/code", id: "ExchangeCode", tag: tag, summary: "Begin the session of who signed in at the OpenID provider, for a program on the own machine", open: true, signsIn: true, secret: true},
 		func(ctx context.Context, _ policy.Caller, in *exchange) (api.NewSession, error) {
 			out, err := s.plane.ExchangeCode(ctx, visitor(ctx), in.Body.Code, in.Body.CodeVerifier)
 			return wireSignedIn(out), err
 		})
 
-	s.mux.HandleFunc("GET "+base+"/openid", s.beginOpenID)
-	s.mux.HandleFunc("GET "+base+"/openid/callback", s.finishOpenID)
+	s.mux.HandleFunc("GET "+base+"/openid", s.slowed(s.beginOpenID))
+	s.mux.HandleFunc("GET "+base+"/openid/callback", s.slowed(s.finishOpenID))
 }
 
 func (s *server) sessions() {
@@ -84,7 +84,7 @@ func (s *server) sessions() {
 		})
 
 	register(s, route{
-		method: http.MethodPost, path: "/api/v1/people/{principal_id}/sign-in-reset", id: "ResetSignIn", tag: "People",
+		method: http.MethodPost, path: "/api/v1/people/{principal_id}/sign-in-reset", id: "ResetSignIn", tag: "People", secret: true,
 		summary: "End everything by which a person signs in, and make a token by which the person sets a password; it is shown once",
 	},
 		func(ctx context.Context, c policy.Caller, in *PrincipalPath) (api.SignInReset, error) {

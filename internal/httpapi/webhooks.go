@@ -51,7 +51,7 @@ func (s *server) webhooks() {
 
 	type create struct{ Body api.CreateWebhookRequest }
 	register(s, route{
-		method: http.MethodPost, path: base, id: "CreateWebhook", tag: tag,
+		method: http.MethodPost, path: base, id: "CreateWebhook", tag: tag, secret: true,
 		summary: "Subscribe to what happens, by webhook or mail; the secret is shown once",
 	},
 		func(ctx context.Context, c policy.Caller, in *create) (api.NewWebhook, error) {
@@ -101,7 +101,7 @@ func (s *server) webhooks() {
 		})
 
 	register(s, route{
-		method: http.MethodPost, path: one + "/rotate-secret", id: "RotateWebhookSecret", tag: tag,
+		method: http.MethodPost, path: one + "/rotate-secret", id: "RotateWebhookSecret", tag: tag, secret: true,
 		summary: "Change a subscription's secret; for a day messages carry a signature by the old one too",
 	},
 		func(ctx context.Context, c policy.Caller, in *WebhookPath) (api.NewWebhook, error) {

@@ -88,8 +88,14 @@ func TestUnfitPasswords(t *testing.T) {
 		password string
 		fit      bool
 	}{
-		{"", false}, {strings.Repeat("a", 11), false}, {strings.Repeat("a", 12), true}, {"zwölf Zeichen"[:12], false},
-		{"ääääääääääää", true}, {strings.Repeat("ä", 256), true}, {strings.Repeat("ä", 257), false}, {"with \xff inside it", false},
+		{"", false},
+		{strings.Repeat("a", 11), false},
+		{strings.Repeat("a", 12), true},
+		{"zwölf Zeichen"[:12], false},
+		{"ääääääääääää", true},
+		{strings.Repeat("ä", 256), true},
+		{strings.Repeat("ä", 257), false},
+		{"with \xff inside it", false},
 	} {
 		err := CheckPassword("password", c.password)
 		if (err == nil) != c.fit {

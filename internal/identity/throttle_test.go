@@ -14,8 +14,8 @@ func TestDelaysDouble(t *testing.T) {
 			t.Fatalf("free try %d waits %s", i+1, wait)
 		}
 	}
-	for _, want := range []time.Duration{0, 1, 2, 4, 8, 16, 32, 60, 60, 60} {
-		want *= time.Second
+	for _, seconds := range []int{0, 1, 2, 4, 8, 16, 32, 60, 60, 60} {
+		want := time.Duration(seconds) * time.Second
 		if want > 0 {
 			if wait := th.Try("a", now); wait != want {
 				t.Fatalf("a try at once waits %s, want %s", wait, want)

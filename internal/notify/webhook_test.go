@@ -1,6 +1,7 @@
 package notify_test
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -32,7 +33,7 @@ func TestWebhook(t *testing.T) {
 	w := newWorld(t, trusting(r.Server))
 	sub := w.subscribe(func(s *link.Webhook) { s.URL = r.URL + "/hook?tenant=7" })
 	w.happens()
-	d := w.awaitStatus(sub.ID, link.DeliveryDelivered)
+	d := w.awaitDelivered(sub.ID)
 	all := r.messages()
 	if len(all) != 1 {
 		t.Fatalf("%d messages, want 1", len(all))
@@ -103,11 +104,11 @@ func TestWebhookIsTriedAgain(t *testing.T) {
 	r.answer = status(http.StatusOK)
 	r.mu.Unlock()
 	w.later(d)
-	if d = w.awaitStatus(sub.ID, link.DeliveryDelivered); d.Attempts != 2 || d.LastError != "" {
+	if d = w.awaitDelivered(sub.ID); d.Attempts != 2 || d.LastError != "" {
 		t.Errorf("in the end: %+v", d)
 	}
 	all := r.messages()
-	if len(all) != 2 || string(all[0].body) != string(all[1].body) || all[0].header.Get("webhook-id") != all[1].header.Get("webhook-id") {
+	if len(all) != 2 || !bytes.Equal(all[0].body, all[1].body) || all[0].header.Get("webhook-id") != all[1].header.Get("webhook-id") {
 		t.Errorf("%d messages that are not one: %+v", len(all), all)
 	}
 }
@@ -240,7 +241,7 @@ func TestWebhookSignsWithBothKeys(t *testing.T) {
 		return err
 	})
 	w.happens()
-	w.awaitStatus(sub.ID, link.DeliveryDelivered)
+	w.awaitDelivered(sub.ID)
 	w.ahead.Store(int64(2 * time.Hour))
 	w.happens()
 	w.await(sub.ID, "the second", func(d link.Delivery) bool { return d.Event.ID == 2 && d.Status == link.DeliveryDelivered })
@@ -277,7 +278,7 @@ func TestSlowReceiverHoldsUpNobody(t *testing.T) {
 	}
 	other := w.subscribe(func(s *link.Webhook) { s.URL = quick.URL })
 	w.happens()
-	w.awaitStatus(other.ID, link.DeliveryDelivered)
+	w.awaitDelivered(other.ID)
 	if n := len(slow.messages()); n > 2 {
 		t.Errorf("%d tries at once to one receiver", n)
 	}

@@ -127,9 +127,9 @@ func (w *world) await(id link.ID, what string, good func(link.Delivery) bool) li
 	}
 }
 
-func (w *world) awaitStatus(id link.ID, s link.DeliveryStatus) link.Delivery {
+func (w *world) awaitDelivered(id link.ID) link.Delivery {
 	w.t.Helper()
-	return w.await(id, string(s), func(d link.Delivery) bool { return d.Status == s })
+	return w.await(id, "delivered", func(d link.Delivery) bool { return d.Status == link.DeliveryDelivered })
 }
 
 // later moves the clock past a delivery's next try.

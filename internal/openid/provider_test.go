@@ -123,8 +123,10 @@ func TestWhoIsNotSignedIn(t *testing.T) {
 		{name: "no email", before: with(func(u *mockoidc.MockUser) { u.Email = "" }), reason: "EMAIL_MISSING"},
 		{name: "an email that is none", before: with(func(u *mockoidc.MockUser) { u.Email = "Jane <jane@example.com>" }), reason: "EMAIL_MISSING"},
 		{name: "foreign domain", config: func(c *openid.Config) { c.Domains = []string{"postern.example"} }, reason: "DOMAIN_NOT_ALLOWED"},
-		{name: "a domain that only ends like ours", before: with(func(u *mockoidc.MockUser) { u.Email = "jane@notexample.com" }),
-			config: func(c *openid.Config) { c.Domains = []string{"example.com"} }, reason: "DOMAIN_NOT_ALLOWED"},
+		{
+			name: "a domain that only ends like ours", before: with(func(u *mockoidc.MockUser) { u.Email = "jane@notexample.com" }),
+			config: func(c *openid.Config) { c.Domains = []string{"example.com"} }, reason: "DOMAIN_NOT_ALLOWED",
+		},
 		{name: "wrong nonce", change: func(a *identity.Attempt) { a.Nonce = "another" }, reason: "ID_TOKEN_INVALID"},
 		{name: "wrong verifier", change: func(a *identity.Attempt) { a.Verifier = strings.Repeat("a", 43) }, reason: "CODE_REFUSED"},
 		{name: "expired token", after: func(m *mockoidc.MockOIDC) { m.FastForward(-time.Hour) }, reason: "ID_TOKEN_INVALID"},

@@ -74,7 +74,7 @@ func Endpoint(f EndpointFacts) EndpointPlan {
 	anyIn := slices.ContainsFunc(f.Wishes, f.letsIn)
 	p := EndpointPlan{Action: f.action(anyIn)}
 	for _, w := range f.Wishes {
-		p.Connections = append(p.Connections, f.connection(w, anyIn))
+		p.Connections = append(p.Connections, f.of(w).connection(w, anyIn))
 	}
 	p.Look = f.look(p)
 	return p
@@ -104,8 +104,8 @@ func (f EndpointFacts) rejectedOutside(w Wish) bool {
 }
 
 func (f EndpointFacts) letsIn(w Wish) bool {
-	f = f.of(w)
-	return f.admits(w) && !f.rejectedOutside(w) && !f.expired(w)
+	own := f.of(w)
+	return own.admits(w) && !own.rejectedOutside(w) && !own.expired(w)
 }
 
 // unanswered tells whether a connection waits for people: for whoever creates its endpoint, or trusts the endpoint's owner.
@@ -183,9 +183,8 @@ func (f EndpointFacts) action(anyIn bool) Action {
 	return Nothing
 }
 
-// connection says how one connection stands.
+// connection says how one connection stands; the facts are as it has them.
 func (f EndpointFacts) connection(w Wish, anyIn bool) ConnectionPlan {
-	f = f.of(w)
 	before := w.Connection
 	after := before
 	if e := f.Endpoint; e != nil {

@@ -69,11 +69,12 @@ func Service(f ServiceFacts) ServicePlan {
 		p.AppliedVersion = f.Region.Version
 	}
 	var provisioned link.Condition
-	if f.Gone {
+	switch {
+	case f.Gone:
 		provisioned = f.leaving(&p)
-	} else if f.Observed == nil {
+	case f.Observed == nil:
 		provisioned = f.absent(&p)
-	} else {
+	default:
 		provisioned = f.present(&p)
 		s.Conditions = link.SetCondition(s.Conditions, f.reachable(), f.Now)
 		if f.PrivateDNSName != "" {

@@ -37,8 +37,12 @@ func TestLimit(t *testing.T) {
 		{"a scope beside the grant's", []link.Grant{grant(link.RoleClusterAdmin, p1)}, "", o2, []link.Grant{}},
 		{"the installation for a scope", []link.Grant{grant(link.RoleViewer, p1)}, "", everywhere, []link.Grant{grant(link.RoleViewer, p1)}},
 		{"an operator within an organisation", []link.Grant{grant(link.RoleOperator, everywhere)}, link.RoleClusterOperator, o1, []link.Grant{grant(link.RoleClusterOperator, o1)}},
-		{"each grant by itself", []link.Grant{grant(link.RoleViewer, o1), grant(link.RoleClusterAdmin, c1), grant(link.RoleViewer, o2)}, link.RoleClusterOperator, p1,
-			[]link.Grant{grant(link.RoleViewer, p1), grant(link.RoleClusterOperator, c1)}},
+		{
+			"each grant by itself",
+			[]link.Grant{grant(link.RoleViewer, o1), grant(link.RoleClusterAdmin, c1), grant(link.RoleViewer, o2)},
+			link.RoleClusterOperator, p1,
+			[]link.Grant{grant(link.RoleViewer, p1), grant(link.RoleClusterOperator, c1)},
+		},
 		{"a ceiling that nobody knows", []link.Grant{grant(link.RoleViewer, o1)}, "KING", link.Scope{}, []link.Grant{grant("KING", o1)}},
 	} {
 		left := Limit(c.has, c.ceiling, c.scope, at[c.scope])

@@ -27,6 +27,7 @@ type Caller struct {
 	Grants    []link.Grant // of a Member, those that its API key leaves it
 	Via       link.ID      // the API key or session that it speaks by; empty for a token of the installation
 	RequestID string       // of the request that this caller makes now; stands in the audit log
+	Source    string       // IP address of the peer that makes it; empty where it is not known; stands in the audit log
 }
 
 // Action is one thing that a caller may ask for.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/postern/postern/internal/audit"
 	"github.com/postern/postern/internal/cloud"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/plan"
@@ -184,7 +185,7 @@ func (r *Reconciler) recordEgress(ctx context.Context, v *egressView, p plan.Egr
 		}
 		was := v.facts.Egress
 		ref := link.ObjectRef{Kind: link.ObjectEgress, ID: string(stored.ClusterID) + "/" + string(stored.ID)}
-		if err := addNotes(tx, ref, p.Notes, was, stored); err != nil || !p.Over {
+		if err := addNotes(tx, ref, p.Notes, audit.EgressOf(was), audit.EgressOf(stored)); err != nil || !p.Over {
 			return err
 		}
 		return tx.TrimEgress(stored.ClusterID, keptEgress)

@@ -22,8 +22,12 @@ func TestBucket(t *testing.T) {
 		steps []step
 	}{
 		{"a new one is full, and comes back at its rate", []step{
-			{0, 4, 4, 0}, {0, 10, 6, 0}, {0, 1, 0, 500 * time.Millisecond}, {250 * time.Millisecond, 1, 0, 250 * time.Millisecond},
-			{500 * time.Millisecond, 5, 1, 0}, {3 * time.Second, 10, 5, 0},
+			{0, 4, 4, 0},
+			{0, 10, 6, 0},
+			{0, 1, 0, 500 * time.Millisecond},
+			{250 * time.Millisecond, 1, 0, 250 * time.Millisecond},
+			{500 * time.Millisecond, 5, 1, 0},
+			{3 * time.Second, 10, 5, 0},
 		}},
 		{"it holds no more than its burst", []step{{0, 10, 10, 0}, {time.Hour, 100, 10, 0}}},
 		{"throttled, it is empty and comes back at half the rate, a little faster every second", []step{

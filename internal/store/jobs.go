@@ -91,7 +91,9 @@ func (w warnings) Handle(ctx context.Context, r slog.Record) error {
 	}
 	return w.Handler.Handle(ctx, r)
 }
+
 func (w warnings) WithAttrs(a []slog.Attr) slog.Handler {
 	return warnings{w.Handler.WithAttrs(a), w.warned}
 }
+
 func (w warnings) WithGroup(g string) slog.Handler { return warnings{w.Handler.WithGroup(g), w.warned} }

@@ -30,7 +30,7 @@ func (tx *Tx) nested(f func(*Tx) error) error {
 	if _, err := tx.exec(`SAVEPOINT nested`); err != nil {
 		return err
 	}
-	before := last{rules: slices.Clone(tx.last.rules), events: slices.Clone(tx.last.events)}
+	before := last{rules: slices.Clone(tx.last.rules), events: slices.Clone(tx.last.events), audit: slices.Clone(tx.last.audit)}
 	if err := f(tx); err != nil {
 		tx.last = before
 		_, undo := tx.exec(`ROLLBACK TO SAVEPOINT nested`)

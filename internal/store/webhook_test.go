@@ -14,9 +14,9 @@ import (
 )
 
 // connected is the event of a connection that came about.
-func connected(cluster link.ID, vpce string) link.Event {
+func connected(cluster link.ID) link.Event {
 	return link.Event{
-		Object: link.ObjectRef{Kind: link.ObjectConnection, ID: string(cluster) + "/" + vpce},
+		Object: link.ObjectRef{Kind: link.ObjectConnection, ID: string(cluster) + "/vpce-0a1b2c3d"},
 		Type:   link.EventStateChanged, State: string(link.Available), Message: "PENDING → AVAILABLE", Actor: "reconciler",
 	}
 }
@@ -82,9 +82,9 @@ func testFanOut(t *testing.T, db storetest.Database) {
 			w := subscribe(t, st, tt.edit)
 			write(t, st, func(tx *store.Tx) error {
 				return errors.Join(
-					tx.AddEvent(connected(c["acme"].ID, "vpce-0a1b2c3d")),
+					tx.AddEvent(connected(c["acme"].ID)),
 					tx.AddEvent(link.Event{Object: link.ObjectRef{Kind: link.ObjectCluster, ID: string(c["acme"].ID)}, Type: "CHANGED"}),
-					tx.AddEvent(connected(c["other"].ID, "vpce-0a1b2c3d")),
+					tx.AddEvent(connected(c["other"].ID)),
 				)
 			})
 			var got []link.ID
@@ -109,7 +109,7 @@ func testFailedWriteTellsNobody(t *testing.T, db storetest.Database) {
 	w := subscribe(t, st, func(*link.Webhook) {})
 	boom := errors.New("boom")
 	err := st.Write(t.Context(), func(tx *store.Tx) error {
-		return errors.Join(tx.AddEvent(connected(c["acme"].ID, "vpce-0a1b2c3d")), boom)
+		return errors.Join(tx.AddEvent(connected(c["acme"].ID)), boom)
 	})
 	if !errors.Is(err, boom) {
 		t.Fatal(err)
@@ -145,7 +145,7 @@ func testDeliveryIsSwappedOnce(t *testing.T, db storetest.Database) {
 	st := open(t, db)
 	c := customers(t, st, "acme")
 	w := subscribe(t, st, func(*link.Webhook) {})
-	write(t, st, func(tx *store.Tx) error { return tx.AddEvent(connected(c["acme"].ID, "vpce-0a1b2c3d")) })
+	write(t, st, func(tx *store.Tx) error { return tx.AddEvent(connected(c["acme"].ID)) })
 	d := deliveries(t, st, w)[0]
 	d.Status, d.Attempts, d.NextAt, d.LastError = link.DeliveryDead, 3, time.Time{}, "no answer"
 	write(t, st, func(tx *store.Tx) error {
@@ -219,7 +219,7 @@ func testFeed(t *testing.T, db storetest.Database) {
 			return nil
 		})
 	}
-	add(connected(acme.ID, "vpce-0a1b2c3d"), connected(other.ID, "vpce-0a1b2c3d"),
+	add(connected(acme.ID), connected(other.ID),
 		link.Event{Object: link.ObjectRef{Kind: link.ObjectProject, ID: string(acme.ProjectID)}, Type: "CHANGED"},
 		link.Event{Object: link.ObjectRef{Kind: link.ObjectRegion, ID: "AWS/us-east-1"}, Type: "CHANGED"})
 	// The history of a cluster that is gone stands where the cluster stood.
