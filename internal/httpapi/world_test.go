@@ -74,8 +74,9 @@ func newWorldOn(t *testing.T, d storetest.Database) *world {
 	done := make(chan struct{})
 	w.stop = sync.OnceFunc(func() { close(done) })
 	plane := control.New(w.store, control.Options{Domain: "postern.test", Log: log, AuditKey: auditKey})
-	handler := httpapi.New(plane, httpapi.Options{Log: log, Version: "v-test", KeepAlive: 20 * time.Millisecond,
-		Rates: unlimited, Done: done, Ready: w.store.Ready})
+	handler := httpapi.New(plane, httpapi.Options{
+		Log: log, Version: "v-test", KeepAlive: 20 * time.Millisecond, Rates: unlimited, Done: done, Ready: w.store.Ready,
+	})
 	srv := httptest.NewServer(truthful(t, handler))
 	t.Cleanup(srv.Close)
 	t.Cleanup(w.stop)

@@ -21,6 +21,8 @@ type sqlite struct {
 	read  *sql.DB
 	dir   *dirLock
 	jobs  *jobs[*sql.Tx]
+
+	backups backups
 }
 
 const databaseFile = "postern.db"
@@ -39,6 +41,10 @@ func openSQLite(ctx context.Context, dir string, log *slog.Logger) (_ *sqlite, e
 		}
 	}()
 	path := filepath.Join(dir, databaseFile)
+	e.backups.database = path
+	if err := e.backups.removeOld(); err != nil {
+		return nil, fmt.Errorf("remove what is left of backups: %w", err)
+	}
 	if err := makePrivate(path); err != nil {
 		return nil, err
 	}
@@ -110,6 +116,8 @@ func (e *sqlite) begin(ctx context.Context, writes bool) (session, error) {
 
 // again implements engine: there is one writer, against whom nobody loses.
 func (*sqlite) again(error) bool { return false }
+
+func (*sqlite) shared() bool { return false }
 
 func (e *sqlite) workers(c *river.Config) (jobClient, error) { return e.jobs.workers(c) }
 
