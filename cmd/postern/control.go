@@ -196,7 +196,7 @@ func (c *controlPlane) url(cfg config.API) string {
 	switch {
 	case cfg.PublicURL != "":
 		return cfg.PublicURL
-	case c.server.TLSConfig != nil:
+	case c.certs.config != nil: // the server's own becomes something else once it serves, also without a certificate
 		return "https://" + c.addr.String()
 	}
 	return "http://" + c.addr.String()
