@@ -1,5 +1,5 @@
 # What people type. The whole check is .ci/run; these are its parts and the way around the product.
-.PHONY: build test race lint format fuzz bench bench-reconcile ci demo
+.PHONY: build test race lint format fuzz bench bench-reconcile bench-load ci demo
 
 build: ## the programs, in dist/
 	go build -o dist/ ./cmd/...
@@ -24,6 +24,9 @@ bench: ## the gateway beside HAProxy and nginx, on Linux with both installed; 9 
 
 bench-reconcile: ## what 1,000 and 100,000 connections cost the cloud; the latter takes the better part of an hour (docs/benchmarks.md)
 	go run ./bench/reconcile
+
+bench-load: ## 200 clients at the control plane for a minute, on SQLite and PostgreSQL, and through an outage; 4 minutes (docs/benchmarks.md)
+	go run ./bench/load
 
 ci: ## all that a change has to pass, from a clean clone, as root on Debian 12
 	.ci/run

@@ -59,10 +59,10 @@ const vendorAccount = "vendor"
 // controlPlane is the store, the reconciler and the API in this process.
 type controlPlane struct {
 	plane        *control.Plane
-	operator     policy.Caller
-	auditKey     string // the public one, as a verifier of signed notes takes it
-	token        string // of the operator
-	gatewayToken string
+	auditKey     string        // the public one, as a verifier of signed notes takes it
+	operator     policy.Caller // zero when the token is not known here
+	token        string        // of the operator; empty: only its hash is in the database, and not the token in the data folder
+	gatewayToken string        // alike
 
 	store      *store.Store
 	notifier   *notify.Notifier
@@ -90,12 +90,6 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 			err = errors.Join(err, c.Close(context.WithoutCancel(ctx)), cfg.Listener.Close())
 		}
 	}()
-	if c.token, err = cfg.Dir.secret("token"); err != nil {
-		return nil, err
-	}
-	if c.gatewayToken, err = cfg.Dir.secret("gateway-token"); err != nil {
-		return nil, err
-	}
 	if c.store, err = openStore(ctx, cfg.Database, cfg.Dir.path("control"), cfg.Log); err != nil {
 		return nil, err
 	}
@@ -112,14 +106,16 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 	keep, endKeep := context.WithCancel(context.WithoutCancel(ctx))
 	c.endAudit = endKeep
 	c.audit.Go(func() { c.plane.KeepAudit(keep) })
-	if err := c.plane.PutToken(ctx, "operator", policy.Operator, c.token); err != nil {
+	if c.token, err = installToken(ctx, c.plane, cfg, operatorToken); err != nil {
 		return nil, err
 	}
-	if err := c.plane.PutToken(ctx, "gateway", policy.Gateway, c.gatewayToken); err != nil {
+	if c.gatewayToken, err = installToken(ctx, c.plane, cfg, gatewayToken); err != nil {
 		return nil, err
 	}
-	if c.operator, err = c.plane.Authenticate(ctx, control.Visitor{}, c.token); err != nil {
-		return nil, err
+	if c.token != "" {
+		if c.operator, err = c.plane.Authenticate(ctx, control.Visitor{}, c.token); err != nil {
+			return nil, err
+		}
 	}
 	if c.notifier, err = startNotifier(ctx, c.store, cfg); err != nil {
 		return nil, err

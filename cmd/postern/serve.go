@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,8 +23,9 @@ func (a *app) serveCommand() *cobra.Command {
 		Long: `Run the control plane alone. The reconciler uses the AWS credentials of its environment, as the aws command
 does (AWS_PROFILE, AWS_ACCESS_KEY_ID, an instance's role). Gateways are processes of their own: postern-gateway.
 
-On a PostgreSQL database any number of these processes share the work. All of them need the same files token and
-gateway-token in their data folders: the one that starts last says which tokens are good.
+On a PostgreSQL database any number of these processes share the work. The first makes the tokens of the operator and of
+the gateways, in the files token and gateway-token of its data folder. One whose folder has no such file leaves them as
+they are; one whose folder has another makes that the good one.
 
 What the flags do not say is read from the environment, then from the file of --config; "postern config example"
 shows every setting. Without a certificate the API speaks plain HTTP: keep it on loopback or behind a server that
@@ -81,11 +83,15 @@ func (a *app) serve(ctx context.Context, cfg config.Config) (err error) {
 	if err := writeReady(dir.path(readyName), &r); err != nil {
 		return err
 	}
+	tokenFile, gatewayFile := dir.path(operatorToken.file), dir.path(gatewayToken.file)
+	if c.token == "" {
+		tokenFile = ""
+	}
+	if c.gatewayToken == "" {
+		gatewayFile = ""
+	}
 	if a.json() {
-		err = a.printJSON(map[string]string{
-			"api_url": r.APIURL, "token_file": dir.path("token"), "gateway_token_file": dir.path("gateway-token"),
-			"audit_key": c.auditKey,
-		})
+		err = a.printJSON(map[string]string{"api_url": r.APIURL, "token_file": tokenFile, "gateway_token_file": gatewayFile, "audit_key": c.auditKey})
 	} else {
 		_, err = fmt.Fprintf(a.out, `The control plane listens on %s
 
@@ -96,7 +102,7 @@ func (a *app) serve(ctx context.Context, cfg config.Config) (err error) {
 Keep the audit log's key where this installation cannot write: by it "postern audit verify" proves who signed the log.
 Next: "postern region set", then "postern cluster create"; on each gateway:
   postern-gateway --control-url %[1]s --token-file FILE --private :7443 --trusted-peer SUBNET --data DIR
-`, r.APIURL, dir.path("token"), dir.path("gateway-token"), c.auditKey)
+`, r.APIURL, cmp.Or(tokenFile, elsewhereToken), cmp.Or(gatewayFile, elsewhereToken), c.auditKey)
 	}
 	if err != nil {
 		return err
@@ -105,6 +111,9 @@ Next: "postern region set", then "postern cluster create"; on each gateway:
 	c.drain(cfg.Shutdown.Delay)
 	return nil
 }
+
+// elsewhereToken is told in place of a token's file where another process made the token.
+const elsewhereToken = "where the database was first used"
 
 // awsDrivers makes the driver of each region when the reconciler first needs it.
 func (a *app) awsDrivers(endpoint string) func(cloud.Limiter) drivers {

@@ -94,6 +94,9 @@ func startStack(ctx context.Context, cfg stackConfig) (_ *stack, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.control.token == "" {
+		return nil, usagef("give a database of its own", "the database is another installation's: its operator's token is not in %s", cfg.Dir)
+	}
 	s.ready = Ready{
 		APIURL: base, Token: s.control.token, AWSEndpointURL: s.fabric.URL(), Region: embeddedRegion,
 		SOCKSAddr: s.fabric.SOCKSAddr(), HTTPProxyAddr: s.fabric.HTTPProxyAddr(),

@@ -33,8 +33,9 @@ const (
 // Limiter keeps the requests of all drivers of one account within what the cloud takes, in this process and in all others
 // that share the account. It is safe for concurrent use.
 type Limiter interface {
-	// Wait returns when the request may be sent, or the error of ctx when that is over sooner. It fails open: whoever
-	// cannot find out how many requests are left is better off being told so by the cloud than doing nothing.
+	// Wait returns when the request may be sent, the error of ctx when that is over sooner, or why it must not be sent any
+	// more. It fails open: whoever cannot find out how many requests are left is better off being told so by the cloud
+	// than doing nothing.
 	Wait(ctx context.Context, r Request) error
 
 	// Sent is told what came of a request that was sent, and how long that took.

@@ -18,10 +18,38 @@ const minToken = 22
 // PutToken makes token the one by which name is known as role; an earlier token of that name is no longer good. It is
 // for the process that runs the control plane, which has no caller. Only the token's hash is kept.
 func (p *Plane) PutToken(ctx context.Context, name string, role policy.Role, token string) error {
+	if err := checkToken(name, role, token); err != nil {
+		return err
+	}
+	return p.st.Write(ctx, func(tx *store.Tx) error { return tx.PutToken(name, string(role), token) })
+}
+
+// AddToken does so unless there is a token of that name already, and reports whether it did.
+func (p *Plane) AddToken(ctx context.Context, name string, role policy.Role, token string) (added bool, err error) {
+	if err := checkToken(name, role, token); err != nil {
+		return false, err
+	}
+	err = p.st.Write(ctx, func(tx *store.Tx) (err error) {
+		added, err = tx.AddToken(name, string(role), token)
+		return err
+	})
+	return added, err
+}
+
+// HasToken tells whether there is a token of that name. Like PutToken it is for the process.
+func (p *Plane) HasToken(ctx context.Context, name string) (has bool, err error) {
+	err = p.st.Read(ctx, func(tx *store.Tx) (err error) {
+		has, err = tx.HasToken(name)
+		return err
+	})
+	return has, err
+}
+
+func checkToken(name string, role policy.Role, token string) error {
 	if name == "" || len(token) < minToken || role != policy.Operator && role != policy.Gateway {
 		return fmt.Errorf("a token needs a name, a role and at least %d bytes", minToken)
 	}
-	return p.st.Write(ctx, func(tx *store.Tx) error { return tx.PutToken(name, string(role), token) })
+	return nil
 }
 
 // refusal is what a caller is told that may not; nil for one that may.

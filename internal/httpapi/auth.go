@@ -30,10 +30,7 @@ func (s *server) authenticate(ctx huma.Context, next func(huma.Context)) {
 		next(ctx)
 		return
 	}
-	caller, err := callerOf(ctx.Context()), error(nil)
-	if caller.Role == policy.Anonymous { // otherwise whoever serves this handler knew it already
-		caller, err = s.caller(ctx)
-	}
+	caller, err := s.caller(ctx)
 	if err != nil {
 		p := problemOf(err)
 		if p.Status == http.StatusInternalServerError {

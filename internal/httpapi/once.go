@@ -18,8 +18,8 @@ import (
 	"github.com/postern/postern/internal/link"
 )
 
-// secretAnswer marks an operation whose answer is shown once.
-const secretAnswer = "postern.secret"
+// secretAnswer marks an operation, also in the document, whose answer is shown once.
+const secretAnswer = "x-shown-once"
 
 // mostKey is the longest idempotency key, in bytes.
 const mostKey = 255
@@ -72,7 +72,7 @@ func (s *server) once(ctx huma.Context, next func(huma.Context)) {
 				return link.KeptAnswer{}, nil // a refusal changed nothing
 			}
 			a := link.KeptAnswer{Status: held.status, ETag: w.Header().Get("ETag")}
-			if ctx.Operation().Metadata[secretAnswer] == nil {
+			if ctx.Operation().Extensions[secretAnswer] == nil {
 				a.Body = held.body.String()
 			}
 			return a, nil

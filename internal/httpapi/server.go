@@ -175,12 +175,11 @@ func (r route) operation() huma.Operation {
 	if r.maxBody != 0 {
 		op.MaxBodyBytes = r.maxBody + 1
 	}
-	op.Metadata = map[string]any{}
 	if r.secret {
-		op.Metadata[secretAnswer] = true
+		op.Extensions = map[string]any{secretAnswer: true}
 	}
 	if r.signsIn {
-		op.Metadata[signsIn] = true
+		op.Metadata = map[string]any{signsIn: true}
 	}
 	if !r.open {
 		op.Security = []map[string][]string{{"token": {}}}

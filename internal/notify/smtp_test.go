@@ -50,7 +50,7 @@ func newMailServer(t *testing.T, edit func(*mailServer)) *mailServer {
 	edit(s)
 	s.done.Go(func() {
 		for {
-			conn, err := ln.Accept()
+			conn, err := s.Listener.Accept()
 			if err != nil {
 				return
 			}
@@ -62,7 +62,7 @@ func newMailServer(t *testing.T, edit func(*mailServer)) *mailServer {
 			})
 		}
 	})
-	t.Cleanup(func() { _ = ln.Close(); s.done.Wait() })
+	t.Cleanup(func() { _ = s.Listener.Close(); s.done.Wait() })
 	return s
 }
 

@@ -50,8 +50,15 @@ func NewLimiter(st *store.Store, account string, o Observer, log *slog.Logger) *
 	return &Limiter{account: account, store: st, observer: o, log: log, now: time.Now, leases: map[string]*lease{}}
 }
 
-// Wait implements cloud.Limiter.
+// Wait implements cloud.Limiter. A request of a look that another process may have taken over is not to be sent any more.
 func (l *Limiter) Wait(ctx context.Context, r cloud.Request) error {
+	if err := l.wait(ctx, r); err != nil {
+		return err
+	}
+	return store.Held(ctx)
+}
+
+func (l *Limiter) wait(ctx context.Context, r cloud.Request) error {
 	began := l.now()
 	b := l.bucket(r.Bucket)
 	held := l.lease(b.Name)

@@ -484,15 +484,21 @@ func TestServiceDeletedOutsideIsMadeAnew(t *testing.T) {
 	clear(m.endpoints)
 	m.mu.Unlock()
 	h.becomes(c, endpoint, link.Deleted, link.ReasonEndpointDeleted, false)
+	h.eventually("the service's history", func() string {
+		es, _, err := h.plane.Events(t.Context(), operator, link.ObjectRef{Kind: link.ObjectService, ID: "AWS/us-east-1"}, control.Page{})
+		if err != nil || !slices.ContainsFunc(es, func(e link.Event) bool { return e.Type == plan.NoteDrift }) {
+			return fmt.Sprintf("it does not tell: %+v, %v", es, err)
+		}
+		return ""
+	})
 	h.serviceUp()
-	es, _, err := h.plane.Events(t.Context(), operator, link.ObjectRef{Kind: link.ObjectService, ID: "AWS/us-east-1"}, control.Page{})
-	if err != nil || !slices.ContainsFunc(es, func(e link.Event) bool { return e.Type == plan.NoteDrift }) {
-		t.Errorf("the service's history does not tell: %+v, %v", es, err)
-	}
 	// What belonged to the old service is nowhere any more: not in the list, and not in the rules when asked for again.
-	if left := must[[]link.Endpoint](t)(h.plane.CloudEndpoints(t.Context(), operator, c)); len(left) != 0 {
-		t.Errorf("endpoints of the service that is no more: %+v", left)
-	}
+	h.eventually("the list of endpoints", func() string {
+		if left := must[[]link.Endpoint](t)(h.plane.CloudEndpoints(t.Context(), operator, c)); len(left) != 0 {
+			return fmt.Sprintf("it has those of the service that is no more: %+v", left)
+		}
+		return ""
+	})
 	h.connect(c, endpoint)
 	if h.listed(c, endpoint) {
 		t.Error("the rules list an endpoint that no service has")

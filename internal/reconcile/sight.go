@@ -9,6 +9,7 @@ import (
 	"github.com/postern/postern/internal/cloud"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/plan"
+	"github.com/postern/postern/internal/store"
 )
 
 // sighting is what the cloud shows of an account's endpoints at a service.
@@ -112,8 +113,9 @@ func (r *Reconciler) decide(ctx context.Context, d cloud.Driver, s link.Service,
 	if a == plan.Reject {
 		do = d.Reject
 	}
-	no, err := r.decisions.ask(ctx, a.String()+" "+listKey(s), id, func(ctx context.Context, ids []link.EndpointID) []error {
-		ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
+	// It outlives this look, but not this process's right to look: then another one decides.
+	no, err := r.decisions.ask(ctx, a.String()+" "+listKey(s), id, func(run context.Context, ids []link.EndpointID) []error {
+		ctx, cancel := context.WithTimeout(store.OnBehalf(run, ctx), r.cfg.Timeout)
 		defer cancel()
 		return do(ctx, s.ServiceID, ids...)
 	})

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,19 +20,21 @@ import (
 // SharedPostgres is a PostgreSQL server that outlives a test: all tests of a package use it, each a database of its own.
 // It listens on a socket in its own folder, so that no port is anybody's.
 type SharedPostgres struct {
-	dir   string
-	as    *syscall.SysProcAttr
-	cmd   *exec.Cmd
-	ended chan struct{} // closed when cmd has ended
+	dir      string
+	as       *syscall.SysProcAttr
+	settings []string
+	cmd      *exec.Cmd
+	ended    chan struct{} // closed when cmd has ended
 }
 
-// SharePostgres makes and starts a server. Stop it at the end of the process; it dies with the process in any case.
-func SharePostgres() (_ *SharedPostgres, err error) {
+// SharePostgres makes and starts a server, with settings of the form name=value on top of those that make tests fast.
+// Stop it at the end of the process; it dies with the process in any case.
+func SharePostgres(settings ...string) (_ *SharedPostgres, err error) {
 	dir, err := os.MkdirTemp("", "postgres")
 	if err != nil {
 		return nil, err
 	}
-	p := &SharedPostgres{dir: dir, as: &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT}}
+	p := &SharedPostgres{dir: dir, as: &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT}, settings: settings}
 	defer func() {
 		if err != nil {
 			_ = os.RemoveAll(dir)
@@ -71,9 +74,9 @@ func (p *SharedPostgres) Start() error {
 	}
 	defer func() { _ = log.Close() }() // the server has its own
 	p.cmd = exec.CommandContext(context.Background(), PostgresPrograms+"postgres", "-D", p.data(), "-k", p.dir)
-	for _, s := range []string{
+	for _, s := range slices.Concat([]string{
 		"listen_addresses=", "fsync=off", "full_page_writes=off", "max_connections=300", "lc_messages=C",
-	} {
+	}, p.settings) {
 		p.cmd.Args = append(p.cmd.Args, "-c", s)
 	}
 	p.cmd.SysProcAttr, p.cmd.Stdout, p.cmd.Stderr = p.as, log, log

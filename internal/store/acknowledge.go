@@ -28,7 +28,7 @@ type ackBatch struct {
 }
 
 // Acknowledge notes the revision of the rules that a gateway applies, or returns ErrNotFound for one that never said
-// hello.
+// hello. An older revision than is known changes nothing: it was on its way for longer, through another process perhaps.
 func (s *Store) Acknowledge(ctx context.Context, gatewayID string, revision int64) error {
 	a := &s.acks
 	a.mu.Lock()
@@ -38,7 +38,7 @@ func (s *Store) Acknowledge(ctx context.Context, gatewayID string, revision int6
 		b = &ackBatch{revisions: make(map[string]int64), done: make(chan struct{}), unknown: make(map[string]bool)}
 		a.next = b
 	}
-	b.revisions[gatewayID] = revision
+	b.revisions[gatewayID] = max(b.revisions[gatewayID], revision)
 	a.mu.Unlock()
 	if first { // the others wait for us, and not for our caller's patience
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackWithin)
@@ -74,7 +74,10 @@ func (b *ackBatch) store(tx *Tx) error {
 	clear(b.unknown)
 	// In one order, or two processes could wait for each other.
 	for _, id := range slices.Sorted(maps.Keys(b.revisions)) {
-		err := tx.change(ErrNotFound, `UPDATE gateways SET applied_revision = $2, last_seen_at = $3 WHERE id = $1`,
+		// What is newer than the rules is of a time before a backup was restored, and counts for nothing.
+		err := tx.change(ErrNotFound, `UPDATE gateways SET last_seen_at = $3, applied_revision =
+			CASE WHEN applied_revision > $2 AND applied_revision <= (SELECT revision FROM rules_revision WHERE id = 1) THEN applied_revision ELSE $2 END
+			WHERE id = $1`,
 			id, b.revisions[id], stamp(tx.now))
 		if errors.Is(err, ErrNotFound) {
 			b.unknown[id], err = true, nil

@@ -82,7 +82,7 @@ func (l level) slow(b Bucket, now time.Time) level {
 // TakeTokens takes up to n tokens of a bucket that all processes share. Where there is none it says after how long it is
 // worth to ask again.
 func (s *Store) TakeTokens(ctx context.Context, b Bucket, n int) (got int, wait time.Duration, err error) {
-	err = s.Write(ctx, func(tx *Tx) error {
+	err = s.Write(unheld(ctx), func(tx *Tx) error {
 		return tx.changeBucket(b, func(l level) level {
 			l, got, wait = l.take(b, tx.now, n)
 			return l

@@ -17,6 +17,8 @@ type engine interface {
 	// again tells whether an error is of a transaction that lost against another one, and that may win when it is run
 	// once more.
 	again(err error) bool
+	// shared tells whether other processes may have the database open.
+	shared() bool
 	// workers returns a client of the job queue that works.
 	workers(c *river.Config) (jobClient, error)
 	// jobTime is a time as the job queue's own columns hold it.

@@ -30,6 +30,7 @@ const (
 	pgConnect   = 5 * time.Second  // to make a connection, and to learn that an idle one is still good
 	pgBegin     = 10 * time.Second // to begin a transaction, with the wait for a connection
 	pgStatement = 30 * time.Second // for one statement, with the wait for the locks that it needs, and for a commit
+	pgIdle      = 10 * time.Second // between two statements of a transaction: one that stands still keeps its locks from everybody
 )
 
 // pgConnections is how many connections a process has at most, unless its URL says pool_max_conns: as many as its workers,
@@ -52,6 +53,10 @@ func openPostgres(ctx context.Context, database string, log *slog.Logger) (_ *po
 	}
 	if c.ConnConfig.RuntimeParams["application_name"] == "" {
 		c.ConnConfig.RuntimeParams["application_name"] = "postern"
+	}
+	c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, fmt.Sprintf(`SET idle_in_transaction_session_timeout = %d`, pgIdle.Milliseconds()))
+		return err
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, c)
 	if err != nil {
@@ -99,13 +104,16 @@ func (*postgres) again(err error) bool {
 	case "40001", // serialization_failure
 		"40P01", // deadlock_detected
 		"23505", // unique_violation
-		"23503": // foreign_key_violation
+		"23503", // foreign_key_violation
+		"25P03": // idle_in_transaction_session_timeout: it stood still in the middle
 		return true
 	case "0A000": // feature_not_supported: another process has just migrated the schema under a prepared statement
 		return strings.Contains(pg.Message, "cached plan")
 	}
 	return false
 }
+
+func (*postgres) shared() bool { return true }
 
 func (e *postgres) workers(c *river.Config) (jobClient, error) { return e.jobs.workers(c) }
 

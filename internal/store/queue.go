@@ -11,6 +11,8 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+
+	"github.com/postern/postern/internal/link"
 )
 
 // Work is one object that has to be looked at.
@@ -31,7 +33,9 @@ type Outcome struct {
 const longestLook = 10 * time.Minute
 
 // Handler looks at one object. It may be called again for the same object at any time, also after having been cut off
-// in the middle; never twice at once for one object within a process.
+// in the middle; never twice at once for one object, in whichever of the processes on a database. A process that stood still
+// for longer than its lease lost its looks to others: then the handler's context is over, what it writes with that context
+// fails with ErrChanged, and Held tells it before it acts elsewhere.
 type Handler func(context.Context, Work) Outcome
 
 // WorkOptions say how work is done. Zero fields take the default named.
@@ -98,23 +102,40 @@ func (tx *Tx) enqueue(kind, id string, known int64) error {
 
 // Workers do the work of one Store until they are closed.
 type Workers struct {
-	client jobClient
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+	store   *Store
+	client  jobClient
+	process *process           // nil where no other process can have the database
+	cancel  context.CancelFunc // ends the sweeps and the looks
+	done    sync.WaitGroup     // for the sweeps
+	endBeat context.CancelFunc
+	beats   sync.WaitGroup
 }
 
 // Work starts to call the handlers for what is due. It returns once workers run; ctx bounds only the start. Close the
 // result before the Store.
-func (s *Store) Work(ctx context.Context, o WorkOptions) (*Workers, error) {
+func (s *Store) Work(ctx context.Context, o WorkOptions) (_ *Workers, err error) {
 	o.Workers = orElse(o.Workers, 8)
 	o.Poll = orElse(o.Poll, 100*time.Millisecond)
 	o.Sweep = orElse(o.Sweep, 500*time.Millisecond)
 	o.Timeout = orElse(o.Timeout, 2*time.Minute)
+	w := &Workers{store: s}
+	id := string(link.NewID())
+	if s.engine.shared() {
+		if w.process, err = s.join(ctx, id); err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, s.leave(w.process))
+			}
+		}()
+	}
 	reg := river.NewWorkers()
-	if err := river.AddWorkerSafely(reg, &looker{st: s, handlers: o.Handlers}); err != nil {
+	if err := river.AddWorkerSafely(reg, &looker{st: s, process: w.process, handlers: o.Handlers}); err != nil {
 		return nil, fmt.Errorf("register the worker: %w", err)
 	}
-	client, err := s.engine.workers(&river.Config{
+	w.client, err = s.engine.workers(&river.Config{
+		ID:     id,
 		Logger: quiet(s.log), Workers: reg,
 		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: o.Workers}},
 		FetchPollInterval: o.Poll, FetchCooldown: o.Poll, PollOnly: true,
@@ -127,12 +148,17 @@ func (s *Store) Work(ctx context.Context, o WorkOptions) (*Workers, error) {
 	}
 	// The workers outlive the call that starts them, and end by Close.
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	if err := client.Start(run); err != nil {
+	if err := w.client.Start(run); err != nil {
 		cancel()
 		return nil, fmt.Errorf("start the job workers: %w", err)
 	}
-	w := &Workers{client: client, cancel: cancel}
-	w.done.Go(func() { s.sweepEvery(run, o.Sweep) })
+	w.cancel = cancel
+	w.done.Go(func() { s.sweepEvery(run, o.Sweep, w.process) })
+	beat, endBeat := context.WithCancel(context.WithoutCancel(ctx))
+	w.endBeat = endBeat
+	if w.process != nil {
+		w.beats.Go(func() { s.beatEvery(beat, w.process, processBeat) })
+	}
 	return w, nil
 }
 
@@ -151,18 +177,31 @@ func (w *Workers) Close() error {
 	// Not bounded: a handler that ignores its context would otherwise write to a closed database.
 	err := w.client.StopAndCancel(context.Background())
 	w.done.Wait()
-	if err != nil && !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("stop the job workers: %w", err)
+	w.endBeat()
+	w.beats.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil
 	}
-	return nil
+	if err != nil {
+		err = fmt.Errorf("stop the job workers: %w", err)
+	}
+	if w.process != nil {
+		err = errors.Join(err, w.store.leave(w.process))
+	}
+	return err
 }
 
 // looker is the queue's worker: it brings a job to its object's handler and keeps the books of the work table.
 type looker struct {
 	river.WorkerDefaults[lookArgs]
 	st       *Store
+	process  *process // nil where no other process can have the database
 	handlers map[string]Handler
 }
+
+// elsewhere is how long a job waits whose object somebody else looks at. It comes too early at worst: there is nothing left
+// to do then.
+const elsewhere = time.Second
 
 // Work implements river.Worker.
 func (l *looker) Work(ctx context.Context, job *river.Job[lookArgs]) error {
@@ -170,18 +209,37 @@ func (l *looker) Work(ctx context.Context, job *river.Job[lookArgs]) error {
 	if !ok {
 		return river.JobCancel(fmt.Errorf("no handler for %q", job.Args.Of))
 	}
-	work := Work{Kind: job.Args.Of, ID: job.Args.ID}
-	var started int64
-	err := l.st.Read(ctx, func(tx *Tx) error {
-		return tx.row(`SELECT wanted, failures FROM work WHERE kind = $1 AND id = $2`, work.Kind, work.ID).Scan(&started, &work.Failures)
-	})
-	if errors.Is(err, ErrNotFound) {
-		return nil // forgotten after the job was made
+	if l.process == nil {
+		return l.work(ctx, handler, &hold{of: job.Args}, l.st.Read)
 	}
-	if err != nil {
+	h, ok := l.process.begin(job.Args)
+	if !ok {
+		return river.JobSnooze(elsewhere)
+	}
+	defer l.process.ended(job.Args)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(h.term.over, func() { cancel(errLost) })()
+	return l.work(ctx, handler, h, l.st.Write)
+}
+
+// work is one look under a hold, which is taken in a transaction of the kind given.
+func (l *looker) work(ctx context.Context, handler Handler, h *hold, take func(context.Context, func(*Tx) error) error) error {
+	work := Work{Kind: h.of.Of, ID: h.of.ID}
+	var started int64
+	err := take(ctx, func(tx *Tx) (err error) {
+		started, work.Failures, err = tx.take(h)
+		return err
+	})
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil // forgotten after the job was made
+	case errors.Is(err, errHeld):
+		return river.JobSnooze(elsewhere)
+	case err != nil:
 		return l.again(ctx, work, err)
 	}
-	out, err := l.look(ctx, handler, work)
+	out, err := l.look(context.WithValue(ctx, holdKey{}, h), handler, work)
 	if err != nil {
 		return l.again(ctx, work, err)
 	}
@@ -190,11 +248,13 @@ func (l *looker) Work(ctx context.Context, job *river.Job[lookArgs]) error {
 		return river.JobSnooze(0) // cut off: what the handler says is no result
 	}
 	again := false
-	err = l.st.Write(ctx, func(tx *Tx) error {
-		again, err = tx.finish(work, started, out)
+	err = l.st.Write(ctx, func(tx *Tx) (err error) {
+		again, err = tx.finish(h, work, started, out)
 		return err
 	})
 	switch {
+	case errors.Is(err, errLost):
+		return river.JobSnooze(elsewhere)
 	case err != nil:
 		return l.again(ctx, work, err)
 	case again:
@@ -224,11 +284,12 @@ func (l *looker) again(ctx context.Context, w Work, err error) error {
 	return river.JobSnooze(0)
 }
 
-// finish records the end of a look that started when wanted was started, and reports whether the object was marked due
-// meanwhile.
-func (tx *Tx) finish(w Work, started int64, out Outcome) (again bool, err error) {
+// finish records the end of a look that started when wanted was started, lets go of its object, and reports whether that was
+// marked due meanwhile. It returns errLost when another look has taken the object over.
+func (tx *Tx) finish(h *hold, w Work, started int64, out Outcome) (again bool, err error) {
 	if out.Forget {
-		n, err := tx.exec(`DELETE FROM work WHERE kind = $1 AND id = $2 AND wanted = $3`, w.Kind, w.ID, started)
+		n, err := tx.exec(`DELETE FROM work WHERE kind = $1 AND id = $2 AND wanted = $3 AND holder = $4 AND fence = $5`,
+			w.Kind, w.ID, started, h.holder(), h.fence)
 		if err != nil || n > 0 {
 			return false, err
 		}
@@ -242,17 +303,19 @@ func (tx *Tx) finish(w Work, started int64, out Outcome) (again bool, err error)
 		failures = w.Failures + 1
 	}
 	var wanted int64
-	err = tx.row(`UPDATE work SET seen = $3, next_look_at = $4, failures = $5 WHERE kind = $1 AND id = $2 RETURNING wanted`,
-		w.Kind, w.ID, started, next, failures).Scan(&wanted)
+	err = tx.row(`UPDATE work SET seen = $3, next_look_at = $4, failures = $5, holder = ''
+		WHERE kind = $1 AND id = $2 AND holder = $6 AND fence = $7 RETURNING wanted`,
+		w.Kind, w.ID, started, next, failures, h.holder(), h.fence).Scan(&wanted)
 	if errors.Is(err, ErrNotFound) {
-		return false, nil
+		return false, errLost
 	}
 	return wanted > started, err
 }
 
 // sweepEvery finds work that is due and has no job that will do it: a job that finished in the moment in which its
 // object was marked, one that waits although its time has come, one that a crash or a clock that was set back left behind.
-func (s *Store) sweepEvery(ctx context.Context, every time.Duration) {
+// Before, it frees what others cannot do any more.
+func (s *Store) sweepEvery(ctx context.Context, every time.Duration, p *process) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	failing := false // said once, and not with every sweep of an outage
@@ -262,7 +325,11 @@ func (s *Store) sweepEvery(ctx context.Context, every time.Duration) {
 			return
 		case <-tick.C:
 		}
-		err := s.sweep(ctx)
+		var err error
+		if p != nil {
+			err = s.takeOver(ctx, p)
+		}
+		err = errors.Join(err, s.sweep(ctx))
 		if err != nil && !failing && ctx.Err() == nil {
 			s.log.Error("sweep for due work", "err", err)
 		}

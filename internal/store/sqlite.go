@@ -13,7 +13,6 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
-	_ "modernc.org/sqlite" // the driver named "sqlite"
 )
 
 // sqlite is the engine of a database in a directory, which is one process's.
@@ -76,10 +75,11 @@ func makePrivate(path string) error {
 }
 
 func openPool(path string, connections int, settings url.Values) (*sql.DB, error) {
-	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: settings.Encode()}).String())
+	c, err := newSQLiteConnector((&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: settings.Encode()}).String())
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
+	db := sql.OpenDB(c)
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
 	return db, nil
@@ -110,6 +110,8 @@ func (e *sqlite) begin(ctx context.Context, writes bool) (session, error) {
 
 // again implements engine: there is one writer, against whom nobody loses.
 func (*sqlite) again(error) bool { return false }
+
+func (*sqlite) shared() bool { return false }
 
 func (e *sqlite) workers(c *river.Config) (jobClient, error) { return e.jobs.workers(c) }
 

@@ -168,7 +168,7 @@ const (
 // writers run side by side, each statement sees what was committed before it, and f is RUN AGAIN, in a new transaction, when
 // this one lost against another: it failed to serialise, was the victim of a deadlock, or met a row that another had made
 // or removed since. So f must act on nothing but tx, set what it returns afresh each time, and do nothing slow: no network,
-// and no second transaction.
+// and no second transaction. With the context of a look that another process has taken over it fails, as ErrChanged.
 func (s *Store) Write(ctx context.Context, f func(*Tx) error) error {
 	if tx := s.joined(ctx); tx != nil {
 		return tx.nested(f)
@@ -250,6 +250,11 @@ func (s *Store) do(ctx context.Context, writes bool, f func(*Tx) error) (made ne
 	defer t.rollback()
 	if err := f(tx); err != nil {
 		return newest{}, err
+	}
+	if writes {
+		if err := tx.checkHold(holdOf(ctx)); err != nil {
+			return newest{}, err
+		}
 	}
 	if err := tx.writeLast(); err != nil {
 		return newest{}, err
