@@ -16,7 +16,7 @@ lint: ## go vet and golangci-lint, at the versions of tools/go.mod
 format: ## gofumpt and goimports over everything
 	go tool -modfile=tools/go.mod golangci-lint fmt ./...
 
-fuzz: ## every fuzz target for FUZZTIME (5s)
+fuzz: ## every fuzz target for FUZZTIME (3s)
 	.ci/run fuzz
 
 bench: ## the gateway beside HAProxy and nginx, on Linux with both installed; 9 minutes on a quiet machine (docs/benchmarks.md)

@@ -140,6 +140,7 @@ type AuditReport struct {
 	To          time.Time        `json:"to"`
 	MadeAt      time.Time        `json:"made_at"`
 	Endpoints   []AuditEndpoint  `json:"endpoints"`
+	Egress      []AuditEgress    `json:"egress" doc:"Egress private endpoints by which the cluster could reach customers"`
 	Public      []AuditInterval  `json:"public_access" doc:"States of the public door"`
 	AllowList   []AuditAllowed   `json:"allow_list_at_start" doc:"What changed since stands among the changes"`
 	PublicFlows AuditFlows       `json:"public_flows"`
@@ -155,6 +156,14 @@ type AuditEndpoint struct {
 	Could           []AuditInterval `json:"could_pass" doc:"When it was let in"`
 	Did             AuditFlows      `json:"did_pass"`
 	Outside         int64           `json:"flows_outside" doc:"Flows that began while it was not let in"`
+}
+
+// AuditEgress is what is known of an egress private endpoint.
+type AuditEgress struct {
+	ID     string          `json:"id" format:"uuid"`
+	Region string          `json:"region"`
+	Target string          `json:"target_service_identifier"`
+	Could  []AuditInterval `json:"could_pass" doc:"When it was available"`
 }
 
 // AuditInterval is a time in which something held, within the report's.

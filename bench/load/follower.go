@@ -70,7 +70,7 @@ func (f *follower) read(ctx context.Context, cursor string, st *statistics) (str
 	for {
 		e, err := s.Next()
 		if err != nil {
-			return s.Cursor(), nil //nolint:nilerr // streams end: with the database, with the process
+			return s.Cursor(), nil // streams end: with the database, with the process
 		}
 		f.mu.Lock()
 		f.ids = append(f.ids, e.ID)

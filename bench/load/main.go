@@ -6,7 +6,7 @@
 // not there afterwards, when a stream of events has a gap, and when a flow through the gateway breaks. A third run stops
 // PostgreSQL in the middle: see docs/benchmarks.md. It needs Linux, and Debian's package postgresql-15.
 //
-//	go run ./bench/load [--clients 200] [--rate 2] [--for 1m] [--outage 20s] [--only sqlite,postgres,outage]
+//	go run ./bench/load [--clients 200] [--rate 1] [--for 1m] [--outage 20s] [--only sqlite,postgres,outage]
 package main
 
 import (
@@ -52,7 +52,7 @@ func command(ctx context.Context, args []string) (err error) {
 	f := flag.NewFlagSet("load", flag.ContinueOnError)
 	f.IntVar(&s.Clients, "clients", 200, "how many ask, 256 at most; one in ten of them follows its events as well")
 	f.IntVar(&s.Organisations, "organisations", 10, "of how many organisations they are")
-	f.Float64Var(&s.Rate, "rate", 2, "operations of each in a second")
+	f.Float64Var(&s.Rate, "rate", 1, "operations of each in a second")
 	f.DurationVar(&s.For, "for", time.Minute, "how long")
 	f.IntVar(&s.Processes, "processes", 3, "control planes on PostgreSQL")
 	outage := f.Duration("outage", 20*time.Second, "how long PostgreSQL is away in the run outage")

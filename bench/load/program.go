@@ -127,7 +127,7 @@ type usage struct {
 }
 
 func (p *program) usage() (u usage, err error) {
-	dir := filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid))
+	dir := "/proc/" + strconv.Itoa(p.cmd.Process.Pid)
 	status, err := os.ReadFile(filepath.Join(dir, "status"))
 	if err != nil {
 		return u, err

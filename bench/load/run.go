@@ -43,16 +43,17 @@ func run(ctx context.Context, dir string, s setting) (r *result, err error) {
 	}
 	defer tr.stop()
 	clients := in.clients(s, tenants, &r.st)
+	following, endFollowing := context.WithCancel(ctx)
+	defer endFollowing()
 	followers := make([]*follower, 0, s.Clients/10+1)
 	for _, c := range clients {
 		if c.n%10 != 0 {
 			continue
 		}
-		f, err := follow(ctx, c.api, &r.st)
+		f, err := follow(following, c.api, &r.st)
 		if err != nil {
 			return r, err
 		}
-		defer f.end()
 		followers = append(followers, f)
 	}
 

@@ -329,14 +329,13 @@ func tellVerified(w io.Writer, r audit.Report, keyGiven bool) error {
 	return err
 }
 
-// auditKey returns the key that signs the audit log, and makes it at the first call.
-func (d dataDir) auditKey() (ed25519.PrivateKey, error) {
-	const name = "audit-key"
-	b, err := os.ReadFile(d.path(name))
+// auditKey returns the key that a file holds, which signs the audit log, and makes it at the first call.
+func auditKey(file string) (ed25519.PrivateKey, error) {
+	b, err := os.ReadFile(file)
 	if err == nil {
 		seed, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(b)))
 		if err != nil || len(seed) != ed25519.SeedSize {
-			return nil, fmt.Errorf("%s holds no key of an audit log; put it back from a backup, or remove it to sign with a new one from now on", d.path(name))
+			return nil, fmt.Errorf("%s holds no key of an audit log; put it back from a backup, or remove it to sign with a new one from now on", file)
 		}
 		return ed25519.NewKeyFromSeed(seed), nil
 	}
@@ -344,5 +343,5 @@ func (d dataDir) auditKey() (ed25519.PrivateKey, error) {
 		return nil, err
 	}
 	seed := randomBytes(ed25519.SeedSize)
-	return ed25519.NewKeyFromSeed(seed), replaceFile(d.path(name), []byte(base64.StdEncoding.EncodeToString(seed)+"\n"))
+	return ed25519.NewKeyFromSeed(seed), replaceFile(file, []byte(base64.StdEncoding.EncodeToString(seed)+"\n"))
 }

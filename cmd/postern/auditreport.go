@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/csv"
 	"fmt"
 	"io"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 
 func (a *app) auditReportCommand() *cobra.Command {
 	var name, from, to string
+	var asCSV bool
 	cmd := a.verb("report", "Tell an auditor which endpoints could pass traffic to a cluster in a time, and which did", cobra.NoArgs,
 		func(ctx context.Context, c *api.Client, _ []string) error {
 			begin, err := timeArg("from", from, time.Now())
@@ -38,7 +40,10 @@ func (a *app) auditReportCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.json() {
+			switch {
+			case asCSV:
+				return writeReport(a.out, r)
+			case a.json():
 				return a.printJSON(r)
 			}
 			return tellReport(a.out, r)
@@ -79,6 +84,16 @@ func tellReport(w io.Writer, r api.AuditReport) error {
 	if err := section("Flows that did", did, func() {}); err != nil {
 		return err
 	}
+	egress := &table{head: []string{"EGRESS ENDPOINT", "REGION", "SERVICE", "FROM", "TO"}, none: "none"}
+	if err := section("Egress endpoints that were available", egress, func() {
+		for _, e := range r.Egress {
+			for _, i := range e.Could {
+				egress.add(e.ID, e.Region, e.Target, stamp(i.From), stamp(i.To))
+			}
+		}
+	}); err != nil {
+		return err
+	}
 	public := &table{head: []string{"PUBLIC ACCESS", "FROM", "TO", "BY"}, none: "none"}
 	if err := section("Public access", public, func() {
 		for _, i := range r.Public {
@@ -113,4 +128,64 @@ func tellReport(w io.Writer, r api.AuditReport) error {
 	}
 	_, err = fmt.Fprintf(w, "\nWhat this report cannot know\n  %s\n", strings.Join(r.Limits, "\n  "))
 	return err
+}
+
+// writeReport writes a report for programs that read tables: one row for each thing that held or happened, told apart by the
+// first column. Columns that say nothing of a row are empty.
+func writeReport(w io.Writer, r api.AuditReport) error {
+	out := csv.NewWriter(w)
+	stamp := func(t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return t.UTC().Format(time.RFC3339)
+	}
+	add := func(cells ...string) {
+		for i, c := range cells {
+			// What others have named must not become a formula in the auditor's spreadsheet.
+			if c != "" && strings.ContainsRune("=+-@\t\r", rune(c[0])) {
+				cells[i] = "'" + c
+			}
+		}
+		_ = out.Write(cells) // Error tells
+	}
+	flows := func(who, account string, f api.AuditFlows) {
+		if f.Count > 0 {
+			add("did_pass", who, account, stamp(f.FirstAt), stamp(f.LastAt), "", "", strconv.FormatInt(f.Count, 10), strconv.FormatInt(f.BytesIn, 10), strconv.FormatInt(f.BytesOut, 10))
+		}
+	}
+	add("section", "object", "account", "from", "to", "what", "by", "count", "bytes_in", "bytes_out")
+	add("report", r.ClusterID, "", stamp(r.From), stamp(r.To), r.ClusterName, "", "", "", "")
+	for _, e := range r.Endpoints {
+		for _, i := range e.Could {
+			add("could_pass", e.EndpointID, e.ExternalOwnerID, stamp(i.From), stamp(i.To), i.What, i.By, "", "", "")
+		}
+		flows(e.EndpointID, e.ExternalOwnerID, e.Did)
+		if e.Outside > 0 {
+			add("flows_outside", e.EndpointID, e.ExternalOwnerID, "", "", "began while it was not let in", "", strconv.FormatInt(e.Outside, 10), "", "")
+		}
+	}
+	flows("(public access)", "", r.PublicFlows)
+	for _, e := range r.Egress {
+		for _, i := range e.Could {
+			add("egress", e.ID, "", stamp(i.From), stamp(i.To), e.Region+" "+e.Target, i.By, "", "", "")
+		}
+	}
+	for _, i := range r.Public {
+		add("public_access", r.ClusterID, "", stamp(i.From), stamp(i.To), i.What, i.By, "", "", "")
+	}
+	for _, a := range r.AllowList {
+		add("allow_list_at_start", a.Prefix, "", stamp(r.From), "", fmt.Sprintf("ui %t, sql %t", a.UI, a.SQL), a.Name, "", "", "")
+	}
+	for _, x := range r.Refused {
+		add("refused", x.EndpointID, x.Source, stamp(x.FirstAt), stamp(x.LastAt), x.Reason+" "+x.Name, "", strconv.FormatInt(x.Count, 10), "", "")
+	}
+	for _, e := range r.Changes {
+		add("change", e.ObjectKind+" "+e.ObjectID, "", stamp(e.At), "", e.Decision+" "+e.Action+": "+e.Message, e.Actor.Name, strconv.FormatInt(e.Count, 10), "", "")
+	}
+	for _, l := range r.Limits {
+		add("limit", "", "", "", "", l, "", "", "", "")
+	}
+	out.Flush()
+	return out.Error()
 }

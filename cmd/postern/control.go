@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/postern/postern/internal/audit"
 	"github.com/postern/postern/internal/cloud"
 	"github.com/postern/postern/internal/config"
 	"github.com/postern/postern/internal/control"
@@ -37,6 +40,8 @@ type controlConfig struct {
 	OpenID      control.OpenID // where people sign in; nil for no such place
 	Shutdown    config.Shutdown
 
+	AuditKeyFile string // of the key that signs the audit log; in Dir when empty
+
 	PublicURL string // links in messages begin with it; empty: with the path
 	Webhooks  config.Webhooks
 	Mail      config.Mail // zero: none is sent
@@ -57,6 +62,7 @@ type controlPlane struct {
 	operator     policy.Caller // zero when the token is not known here
 	token        string        // of the operator; empty: only its hash is in the database, and not the token in the data folder
 	gatewayToken string        // alike
+	auditKey     string        // the public one, as a verifier of signed notes takes it
 
 	store      *store.Store
 	notifier   *notify.Notifier
@@ -87,10 +93,12 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 	if c.store, err = openStore(ctx, cfg.Database, cfg.Dir.path(databaseDir), cfg.Log); err != nil {
 		return nil, err
 	}
-	key, err := cfg.Dir.auditKey()
+	key, err := auditKey(cmp.Or(cfg.AuditKeyFile, cfg.Dir.path("audit-key")))
 	if err != nil {
 		return nil, err
 	}
+	public, _ := key.Public().(ed25519.PublicKey)
+	c.auditKey = audit.VerifierKey(c.store.InstallationID(), public)
 	c.plane = control.New(c.store, control.Options{
 		Domain: cfg.Domain, Log: cfg.Log, AuditKey: key, Mail: cfg.Mail.SMTPAddr != "", Webhooks: cfg.Webhooks.AllowedRanges,
 		OpenID: cfg.OpenID,
@@ -188,7 +196,7 @@ func (c *controlPlane) url(cfg config.API) string {
 	switch {
 	case cfg.PublicURL != "":
 		return cfg.PublicURL
-	case c.server.TLSConfig != nil:
+	case c.certs.config != nil: // the server's own becomes something else once it serves, also without a certificate
 		return "https://" + c.addr.String()
 	}
 	return "http://" + c.addr.String()

@@ -106,11 +106,7 @@ func (a *app) egressCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.show(l, &table{head: []string{"WHEN", "WHO", "WHAT", "WHY", ""}}, func(t *table) {
-			for _, e := range l.Events {
-				t.add(when(e.At, time.Now()), e.Actor, e.Type, e.Reason, e.Message)
-			}
-		})
+		return a.showHistory(l)
 	})
 	return noun("egress", "", "The way back: your endpoints to services of customers", principal, list, get, create, set, remove, events)
 }

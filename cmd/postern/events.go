@@ -52,7 +52,7 @@ func (a *app) feedCommand() *cobra.Command {
 		}
 		return a.show(all, &table{head: []string{"AT", "OBJECT", "WHAT", "STATE", "WHY", "WHO", "MESSAGE"}, none: "no events"}, func(t *table) {
 			for _, e := range all.Events {
-				t.add(e.At.Format(time.DateTime), e.Object.Kind+" "+e.Object.ID, e.Type, e.State, e.Reason, e.Actor, e.Message)
+				t.add(e.At.Format(time.DateTime), e.Object.Kind+" "+e.Object.ID, e.Type, e.State, e.Reason, e.Actor, saying(e.Event))
 			}
 		})
 	})

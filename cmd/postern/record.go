@@ -89,11 +89,7 @@ func (a *app) eventCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.show(l, &table{head: []string{"AT", "WHAT", "WHY", "WHO", "MESSAGE"}, none: "no events"}, func(t *table) {
-			for _, e := range l.Events {
-				t.add(e.At.Format(time.DateTime), e.Type, e.Reason, e.Actor, e.Message)
-			}
-		})
+		return a.showHistory(l)
 	})
 	list.Flags().StringVar(&endpoint, "endpoint", "", "of the connection of this endpoint")
 	list.Flags().StringVar(&service, "service", "", "of the service in this region")
@@ -102,6 +98,23 @@ func (a *app) eventCommand() *cobra.Command {
 	cmd := a.feedCommand()
 	cmd.AddCommand(list)
 	return cmd
+}
+
+// showHistory shows what happened to an object.
+func (a *app) showHistory(l api.EventList) error {
+	return a.show(l, &table{head: []string{"AT", "WHAT", "WHY", "WHO", "MESSAGE"}, none: "no events"}, func(t *table) {
+		for _, e := range l.Events {
+			t.add(e.At.Format(time.DateTime), e.Type, e.Reason, e.Actor, saying(e))
+		}
+	})
+}
+
+// saying is an event's message with what somebody has to do next.
+func saying(e api.Event) string {
+	if e.NextStep == "" {
+		return e.Message
+	}
+	return e.Message + "; next step: " + e.NextStep
 }
 
 func (a *app) gatewayCommand() *cobra.Command {

@@ -40,7 +40,7 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	binary = filepath.Join(dir, "postern")
-	return m.Run()
+	return storetest.Main{M: m}.Run()
 }
 
 // TestScript runs the stories in testdata: one story per file, told by the built program and real clients.
@@ -92,6 +92,14 @@ func TestScript(t *testing.T) {
 			"aws-as": awsAs,
 			"retry":  retry,
 			"port":   freePort,
+			"flip":   flip,
+			"tamper": tamper,
+			"database": func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) != 1 {
+					ts.Fatalf("usage: database name")
+				}
+				ts.Setenv(args[0], storetest.Empty(t).URL)
+			},
 
 			"receiver": startReceiver,
 			"secret":   tellSecret,

@@ -71,7 +71,7 @@ func (a *app) serve(ctx context.Context, cfg config.Config) (err error) {
 	c, err := startControl(ctx, controlConfig{
 		Dir: dir, Database: cfg.Database.URL.Reveal(), Listener: ln, Domain: cfg.Domain, Drivers: a.awsDrivers(cfg.AWS.EndpointURL), Log: log,
 		TLS: cfg.API.TLS, MetricsAddr: cfg.Metrics.Addr, Shutdown: cfg.Shutdown,
-		PublicURL: cfg.API.PublicURL, Webhooks: cfg.Webhooks, Mail: cfg.Mail, OpenID: openID,
+		AuditKeyFile: cfg.Audit.KeyFile, PublicURL: cfg.API.PublicURL, Webhooks: cfg.Webhooks, Mail: cfg.Mail, OpenID: openID,
 	})
 	if err != nil {
 		return err
@@ -91,16 +91,20 @@ func (a *app) serve(ctx context.Context, cfg config.Config) (err error) {
 		gatewayFile = ""
 	}
 	if a.json() {
-		err = a.printJSON(map[string]string{"api_url": r.APIURL, "token_file": tokenFile, "gateway_token_file": gatewayFile})
+		err = a.printJSON(map[string]string{
+			"api_url": r.APIURL, "token_file": tokenFile, "gateway_token_file": gatewayFile, "audit_key": c.auditKey,
+		})
 	} else {
 		_, err = fmt.Fprintf(a.out, `The control plane listens on %s
 
   operator's token   %s
   gateways' token    %s
+  audit log's key    %s
 
+Keep the audit log's key where this installation cannot write: by it "postern audit verify" proves who signed the log.
 Next: "postern region set", then "postern cluster create"; on each gateway:
   postern-gateway --control-url %[1]s --token-file FILE --private :7443 --trusted-peer SUBNET --data DIR
-`, r.APIURL, cmp.Or(tokenFile, elsewhereToken), cmp.Or(gatewayFile, elsewhereToken))
+`, r.APIURL, cmp.Or(tokenFile, elsewhereToken), cmp.Or(gatewayFile, elsewhereToken), c.auditKey)
 	}
 	if err != nil {
 		return err

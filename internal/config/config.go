@@ -24,6 +24,12 @@ type Config struct {
 	Shutdown Shutdown
 	Webhooks Webhooks
 	Mail     Mail
+	Audit    Audit
+}
+
+// Audit says where the key is that signs the audit log.
+type Audit struct {
+	KeyFile string // made when it is not there; in the data directory when empty
 }
 
 // Webhooks says where webhooks may be sent beside public addresses: nowhere when empty. A range of loopback also allows

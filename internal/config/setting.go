@@ -73,6 +73,8 @@ var settings = []setting{
 	{key: "mail.username", doc: "Who signs in at the mail server; nobody when left out.", set: func(c *Config, v string) error { return filled(&c.Mail.Username, v) }},
 	{key: "mail.password", secret: true, doc: "The password of that.", set: func(c *Config, v string) error { c.Mail.Password = NewSecret(v); return nil }},
 
+	{key: "audit.key_file", doc: "File of the key that signs the audit log, made when it is not there; audit-key in the data folder when left out. Best on a disk that is not the database's. What it says is announced in the log: processes may share one or have one each.", set: func(c *Config, v string) error { return filled(&c.Audit.KeyFile, v) }},
+
 	{key: "shutdown.delay", def: "0s", doc: "After SIGTERM /readyz says no for this long while requests are still answered: time for a balancer to notice.", set: func(c *Config, v string) error { return duration(&c.Shutdown.Delay, v, 10*time.Minute) }},
 	{key: "shutdown.grace", def: "20s", doc: "How long the requests under way may take to end after that.", set: func(c *Config, v string) error { return duration(&c.Shutdown.Grace, v, 10*time.Minute) }},
 }

@@ -110,11 +110,13 @@ func (ch *change) mayMakeKey(pr link.Principal, n NewAPIKey) error {
 	if err != nil {
 		return err
 	}
-	if own && !slices.Equal(grants, ch.caller.Grants) {
-		return &link.Error{
-			Kind: link.Denied, Reason: "KEY_IS_LIMITED", Message: "a limited API key makes no keys of the same principal",
-			Hint: "sign in, or use a key without limits",
-		}
+	if own {
+		err = ch.speaksInFull()
+	} else {
+		err = ch.mayControl(grants)
+	}
+	if err != nil {
+		return err
 	}
 	if n.Scope.Kind != "" {
 		// A scope that is not there and one out of reach are the same to whoever asks.
@@ -137,6 +139,22 @@ func (ch *change) mayMakeKey(pr link.Principal, n NewAPIKey) error {
 		}
 	}
 	return nil
+}
+
+// speaksInFull refuses a caller that speaks by a limited key, also by one that takes nothing away of what its principal may
+// today: tomorrow that may be more.
+func (ch *change) speaksInFull() error {
+	k, err := ch.APIKey(ch.caller.Via)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // it speaks by a session
+	}
+	if err != nil || k.Ceiling == "" && k.Scope.Kind == "" {
+		return err
+	}
+	return &link.Error{
+		Kind: link.Denied, Reason: "KEY_IS_LIMITED", Message: "a limited API key makes no keys of the same principal",
+		Hint: "sign in, or use a key without limits",
+	}
 }
 
 // keyLimits says in words what a key is limited to.

@@ -1,13 +1,11 @@
 package control
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/postern/postern/internal/audit"
@@ -24,6 +22,7 @@ type AuditReport struct {
 	MadeAt    time.Time
 	LogSince  time.Time          // of the first entry about the cluster; zero when there is none
 	Endpoints []EndpointEvidence // by endpoint id
+	Egress    []EgressEvidence   // by id
 	Public    []Interval         // of the public door; What is its state
 	AllowList []audit.AllowValue // at From, by prefix; its changes stand in Changes
 	Flows     FlowSum            // through the public door
@@ -42,6 +41,13 @@ type EndpointEvidence struct {
 	Could      []Interval // when it was let in
 	Flows      FlowSum
 	Outside    int64 // flows that began at a time at which it was not let in
+}
+
+// EgressEvidence is what is known of an egress private endpoint, by which the cluster could reach a customer's service.
+type EgressEvidence struct {
+	ID             link.ID
+	Region, Target string
+	Could          []Interval // when it was available
 }
 
 // Interval is a time in which something held. An interval that had begun before the report's begins with it, and one that
@@ -108,7 +114,11 @@ func (p *Plane) AuditReport(ctx context.Context, c policy.Caller, clusterID link
 	out = AuditReport{ClusterID: clusterID, From: from, To: to, MadeAt: p.now().UTC()}
 	err = p.st.Read(ctx, func(tx *store.Tx) error {
 		told := newReplay(from, to)
-		if err := out.replayLog(tx, told); err != nil {
+		at, err := placeInLog(tx, clusterID)
+		if err != nil {
+			return err
+		}
+		if err := out.replayLog(tx, told, at, operates(c)); err != nil {
 			return err
 		}
 		if told.name == "" {
@@ -116,6 +126,7 @@ func (p *Plane) AuditReport(ctx context.Context, c policy.Caller, clusterID link
 			return err
 		}
 		out.Name, out.Public, out.AllowList = told.name, told.public.spans, told.atStart
+		out.Egress = told.egressEvidence()
 		if err := out.countFlows(tx, told); err != nil {
 			return err
 		}
@@ -126,9 +137,23 @@ func (p *Plane) AuditReport(ctx context.Context, c policy.Caller, clusterID link
 	return out, err
 }
 
-// replayLog tells the whole log of the cluster up to the report's end, and keeps the changes of its time.
-func (r *AuditReport) replayLog(tx *store.Tx, told *replay) error {
-	cut := store.AuditCut{Cut: store.Cut{Limit: auditBatch}, ClusterID: r.ClusterID, To: r.To}
+// placeInLog is where a cluster stands, or stood when the log first told of it.
+func placeInLog(tx *store.Tx, id link.ID) (link.Place, error) {
+	at, err := tx.PlaceOf(clusterRef(id))
+	if !errors.Is(err, store.ErrNotFound) {
+		return at, err
+	}
+	first, _, err := tx.AuditEntries(store.AuditCut{Cut: store.Cut{Limit: 1}, ClusterID: id})
+	if err != nil || len(first) == 0 {
+		return link.Place{ClusterID: id}, err
+	}
+	return opened(first[0]).Place, nil
+}
+
+// replayLog tells the whole log of the cluster at a place, and of its project, up to the report's end, and keeps the changes
+// of its time: those that are the vendor's to know only with all.
+func (r *AuditReport) replayLog(tx *store.Tx, told *replay, at link.Place, all bool) error {
+	cut := store.AuditCut{Cut: store.Cut{Limit: auditBatch}, Around: at, To: r.To}
 	for {
 		some, next, err := tx.AuditEntries(cut)
 		if err != nil {
@@ -136,11 +161,15 @@ func (r *AuditReport) replayLog(tx *store.Tx, told *replay) error {
 		}
 		for _, s := range some {
 			e := opened(s)
-			if r.LogSince.IsZero() {
+			own := e.Place.ClusterID == r.ClusterID
+			if !own && (e.Place.ProjectID == "" || e.Place.ProjectID != at.ProjectID) {
+				continue
+			}
+			if own && r.LogSince.IsZero() {
 				r.LogSince = e.At
 			}
 			told.entry(e.Entry)
-			if !e.At.Before(r.From) && len(r.Changes) < mostChanges {
+			if !e.At.Before(r.From) && len(r.Changes) < mostChanges && (all || e.Place.OrganisationID != "") {
 				r.Changes = append(r.Changes, e)
 			}
 		}
@@ -155,10 +184,19 @@ func (r *AuditReport) replayLog(tx *store.Tx, told *replay) error {
 // countFlows sums the flows up and puts them beside the times in which they could be.
 func (r *AuditReport) countFlows(tx *store.Tx, told *replay) error {
 	byEndpoint := map[link.EndpointID]*EndpointEvidence{}
-	for id, e := range told.endpoints {
-		if len(e.could.spans) > 0 {
-			byEndpoint[id] = &EndpointEvidence{EndpointID: id, OwnerID: e.owner, Could: e.could.spans}
+	for _, d := range []*door{told.own, told.project} {
+		for id, e := range d.endpoints {
+			if len(e.could.spans) == 0 {
+				continue
+			}
+			if byEndpoint[id] == nil {
+				byEndpoint[id] = &EndpointEvidence{EndpointID: id, OwnerID: e.owner}
+			}
+			byEndpoint[id].Could = append(byEndpoint[id].Could, e.could.spans...)
 		}
+	}
+	for _, e := range byEndpoint {
+		slices.SortStableFunc(e.Could, func(a, b Interval) int { return a.From.Compare(b.From) })
 	}
 	err := tx.FlowsBetween(r.ClusterID, r.From, r.To, func(f link.Flow) {
 		if f.Listener != link.PrivateListener {
@@ -167,10 +205,7 @@ func (r *AuditReport) countFlows(tx *store.Tx, told *replay) error {
 		}
 		e := byEndpoint[f.EndpointID]
 		if e == nil {
-			e = &EndpointEvidence{EndpointID: f.EndpointID}
-			if known := told.endpoints[f.EndpointID]; known != nil {
-				e.OwnerID = known.owner
-			}
+			e = &EndpointEvidence{EndpointID: f.EndpointID, OwnerID: told.ownerOf(f.EndpointID)}
 			byEndpoint[f.EndpointID] = e
 		}
 		e.Flows.add(f, r.From, r.To)
@@ -200,6 +235,9 @@ func (r *AuditReport) addLimits() {
 	r.Limits = append(r.Limits,
 		"that an endpoint could pass traffic means that Postern let it in; the cloud has to have shown it as available as well",
 		"gateways apply a change as it reaches them, and go on with the last rules while they cannot hear of one")
+	if len(r.Egress) > 0 {
+		r.Limits = append(r.Limits, "what went through an egress endpoint does not pass the gateways, and is not counted")
+	}
 	if len(r.Refused) == mostRefused {
 		r.Limits = append(r.Limits, fmt.Sprintf("only the latest %d kinds of refused attempts are told", mostRefused))
 	}
@@ -209,189 +247,4 @@ func (r *AuditReport) addLimits() {
 	if len(r.Changes) == mostChanges {
 		r.Limits = append(r.Limits, fmt.Sprintf("only the first %d entries of the log are told", mostChanges))
 	}
-}
-
-// replay goes through the entries about one cluster, in their order, and works out when what held.
-type replay struct {
-	from, to  time.Time
-	name      string
-	provider  link.Provider
-	owners    map[string]ownerSaid // by object id
-	endpoints map[link.EndpointID]*endpointSaid
-	allowed   map[string]audit.AllowValue // by prefix
-	atStart   []audit.AllowValue          // allowed, as it was at from
-	started   bool                        // whether atStart was taken
-	public    spans
-}
-
-type ownerSaid struct {
-	link.TrustedOwner
-	by string
-}
-
-type endpointSaid struct {
-	now   audit.ConnectionValue
-	owner string // as it was last seen
-	by    string // who approved it last
-	could spans
-}
-
-func newReplay(from, to time.Time) *replay {
-	return &replay{
-		from: from, to: to, owners: map[string]ownerSaid{}, endpoints: map[link.EndpointID]*endpointSaid{}, allowed: map[string]audit.AllowValue{},
-		public: spans{from: from, to: to},
-	}
-}
-
-// entry takes the next entry in.
-func (r *replay) entry(e audit.Entry) {
-	if !r.started && !e.At.Before(r.from) {
-		r.start()
-	}
-	if e.Decision != audit.Done {
-		return
-	}
-	_, key, _ := strings.Cut(e.Object.ID, "/")
-	switch e.Object.Kind {
-	case link.ObjectCluster:
-		var v audit.ClusterValue
-		switch {
-		case said(e.After, &v):
-			r.name, r.provider = v.Name, v.Provider
-			r.public.is(e.At, string(v.PublicAccess), e.Actor.Name)
-			for _, a := range v.AllowList {
-				r.allowed[a.Prefix] = a
-			}
-		case e.Before != nil && e.After == nil:
-			r.over(e.At)
-		}
-	case link.ObjectPublicAccess:
-		var v audit.PublicValue
-		if said(e.After, &v) {
-			r.public.is(e.At, string(v.PublicAccess), e.Actor.Name)
-		}
-	case link.ObjectAllowList:
-		var v audit.AllowValue
-		if said(e.After, &v) {
-			r.allowed[v.Prefix] = v
-		} else if said(e.Before, &v) {
-			delete(r.allowed, v.Prefix)
-		}
-	case link.ObjectTrustedOwner:
-		var v audit.OwnerValue
-		if said(e.After, &v) {
-			r.owners[key] = ownerSaid{link.TrustedOwner{Type: v.Type, ExternalOwnerID: v.ExternalOwnerID}, e.Actor.Name}
-		} else {
-			delete(r.owners, key)
-		}
-		for _, id := range r.endpoints {
-			r.judge(id, e.At)
-		}
-	case link.ObjectConnection:
-		r.connection(link.EndpointID(key), e)
-	}
-}
-
-func (r *replay) connection(id link.EndpointID, e audit.Entry) {
-	var v audit.ConnectionValue
-	if !said(e.After, &v) {
-		return
-	}
-	known := r.endpoints[id]
-	if known == nil {
-		known = &endpointSaid{could: spans{from: r.from, to: r.to}}
-		r.endpoints[id] = known
-	}
-	if v.Approved && !known.now.Approved {
-		known.by = e.Actor.Name
-	}
-	if v.OwnerID != "" {
-		known.owner = v.OwnerID
-	}
-	known.now = v
-	r.judge(known, e.At)
-}
-
-// judge works out whether an endpoint is let in as things stand, and why.
-func (r *replay) judge(e *endpointSaid, at time.Time) {
-	why, by := "", ""
-	if e.now.Want == link.WantConnected && (e.now.State == link.Pending || e.now.State == link.Available) {
-		switch owner, trusted := r.trusting(e.now.OwnerID); {
-		case e.now.Approved:
-			why, by = "approved", e.by
-		case trusted:
-			why, by = "account "+owner.ExternalOwnerID+" is trusted", owner.by
-		}
-	}
-	e.could.is(at, why, by)
-}
-
-// trusting returns the owner by which an account is trusted: always the same one of several.
-func (r *replay) trusting(account string) (ownerSaid, bool) {
-	for _, key := range slices.Sorted(maps.Keys(r.owners)) {
-		if o := r.owners[key]; policy.Trusts([]link.TrustedOwner{o.TrustedOwner}, r.provider, account) {
-			return o, true
-		}
-	}
-	return ownerSaid{}, false
-}
-
-// over ends everything: the cluster is gone.
-func (r *replay) over(at time.Time) {
-	r.public.is(at, "", "")
-	for _, e := range r.endpoints {
-		e.could.is(at, "", "")
-	}
-	clear(r.owners)
-	clear(r.allowed)
-}
-
-// start notes the allow list as it is at the beginning of the report's time.
-func (r *replay) start() {
-	r.started = true
-	r.atStart = slices.SortedFunc(maps.Values(r.allowed), func(a, b audit.AllowValue) int { return cmp.Compare(a.Prefix, b.Prefix) })
-}
-
-// end closes what goes on.
-func (r *replay) end() {
-	if !r.started {
-		r.start()
-	}
-	r.public.is(r.to, "", "")
-	for _, e := range r.endpoints {
-		e.could.is(r.to, "", "")
-	}
-}
-
-// said reads a value of an entry, and reports whether there was one.
-func said(v json.RawMessage, into any) bool {
-	return v != nil && json.Unmarshal(v, into) == nil
-}
-
-// spans collects the intervals in which something held, cut to a time.
-type spans struct {
-	from, to time.Time
-	spans    []Interval
-	what, by string // what holds now; nothing does when what is empty
-	since    time.Time
-}
-
-// is notes what holds from a time on; empty for nothing.
-func (s *spans) is(at time.Time, what, by string) {
-	if what == s.what && (by == s.by || what == "") {
-		return
-	}
-	if s.what != "" {
-		i := Interval{From: s.since, To: at, What: s.what, By: s.by}
-		if i.From.Before(s.from) {
-			i.From = s.from
-		}
-		if i.To.After(s.to) {
-			i.To = s.to
-		}
-		if i.From.Before(i.To) {
-			s.spans = append(s.spans, i)
-		}
-	}
-	s.what, s.by, s.since = what, by, at
 }

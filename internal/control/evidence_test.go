@@ -44,7 +44,7 @@ func cast(t *testing.T, steps []step) (out []audit.Entry) {
 func TestWhoCouldPass(t *testing.T) {
 	const acct = "222222222222"
 	created := step{0, "op", link.ObjectCluster, "", nil, audit.ClusterValue{
-		Name: "acme", Provider: link.AWS, PublicAccess: link.PublicEnabled, AllowList: []audit.AllowValue{{Prefix: "0.0.0.0/0", UI: true}},
+		Name: "acme", Provider: link.AWS, Regions: []string{"us-east-1"}, PublicAccess: link.PublicEnabled, AllowList: []audit.AllowValue{{Prefix: "0.0.0.0/0", UI: true}},
 	}}
 	conn := func(want link.Want, state link.State, approved bool, owner string) audit.ConnectionValue {
 		return audit.ConnectionValue{Want: want, State: state, Approved: approved, OwnerID: owner}
@@ -53,6 +53,14 @@ func TestWhoCouldPass(t *testing.T) {
 	owner := func(id string) audit.OwnerValue {
 		return audit.OwnerValue{Type: link.AWSAccountID, ExternalOwnerID: id}
 	}
+	ofProject := func(region string) audit.ConnectionValue {
+		v := up
+		v.Region, v.Provider = region, link.AWS
+		return v
+	}
+	reaches := func(want link.Want, state link.State) audit.EgressValue {
+		return audit.EgressValue{Region: "us-east-1", Target: "t", Want: want, State: state}
+	}
 	for _, c := range []struct {
 		name     string
 		from, to int
@@ -60,12 +68,14 @@ func TestWhoCouldPass(t *testing.T) {
 		could    []string
 		public   []string
 		allowed  []string
+		egress   []string
 	}{
 		{
 			"nobody is trusted", 0, 60,
 			[]step{created, {5, "alice", link.ObjectConnection, "e", nil, up}},
 			nil,
 			[]string{"0-60 ENABLED op"},
+			nil,
 			nil,
 		},
 		{"a trusted account, trusted before and after", 10, 60, []step{
@@ -74,44 +84,65 @@ func TestWhoCouldPass(t *testing.T) {
 			{5, "alice", link.ObjectConnection, "e", nil, up},
 			{20, "bob", link.ObjectTrustedOwner, "o1", owner(acct), nil},
 			{30, "carol", link.ObjectTrustedOwner, "o2", nil, owner("*")},
-		}, []string{"10-20 account 222222222222 is trusted bob", "30-60 account * is trusted carol"}, []string{"10-60 ENABLED op"}, []string{"0.0.0.0/0"}},
+		}, []string{"10-20 account 222222222222 is trusted bob", "30-60 account * is trusted carol"}, []string{"10-60 ENABLED op"}, []string{"0.0.0.0/0"}, nil},
 		{"the account is known only once the endpoint was seen", 0, 60, []step{
 			created,
 			{1, "bob", link.ObjectTrustedOwner, "o1", nil, owner("*")},
 			{5, "alice", link.ObjectConnection, "e", nil, conn(link.WantConnected, link.Pending, false, "")},
 			{7, "reconciler", link.ObjectConnection, "e", nil, up},
-		}, []string{"7-60 account * is trusted bob"}, []string{"0-60 ENABLED op"}, nil},
+		}, []string{"7-60 account * is trusted bob"}, []string{"0-60 ENABLED op"}, nil, nil},
 		{"approved, and rejected later", 0, 60, []step{
 			created,
 			{5, "alice", link.ObjectConnection, "e", nil, conn(link.WantConnected, link.Pending, true, "")},
 			{6, "reconciler", link.ObjectConnection, "e", nil, conn(link.WantConnected, link.Available, true, acct)},
 			{40, "bob", link.ObjectConnection, "e", nil, conn(link.WantRejected, link.Rejected, false, acct)},
-		}, []string{"5-40 approved alice"}, []string{"0-60 ENABLED op"}, nil},
+		}, []string{"5-40 approved alice"}, []string{"0-60 ENABLED op"}, nil, nil},
 		{"waiting for acceptance, then gone past Postern", 0, 60, []step{
 			created,
 			{1, "bob", link.ObjectTrustedOwner, "o1", nil, owner(acct)},
 			{5, "alice", link.ObjectConnection, "e", nil, conn(link.WantConnected, link.PendingAcceptance, false, acct)},
 			{6, "reconciler", link.ObjectConnection, "e", nil, up},
 			{9, "reconciler", link.ObjectConnection, "e", nil, conn(link.WantConnected, link.Deleted, false, acct)},
-		}, []string{"6-9 account 222222222222 is trusted bob"}, []string{"0-60 ENABLED op"}, nil},
+		}, []string{"6-9 account 222222222222 is trusted bob"}, []string{"0-60 ENABLED op"}, nil, nil},
 		{"over before the time, and begun after it", 10, 20, []step{
 			created,
 			{1, "alice", link.ObjectConnection, "e", nil, conn(link.WantConnected, link.Available, true, acct)},
 			{2, "alice", link.ObjectConnection, "e", nil, conn(link.WantGone, link.Deleting, false, acct)},
-		}, nil, []string{"10-20 ENABLED op"}, []string{"0.0.0.0/0"}},
+		}, nil, []string{"10-20 ENABLED op"}, []string{"0.0.0.0/0"}, nil},
 		{"the cluster's end ends all", 0, 60, []step{
 			created,
 			{1, "alice", link.ObjectConnection, "e", nil, conn(link.WantConnected, link.Available, true, acct)},
 			{30, "op", link.ObjectCluster, "", audit.ClusterValue{Name: "acme"}, nil},
-		}, []string{"1-30 approved alice"}, []string{"0-30 ENABLED op"}, nil},
-		{"the public door and its list", 15, 60, []step{
+		}, []string{"1-30 approved alice"}, []string{"0-30 ENABLED op"}, nil, nil},
+		{name: "the project's connection, for the cluster's life", from: 0, to: 60, steps: []step{
+			{-9, "pat", link.ObjectProjectTrustedOwner, "o1", nil, owner(acct)},
+			{-8, "pat", link.ObjectProjectConnection, "e", nil, ofProject("us-east-1")},
+			{2, "op", link.ObjectCluster, "", nil, created.after},
+			{20, "pat", link.ObjectProjectTrustedOwner, "o1", owner(acct), nil},
+			{30, "quinn", link.ObjectProjectTrustedOwner, "o2", nil, owner(acct)},
+			{50, "op", link.ObjectCluster, "", audit.ClusterValue{Name: "acme"}, nil},
+		}, could: []string{"2-20 account 222222222222 is trusted for the project pat", "30-50 account 222222222222 is trusted for the project quinn"},
+			public: []string{"2-50 ENABLED op"}},
+		{name: "the project's connection in another region, and its owner for the cluster's own", from: 0, to: 60, steps: []step{
+			created,
+			{1, "pat", link.ObjectProjectTrustedOwner, "o1", nil, owner(acct)},
+			{2, "pat", link.ObjectProjectConnection, "e", nil, ofProject("eu-west-1")},
+			{3, "pat", link.ObjectConnection, "e", nil, up},
+		}, public: []string{"0-60 ENABLED op"}},
+		{name: "an egress endpoint", from: 0, to: 60, steps: []step{
+			created,
+			{1, "gus", link.ObjectEgress, "x", nil, reaches(link.WantConnected, link.Pending)},
+			{5, "reconciler", link.ObjectEgress, "x", nil, reaches(link.WantConnected, link.Available)},
+			{25, "gus", link.ObjectEgress, "x", nil, reaches(link.WantGone, link.Deleting)},
+		}, public: []string{"0-60 ENABLED op"}, egress: []string{"5-25 available reconciler"}},
+		{name: "the public door and its list", from: 15, to: 60, steps: []step{
 			created,
 			{10, "dan", link.ObjectPublicAccess, "", nil, audit.PublicValue{PublicAccess: link.PublicReportOnly}},
 			{12, "dan", link.ObjectAllowList, "10.0.0.0/8", nil, audit.AllowValue{Prefix: "10.0.0.0/8"}},
 			{13, "dan", link.ObjectAllowList, "0.0.0.0/0", audit.AllowValue{Prefix: "0.0.0.0/0"}, nil},
 			{20, "eve", link.ObjectPublicAccess, "", nil, audit.PublicValue{PublicAccess: link.PublicDisabled}},
 			{21, "eve", link.ObjectAllowList, "10.0.0.0/8", audit.AllowValue{Prefix: "10.0.0.0/8"}, nil},
-		}, nil, []string{"15-20 REPORT_ONLY dan", "20-60 DISABLED eve"}, []string{"10.0.0.0/8"}},
+		}, public: []string{"15-20 REPORT_ONLY dan", "20-60 DISABLED eve"}, allowed: []string{"10.0.0.0/8"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			at := func(minute int) time.Time { return noon.Add(time.Duration(minute) * time.Minute) }
@@ -126,9 +157,17 @@ func TestWhoCouldPass(t *testing.T) {
 				}
 				return out
 			}
-			var could, allowed []string
-			if e := r.endpoints["e"]; e != nil {
-				could = tell(e.could.spans)
+			var could, allowed, egress []string
+			for _, d := range []*door{r.own, r.project} {
+				if e := d.endpoints["e"]; e != nil {
+					could = append(could, tell(e.could.spans)...)
+				}
+			}
+			for _, e := range r.egressEvidence() {
+				egress = append(egress, tell(e.Could)...)
+			}
+			if !slices.Equal(egress, c.egress) {
+				t.Errorf("could reach %q, want %q", egress, c.egress)
 			}
 			for _, a := range r.atStart {
 				allowed = append(allowed, a.Prefix)

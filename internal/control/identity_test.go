@@ -222,6 +222,7 @@ func TestWhatHoldsSomethingIsNotDeleted(t *testing.T) {
 	d := newDesk(t)
 	acme := d.customer("acme")
 	robot := ok[link.Principal](t)(d.CreateServiceAccount(d.ctx, operator, acme.organisation.ID, "robot"))
+	hook := ok[control.NewWebhook](t)(d.CreateWebhook(d.ctx, operator, control.WebhookRequest{OrganisationID: acme.organisation.ID, Kind: link.WebhookHTTP, URL: "https://hooks.example/"}))
 	d.refuses(d.DeleteOrganisation(d.ctx, operator, acme.organisation.ID), link.Precondition, "PROJECTS_EXIST", "")
 	d.refuses(d.DeleteProject(d.ctx, operator, acme.project.ID), link.Precondition, "CLUSTERS_EXIST", "")
 	for _, err := range []error{
@@ -234,6 +235,8 @@ func TestWhatHoldsSomethingIsNotDeleted(t *testing.T) {
 	}
 	_, err := d.Principal(d.ctx, operator, link.ServiceAccount, robot.ID)
 	d.refuses(err, link.NotFound, "PRINCIPAL_NOT_FOUND", "")
+	_, err = d.Webhook(d.ctx, operator, hook.ID)
+	d.refuses(err, link.NotFound, "WEBHOOK_NOT_FOUND", "")
 	if left := d.as(acme.admin).Grants; len(left) > 0 {
 		t.Errorf("roles that are left: %+v", left)
 	}

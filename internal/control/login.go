@@ -111,6 +111,11 @@ func (p *Plane) SignInByPassword(ctx context.Context, v Visitor, email, password
 	err = p.st.Write(ctx, func(tx *store.Tx) error {
 		signedIn = false
 		ch := v.as(tx, pr)
+		if right { // a reset at the same time ends this session, or this one sees what it has done
+			if err := tx.LockOwner(sessionRef(pr.ID)); err != nil {
+				return err
+			}
+		}
 		// Meanwhile the account may have been disabled, deleted, or given another password.
 		if now, err := tx.Principal(pr.ID); right && err == nil && !now.Disabled {
 			still, err := tx.PasswordOf(pr.ID)
@@ -189,8 +194,9 @@ func (p *Plane) SetPassword(ctx context.Context, v Visitor, token, password stri
 		Kind: link.Unauthenticated, Reason: "RESET_TOKEN_UNKNOWN", Field: "token", Message: "this token sets no password: it is unknown, was used, or has expired",
 		Hint: "ask an operator for another",
 	}
-	err = p.st.Read(ctx, func(tx *store.Tx) error {
-		_, err := tx.PasswordReset(hash)
+	var of link.ID
+	err = p.st.Read(ctx, func(tx *store.Tx) (err error) {
+		of, err = tx.PasswordReset(hash)
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
@@ -205,6 +211,9 @@ func (p *Plane) SetPassword(ctx context.Context, v Visitor, token, password stri
 		return SignedIn{}, err
 	}
 	err = p.st.Write(ctx, func(tx *store.Tx) error {
+		if err := tx.LockOwner(sessionRef(of)); err != nil {
+			return err
+		}
 		id, err := tx.TakePasswordReset(hash)
 		if err != nil {
 			return err

@@ -177,6 +177,9 @@ func (p *Plane) FinishOpenID(ctx context.Context, v Visitor, keep string, back R
 	if back.Error != "" || back.Code == "" {
 		return refused("PROVIDER_REFUSED", "the OpenID provider did not sign you in", errors.New("the provider says "+link.Quote(back.Error)))
 	}
+	if err := p.admit(ctx, v, "", link.ByOpenID); err != nil { // each answer makes us ask the provider
+		return a.failed("TOO_MANY_ATTEMPTS"), SignedIn{}, err
+	}
 	// Before the code is exchanged: of two answers of one attempt only one comes further.
 	err = p.st.Write(ctx, func(tx *store.Tx) error { return tx.UseState(identity.TokenHash(a.Attempt.State), a.Expires) })
 	if errors.Is(err, store.ErrChanged) {
@@ -193,6 +196,7 @@ func (p *Plane) FinishOpenID(ctx context.Context, v Visitor, keep string, back R
 	if err != nil {
 		return p.openIDFailed(ctx, v, a, err)
 	}
+	p.admitted(v, "")
 	return to, out, nil
 }
 
@@ -257,6 +261,12 @@ func (p *Plane) signInSubject(ctx context.Context, v Visitor, a openIDAttempt, s
 func (p *Plane) bind(tx *store.Tx, v Visitor, s identity.Subject) (link.Principal, error) {
 	id, err := tx.PrincipalOf(s.Issuer, s.ID)
 	if err == nil {
+		// Whoever resets this sign-in at the same time comes before or after, and not between.
+		if err = tx.LockOwner(sessionRef(id)); err == nil {
+			id, err = tx.PrincipalOf(s.Issuer, s.ID)
+		}
+	}
+	if err == nil {
 		return tx.Principal(id)
 	}
 	if !errors.Is(err, store.ErrNotFound) {
@@ -278,6 +288,9 @@ func (p *Plane) bind(tx *store.Tx, v Visitor, s identity.Subject) (link.Principa
 			return link.Principal{}, err
 		}
 	case err != nil:
+		return link.Principal{}, err
+	}
+	if err := tx.LockOwner(sessionRef(pr.ID)); err != nil {
 		return link.Principal{}, err
 	}
 	n, err := tx.Subjects(pr.ID)
@@ -349,6 +362,9 @@ func (p *Plane) ExchangeCode(ctx context.Context, v Visitor, code, verifier stri
 			return nil
 		}
 		if err != nil {
+			return err
+		}
+		if err := tx.LockOwner(sessionRef(id)); err != nil {
 			return err
 		}
 		pr, err := tx.Principal(id)

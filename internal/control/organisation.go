@@ -91,8 +91,8 @@ func (p *Plane) RenameOrganisation(ctx context.Context, c policy.Caller, id link
 	return out, err
 }
 
-// DeleteOrganisation removes an organisation that has no projects, with its service accounts and the roles that were
-// given in it. The people stay: they may be members elsewhere.
+// DeleteOrganisation removes an organisation that has no projects, with its service accounts, its subscriptions and the roles
+// that were given in it. The people stay: they may be members elsewhere.
 func (p *Plane) DeleteOrganisation(ctx context.Context, c policy.Caller, id link.ID) error {
 	return p.act(ctx, c, policy.Delete, organisationRef(id), organisationRef(id), func(ch *change) error {
 		// Nobody makes a project in it from here on.

@@ -70,10 +70,29 @@ func principal(tx *store.Tx, c policy.Caller, a policy.Action, kind link.Princip
 	return out, v, nil
 }
 
-// principal reads a principal of a kind that the caller may do something to.
+// principal reads a principal of a kind that the caller may change, and that may no more than the caller. Whatever else
+// changes what it signs in with comes before or after this transaction.
 func (ch *change) principal(a policy.Action, kind link.PrincipalKind, id link.ID) (out link.Principal, err error) {
-	out, ch.verdict, err = principal(ch.Tx, ch.caller, a, kind, id)
-	return out, err
+	if err := ch.LockOwner(sessionRef(id)); err != nil {
+		return link.Principal{}, err
+	}
+	if out, ch.verdict, err = principal(ch.Tx, ch.caller, a, kind, id); err != nil {
+		return out, err
+	}
+	grants, err := ch.GrantsOf(id)
+	if err != nil {
+		return link.Principal{}, err
+	}
+	return out, ch.mayControl(grants)
+}
+
+// mayControl refuses to let the caller be, or keep out, a principal that holds more than it does.
+func (ch *change) mayControl(grants []link.Grant) error {
+	d := policy.MayControl(ch.caller, grants)
+	if !d.Allow {
+		ch.Permission = d
+	}
+	return refusal(ch.caller, d)
 }
 
 // principals lists a part of what read reads, which the caller may when it may read of.
@@ -266,10 +285,11 @@ const mostEmail = 254
 
 // checkPerson refuses what cannot be an e-mail address and a name, and returns them as they are kept.
 func checkPerson(email, name string) (keptEmail, keptName string, err error) {
+	plain := !strings.ContainsFunc(email, func(r rune) bool { return r >= 0x7f }) // in lower case a Kelvin sign is a k
 	email = strings.ToLower(email)
 	local, domain, ok := strings.Cut(email, "@")
-	odd := func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),:;<>@[\]`, r) }
-	if !ok || local == "" || !isHost(domain) || strings.ContainsFunc(local, odd) || len(email) > mostEmail {
+	odd := func(r rune) bool { return r <= ' ' || strings.ContainsRune(`"(),:;<>@[\]`, r) }
+	if !plain || !ok || local == "" || !isHost(domain) || strings.ContainsFunc(local, odd) || len(email) > mostEmail {
 		return "", "", invalid("email", "MALFORMED_EMAIL", "not an e-mail address: "+link.Quote(email), "for example ann@acme.example")
 	}
 	if name == "" {

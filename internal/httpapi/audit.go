@@ -165,6 +165,9 @@ func wireAuditReport(r control.AuditReport) api.AuditReport {
 				EndpointID: string(e.EndpointID), ExternalOwnerID: e.OwnerID, Could: each(e.Could, wireInterval), Did: wireFlowSum(e.Flows), Outside: e.Outside,
 			}
 		}),
+		Egress: each(r.Egress, func(e control.EgressEvidence) api.AuditEgress {
+			return api.AuditEgress{ID: string(e.ID), Region: e.Region, Target: e.Target, Could: each(e.Could, wireInterval)}
+		}),
 		Public: each(r.Public, wireInterval),
 		AllowList: each(r.AllowList, func(a control.AllowedRange) api.AuditAllowed {
 			return api.AuditAllowed{Prefix: a.Prefix, UI: a.UI, SQL: a.SQL, Name: a.Name}

@@ -101,7 +101,7 @@ func secretsOf(s *openapi3.Schema, at string, depth int) (out []string) {
 		return nil
 	}
 	for name, p := range s.Properties {
-		if secretField.MatchString(name) {
+		if secretField.MatchString(name) && p.Value.Type.Includes("string") && at+name != "proof_keys.[].key" { // that one is public
 			out = append(out, at+name)
 		}
 		out = append(out, secretsOf(p.Value, at+name+".", depth+1)...)

@@ -88,13 +88,16 @@ func (n *Notifier) Handlers() map[string]store.Handler {
 	return map[string]store.Handler{store.WorkDelivery: n.deliver}
 }
 
-// warn writes the events of what is about to expire, each once.
+// warn writes the events of what is about to expire, and of keys that did, each once.
 func (n *Notifier) warn(ctx context.Context) {
 	tick := time.NewTicker(warnEvery)
 	defer tick.Stop()
 	for {
 		if err := warnOfClaims(ctx, n.cfg.Store); err != nil && ctx.Err() == nil {
 			n.cfg.Log.Error("look for claims that are about to expire", "err", err)
+		}
+		if err := tellOfKeys(ctx, n.cfg.Store); err != nil && ctx.Err() == nil {
+			n.cfg.Log.Error("look for API keys that expire", "err", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -157,14 +157,17 @@ func (p *Provider) subject(id *oidc.IDToken) (identity.Subject, error) {
 		return identity.Subject{}, refusal("ID_TOKEN_INVALID", "the provider's token names nobody", "", nil)
 	}
 	for _, claim := range texts(all["email"]) {
-		s.Email = strings.ToLower(claim)
+		s.Email = claim
 	}
 	if s.Email == "" {
 		return identity.Subject{}, refusal("EMAIL_MISSING", "the provider does not tell your email address", "allow it to, and sign in again", nil)
 	}
-	if a, err := mail.ParseAddress(s.Email); err != nil || a.Address != s.Email {
+	// Lower case takes a letter of another script for one of ours, and so one address for another's.
+	foreign := strings.ContainsFunc(s.Email, func(r rune) bool { return r >= 0x7f })
+	if a, err := mail.ParseAddress(s.Email); foreign || err != nil || a.Address != s.Email {
 		return identity.Subject{}, refusal("EMAIL_MISSING", "the provider tells an email address that is none", "", nil)
 	}
+	s.Email = strings.ToLower(s.Email)
 	// Some providers write the boolean as a text.
 	if v := string(all["email_verified"]); v != "true" && v != `"true"` {
 		return identity.Subject{}, refusal("EMAIL_NOT_VERIFIED", "the provider has not verified that your email address is yours", "verify it there, and sign in again", nil)

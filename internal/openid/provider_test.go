@@ -122,6 +122,7 @@ func TestWhoIsNotSignedIn(t *testing.T) {
 		{name: "unverified email", before: with(func(u *mockoidc.MockUser) { u.EmailVerified = false }), reason: "EMAIL_NOT_VERIFIED"},
 		{name: "no email", before: with(func(u *mockoidc.MockUser) { u.Email = "" }), reason: "EMAIL_MISSING"},
 		{name: "an email that is none", before: with(func(u *mockoidc.MockUser) { u.Email = "Jane <jane@example.com>" }), reason: "EMAIL_MISSING"},
+		{name: "an email with a Kelvin sign for a k", before: with(func(u *mockoidc.MockUser) { u.Email = "\u212aim@example.com" }), reason: "EMAIL_MISSING"},
 		{name: "foreign domain", config: func(c *openid.Config) { c.Domains = []string{"postern.example"} }, reason: "DOMAIN_NOT_ALLOWED"},
 		{
 			name: "a domain that only ends like ours", before: with(func(u *mockoidc.MockUser) { u.Email = "jane@notexample.com" }),

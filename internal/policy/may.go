@@ -242,3 +242,18 @@ func MayGrant(caller Caller, role link.Role, scope link.Scope, at link.Place) Pe
 	}
 	return d
 }
+
+// MayControl decides whether caller may do to a principal what would let it be that principal, or keep it out: reset how it
+// signs in, make its keys, disable or delete it. Nobody does so to one that holds, anywhere, more than the caller holds there.
+// That the caller may change principals where this one stands May has decided.
+func MayControl(caller Caller, grants []link.Grant) Permission {
+	if caller.Role == Operator {
+		return allow("OPERATOR")
+	}
+	for _, g := range grants {
+		if held := RoleAt(caller.Grants, g.Within); rankOf(held) < rankOf(g.Role) {
+			return refuse("PRINCIPAL_ABOVE_OWN", fmt.Sprintf("it holds the role %s, which is above yours there", g.Role))
+		}
+	}
+	return allow("ROLES_COVERED")
+}

@@ -284,6 +284,30 @@ func TestMayGrant(t *testing.T) {
 	}
 }
 
+// Nobody becomes, or keeps out, who may more.
+func TestMayControl(t *testing.T) {
+	for _, c := range []struct {
+		caller Caller
+		holds  string
+		rule   string
+		allow  bool
+	}{
+		{Caller{Role: Operator}, "OPERATOR ", "OPERATOR", true},
+		{Caller{}, "VIEWER c1", "PRINCIPAL_ABOVE_OWN", false},
+		{member("ORGANISATION_ADMIN "), "", "ROLES_COVERED", true},
+		{member("ORGANISATION_ADMIN "), "ORGANISATION_ADMIN acme, VIEWER ", "ROLES_COVERED", true},
+		{member("ORGANISATION_ADMIN "), "VIEWER c1, OPERATOR ", "PRINCIPAL_ABOVE_OWN", false},
+		{member("ORGANISATION_ADMIN acme"), "ORGANISATION_ADMIN acme, VIEWER c1", "ROLES_COVERED", true},
+		{member("ORGANISATION_ADMIN acme"), "ORGANISATION_ADMIN acme, VIEWER globex", "PRINCIPAL_ABOVE_OWN", false},
+		{member("ORGANISATION_ADMIN acme"), "VIEWER ", "PRINCIPAL_ABOVE_OWN", false},
+	} {
+		d := MayControl(c.caller, member(c.holds).Grants)
+		if d.Rule != c.rule || d.Allow != c.allow {
+			t.Errorf("%v over %q: %+v, want %s", c.caller.Grants, c.holds, d, c.rule)
+		}
+	}
+}
+
 func TestRolesFitTheirScopes(t *testing.T) {
 	scopes := []link.ScopeKind{link.ScopeInstallation, link.ScopeOrganisation, link.ScopeProject, link.ScopeCluster}
 	want := map[link.Role]int{

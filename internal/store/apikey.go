@@ -64,6 +64,21 @@ func (tx *Tx) UsedAPIKey(id link.ID, every time.Duration) error {
 	return err
 }
 
+// WarnAPIKeys returns the keys in force that expire before a time, each once: those that nobody was told of so far. Keys that
+// were never good for as long as atLeast are left out.
+func (tx *Tx) WarnAPIKeys(before time.Time, atLeast time.Duration) ([]link.APIKey, error) {
+	rows, err := list(tx, scanAPIKey, `UPDATE api_keys SET told = 1 WHERE expires_at > $1 AND expires_at <= $2 AND revoked_at = 0 AND told < 1
+		AND expires_at - created_at >= $3 RETURNING `+apiKeyColumns, stamp(tx.now), stamp(before), atLeast.Microseconds())
+	return unlisted(rows), err
+}
+
+// ExpiredAPIKeys returns the keys that expired without being revoked before, each once.
+func (tx *Tx) ExpiredAPIKeys() ([]link.APIKey, error) {
+	rows, err := list(tx, scanAPIKey, `UPDATE api_keys SET told = 2 WHERE expires_at > 0 AND expires_at <= $1 AND revoked_at = 0 AND told < 2
+		RETURNING `+apiKeyColumns, stamp(tx.now))
+	return unlisted(rows), err
+}
+
 // TrimAPIKeys drops the oldest of a principal's keys that are no longer good, beyond those kept.
 func (tx *Tx) TrimAPIKeys(principal link.ID, kept int) error {
 	const over = `principal_id = $1 AND (revoked_at > 0 OR expires_at > 0 AND expires_at <= $2)`

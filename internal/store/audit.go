@@ -75,7 +75,11 @@ type AuditCut struct {
 	Cut                    // After is a position
 	OrganisationID link.ID // whose entries; empty: all
 	ClusterID      link.ID // of which cluster; empty: all
-	From, To       time.Time
+
+	// Around a cluster: its entries, and those of its organisation that are about no cluster. Of the zero Place: all.
+	Around link.Place
+
+	From, To time.Time
 }
 
 // AuditEntries are one part of the audit log by position, and the position to go on after, 0 at the end. From is inclusive,
@@ -92,6 +96,10 @@ func (tx *Tx) AuditEntries(c AuditCut) ([]audit.Sealed, int64, error) {
 	}
 	if c.ClusterID != "" {
 		and("cluster_id =", c.ClusterID)
+	}
+	if c.Around != (link.Place{}) {
+		args = append(args, c.Around.ClusterID, c.Around.OrganisationID)
+		text += fmt.Sprintf(" AND (cluster_id = $%d OR cluster_id = '' AND organisation_id = $%d)", len(args)-1, len(args))
 	}
 	if !c.From.IsZero() {
 		and("at >=", stamp(c.From))

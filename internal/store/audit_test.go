@@ -148,3 +148,71 @@ func TestOneChainOfManyWriters(t *testing.T) {
 		return err
 	})
 }
+
+// Processes that share a database may sign with keys of their own. Each says so in the log, each goes on from what the other
+// signed, and an export proves all of it with both.
+func TestSeveralKeys(t *testing.T) {
+	storetest.OnEach(t, func(t *testing.T, d storetest.Database) {
+		st := d.Open(t, store.Options{})
+		operator := policy.Caller{Name: "op", Role: policy.Operator}
+		var keys []ed25519.PublicKey
+		var planes []*control.Plane
+		for i := range 2 {
+			key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{byte(10 + i)}, ed25519.SeedSize))
+			keys = append(keys, key.Public().(ed25519.PublicKey))
+			planes = append(planes, control.New(st, control.Options{Domain: "postern.test", AuditKey: key}))
+		}
+		var notes [][]byte
+		for range 2 {
+			for _, p := range planes {
+				if _, err := p.CreateOrganisation(t.Context(), operator, "o"+fmt.Sprint(len(notes))); err != nil {
+					t.Fatal(err)
+				}
+				note, err := p.AuditCheckpoint(t.Context(), operator, "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				notes = append(notes, note)
+			}
+		}
+		b := exported(t, st, ed25519.NewKeyFromSeed(bytes.Repeat([]byte{10}, ed25519.SeedSize)))
+		if r := checkExport(t, b, audit.Options{Keys: keys, Checkpoints: notes}); len(r.Faults) > 0 || r.Kept != 4 {
+			t.Errorf("with both keys: %+v", r)
+		}
+		if r := checkExport(t, b, audit.Options{Keys: keys[:1]}); len(r.Faults) == 0 {
+			t.Error("the other key's checkpoints count for who holds one key alone")
+		}
+		if n := bytes.Count(b, []byte(`"audit-key.add"`)); n != 2 {
+			t.Errorf("%d keys are announced", n)
+		}
+	})
+}
+
+// BenchmarkWrite is what a change costs: its row and its line of history alone, and with its entry of the audit log.
+func BenchmarkWrite(b *testing.B) {
+	st := storetest.Open(b, store.Options{Log: slog.New(slog.DiscardHandler)})
+	for _, audited := range []bool{false, true} {
+		for _, writers := range []int{1, 8} {
+			b.Run(fmt.Sprintf("audited=%t/writers=%d", audited, writers), func(b *testing.B) {
+				b.SetParallelism(writers) // times GOMAXPROCS
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						err := st.Write(b.Context(), func(tx *store.Tx) error {
+							org, _, err := tx.AddOrganisation(string(link.NewID()))
+							ref := link.ObjectRef{Kind: link.ObjectOrganisation, ID: string(org.ID)}
+							err = errors.Join(err, tx.AddEvent(link.Event{Object: ref, Type: "CREATED"}))
+							if audited {
+								err = errors.Join(err, tx.AddAudit(audit.Entry{Action: "organisation.create", Object: ref, Decision: audit.Done, Why: "an organisation was created"}))
+							}
+							return err
+						})
+						if err != nil {
+							b.Error(err)
+						}
+					}
+				})
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
+			})
+		}
+	}
+}

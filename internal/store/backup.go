@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"sync"
 
+	driver "modernc.org/sqlite"
+
 	"github.com/postern/postern/internal/link"
 )
 
@@ -121,6 +123,9 @@ var (
 	}
 )
 
+// notADatabase is what SQLite says of other files: SQLITE_NOTADB.
+const notADatabase = 26
+
 // checkCopy looks through a whole copy of a database and returns the version of its schema.
 func checkCopy(ctx context.Context, path string) (version int64, err error) {
 	db, err := openPool(path, 1, url.Values{"mode": {"ro"}, "_dqs": {"0"}})
@@ -134,16 +139,19 @@ func checkCopy(ctx context.Context, path string) (version int64, err error) {
 			Hint: "take another backup; compare the file's SHA-256 with the one that was told when it was made",
 		}
 	}
-	err = db.QueryRowContext(ctx, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`).Scan(&version)
-	if err != nil {
-		return 0, because(errNoDatabase, err)
-	}
 	var found string
 	if err := db.QueryRowContext(ctx, `PRAGMA integrity_check(1)`).Scan(&found); err != nil {
+		if said, ok := errors.AsType[*driver.Error](err); ok && said.Code() == notADatabase {
+			return 0, because(errNoDatabase, err)
+		}
 		return 0, because(damage("it cannot be read"), err)
 	}
 	if found != "ok" {
 		return 0, damage(found)
+	}
+	err = db.QueryRowContext(ctx, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`).Scan(&version)
+	if err != nil {
+		return 0, because(errNoDatabase, err)
 	}
 	var table string
 	err = db.QueryRowContext(ctx, `SELECT "table" FROM pragma_foreign_key_check LIMIT 1`).Scan(&table)

@@ -47,30 +47,27 @@ func Move(ctx context.Context, dir, url string, rehearsal bool, o Options) (out 
 	if err != nil {
 		return nil, fmt.Errorf("read what there is to move: %w", err)
 	}
-	if rehearsal {
-		if err := rehearse(ctx, url); err != nil {
-			return nil, err
-		}
-	} else {
-		to, err := openPostgres(ctx, url, o.Log)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, to.close()) }()
-		if err := pgError(ctx, moveInto(ctx, from.read, to, tables)); err != nil {
-			return nil, err
-		}
-		_, err = from.write.ExecContext(ctx, `INSERT INTO meta (name, value) VALUES ('`+movedName+`', '1') ON CONFLICT (name) DO NOTHING`)
-		if err != nil {
-			return nil, fmt.Errorf("everything was moved, but the original could not be marked: never start it again: %w", err)
-		}
-	}
 	for _, t := range tables {
 		n, err := countRows(ctx, from.read, t.name)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, MovedTable{t.name, n})
+	}
+	if rehearsal {
+		return out, rehearse(ctx, url)
+	}
+	to, err := openPostgres(ctx, url, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, to.close()) }()
+	if err := pgError(ctx, moveInto(ctx, from.read, to, tables)); err != nil {
+		return nil, err
+	}
+	_, err = from.write.ExecContext(ctx, `INSERT INTO meta (name, value) VALUES ('`+movedName+`', '1') ON CONFLICT (name) DO NOTHING`)
+	if err != nil {
+		return nil, fmt.Errorf("everything was moved, but the original could not be marked: never start it again: %w", err)
 	}
 	return out, nil
 }

@@ -64,13 +64,16 @@ func (tx *Tx) LockOrganisation(id link.ID) error {
 	return tx.change(ErrNotFound, `UPDATE organisations SET version = version WHERE id = $1`, id)
 }
 
-// RemoveOrganisation removes an organisation without projects, its service accounts and its grants. It is ErrNotFound
-// when there is none.
+// RemoveOrganisation removes an organisation without projects, its service accounts, its grants and its subscriptions with
+// their deliveries. It is ErrNotFound when there is none.
 func (tx *Tx) RemoveOrganisation(id link.ID) error {
 	if err := tx.removeGrants(link.Scope{Kind: link.ScopeOrganisation, ID: id}); err != nil {
 		return err
 	}
 	if _, err := tx.exec(`DELETE FROM principals WHERE kind = $1 AND organisation_id = $2`, link.ServiceAccount, id); err != nil {
+		return err
+	}
+	if _, err := tx.exec(`DELETE FROM webhooks WHERE organisation_id = $1`, id); err != nil {
 		return err
 	}
 	return tx.change(ErrNotFound, `DELETE FROM organisations WHERE id = $1`, id)

@@ -46,7 +46,7 @@ func main() {
 // for the clusters.
 func TestGeneratedClient(t *testing.T) {
 	r := postern(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute) // the generator may have to be compiled
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute) // the generator is compiled first
 	defer cancel()
 	dir := t.TempDir()
 
