@@ -209,10 +209,10 @@ func (w *world) state(t *testing.T) string {
 	return out.String()
 }
 
-// within runs f with a context that ends after ten seconds, long after everything here has happened.
+// within runs f with a context that ends after a minute, long after everything here has happened.
 func within(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
