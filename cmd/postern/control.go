@@ -59,10 +59,10 @@ const vendorAccount = "vendor"
 // controlPlane is the store, the reconciler and the API in this process.
 type controlPlane struct {
 	plane        *control.Plane
-	auditKey     string        // the public one, as a verifier of signed notes takes it
 	operator     policy.Caller // zero when the token is not known here
 	token        string        // of the operator; empty: only its hash is in the database, and not the token in the data folder
 	gatewayToken string        // alike
+	auditKey     string        // the public one, as a verifier of signed notes takes it
 
 	store      *store.Store
 	notifier   *notify.Notifier
@@ -90,7 +90,7 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 			err = errors.Join(err, c.Close(context.WithoutCancel(ctx)), cfg.Listener.Close())
 		}
 	}()
-	if c.store, err = openStore(ctx, cfg.Database, cfg.Dir.path("control"), cfg.Log); err != nil {
+	if c.store, err = openStore(ctx, cfg.Database, cfg.Dir.path(databaseDir), cfg.Log); err != nil {
 		return nil, err
 	}
 	key, err := auditKey(cmp.Or(cfg.AuditKeyFile, cfg.Dir.path("audit-key")))

@@ -17,6 +17,9 @@ type databaseFlags struct {
 	url, file string
 }
 
+// databaseDir is the folder of the embedded database in a data directory.
+const databaseDir = "control"
+
 const databaseVariable = "POSTERN_DATABASE_URL"
 
 // What the flags are for, wherever they stand.

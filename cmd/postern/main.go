@@ -87,7 +87,8 @@ Then "postern up" keeps it running, and the other commands talk to it.`,
 			root.AddCommand(c)
 		}
 	}
-	add("run", a.demoCommand(), a.upCommand(), a.serveCommand(), a.fabricCommand(), a.envCommand(), a.configCommand())
+	add("run", a.demoCommand(), a.upCommand(), a.serveCommand(), a.fabricCommand(), a.envCommand(), a.configCommand(),
+		a.backupCommand(), a.restoreCommand(), a.migrateCommand())
 	add("customer", a.connectCommand(), a.disconnectCommand(), a.verifyCommand(), a.dnsCommand())
 	add("resource", a.resourceCommands()...)
 	root.AddCommand(a.versionCommand())

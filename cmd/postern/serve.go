@@ -91,7 +91,9 @@ func (a *app) serve(ctx context.Context, cfg config.Config) (err error) {
 		gatewayFile = ""
 	}
 	if a.json() {
-		err = a.printJSON(map[string]string{"api_url": r.APIURL, "token_file": tokenFile, "gateway_token_file": gatewayFile, "audit_key": c.auditKey})
+		err = a.printJSON(map[string]string{
+			"api_url": r.APIURL, "token_file": tokenFile, "gateway_token_file": gatewayFile, "audit_key": c.auditKey,
+		})
 	} else {
 		_, err = fmt.Fprintf(a.out, `The control plane listens on %s
 

@@ -121,6 +121,7 @@ func New(plane *control.Plane, o Options) http.Handler {
 	s.webhooks()
 	s.projectHistories()
 	s.audit()
+	s.backup()
 	s.gateways()
 	s.health()
 	s.document()

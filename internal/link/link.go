@@ -298,5 +298,6 @@ const (
 	ObjectServiceProfile      = "service-profile"       // empty: an installation has one
 	ObjectGateway             = "gateway"               // gateway id
 	ObjectWebhook             = "webhook"               // organisation id/webhook id; also mail subscriptions and their deliveries
+	ObjectDatabase            = "database"              // empty: an installation has one
 	ObjectAudit               = "audit"                 // organisation id, empty for the whole installation
 )

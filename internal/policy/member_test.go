@@ -88,6 +88,7 @@ func TestRolesOfMembers(t *testing.T) {
 		{link.ObjectRegion, "", "VOAPG*", "*", "*", "*"},
 		{link.ObjectServiceProfile, "", "*", "*", "*", "*"},
 		{link.ObjectGateway, "", "*", "", "", ""},
+		{link.ObjectDatabase, "", "*", "", "", ""},
 		{"grant/CLUSTER", "c1", "APG*", "APG*", "APG*", "APG*"},
 		{"grant/PROJECT", "pay", "PG*", "PG*", "PG*", "PG*"},
 		{"grant/ORGANISATION", "acme", "G*", "G*", "G*", "G*"},

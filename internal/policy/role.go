@@ -48,6 +48,7 @@ var Needs = []Need{
 	{link.ObjectServiceProfile, Read, link.RoleOperator},
 	{link.ObjectServiceProfile, Change, link.RoleOperator},
 	{link.ObjectGateway, Read, link.RoleOperator},
+	{link.ObjectDatabase, Read, link.RoleOperator},
 
 	{link.ObjectCluster, Read, link.RoleViewer},
 	{link.ObjectCluster, Change, link.RoleOperator},

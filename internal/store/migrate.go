@@ -65,6 +65,15 @@ func migrateOurs(ctx context.Context, dialect goose.Dialect, folder string, db *
 	return nil
 }
 
+// newestSchema is the version of our own schema that this program brings databases to.
+func newestSchema() (int64, error) {
+	files, err := fs.Glob(migrations, "migrations/sqlite/*.sql")
+	if err != nil || len(files) == 0 {
+		return 0, errors.Join(errors.New("there are no migrations"), err)
+	}
+	return goose.NumericComponent(files[len(files)-1]) // they are sorted
+}
+
 // migrateJobs brings the job queue's schema up to date.
 func migrateJobs[T any](ctx context.Context, driver riverdriver.Driver[T], log *slog.Logger) error {
 	m, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: quiet(log)})

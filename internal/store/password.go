@@ -61,10 +61,13 @@ func (tx *Tx) TakePasswordReset(hash string) (principal link.ID, err error) {
 	return principal, err
 }
 
+// sealKeyName is the row of meta that holds SealKey's key.
+const sealKeyName = "seal_key"
+
 // SealKey returns the key with which this installation seals what browsers keep for it: the one given, unless there is one
 // already.
 func (tx *Tx) SealKey(fresh []byte) ([]byte, error) {
-	const name = "seal_key"
+	const name = sealKeyName
 	if _, err := tx.exec(`INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name, base64.StdEncoding.EncodeToString(fresh)); err != nil {
 		return nil, err
 	}

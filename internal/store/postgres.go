@@ -37,12 +37,14 @@ const (
 // the job queue's own and requests at once are worth.
 const pgConnections = 20
 
+var errDatabaseURL = errors.New("read the URL of the database: want postgres://user:password@host:port/name")
+
 // openPostgres connects to the database of a URL or of keyword=value pairs, as PostgreSQL's libpq reads them.
 func openPostgres(ctx context.Context, database string, log *slog.Logger) (_ *postgres, err error) {
 	c, err := pgxpool.ParseConfig(database)
 	if err != nil {
 		// What is said of an unreadable URL may be the part of it that is secret.
-		return nil, errors.New("read the URL of the database: want postgres://user:password@host:port/name")
+		return nil, errDatabaseURL
 	}
 	if !strings.Contains(database, "pool_max_conns") {
 		c.MaxConns = pgConnections

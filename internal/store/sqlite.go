@@ -21,6 +21,8 @@ type sqlite struct {
 	read  *sql.DB
 	dir   *dirLock
 	jobs  *jobs[*sql.Tx]
+
+	backups backups
 }
 
 const databaseFile = "postern.db"
@@ -39,6 +41,10 @@ func openSQLite(ctx context.Context, dir string, log *slog.Logger) (_ *sqlite, e
 		}
 	}()
 	path := filepath.Join(dir, databaseFile)
+	e.backups.database = path
+	if err := e.backups.removeOld(); err != nil {
+		return nil, fmt.Errorf("remove what is left of backups: %w", err)
+	}
 	if err := makePrivate(path); err != nil {
 		return nil, err
 	}

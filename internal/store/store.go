@@ -69,6 +69,9 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := e.unmoved(ctx); err != nil {
+		return nil, errors.Join(err, e.close())
+	}
 	return newStore(ctx, e, o)
 }
 
