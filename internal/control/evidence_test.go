@@ -114,15 +114,17 @@ func TestWhoCouldPass(t *testing.T) {
 			{1, "alice", link.ObjectConnection, "e", nil, conn(link.WantConnected, link.Available, true, acct)},
 			{30, "op", link.ObjectCluster, "", audit.ClusterValue{Name: "acme"}, nil},
 		}, []string{"1-30 approved alice"}, []string{"0-30 ENABLED op"}, nil, nil},
-		{name: "the project's connection, for the cluster's life", from: 0, to: 60, steps: []step{
-			{-9, "pat", link.ObjectProjectTrustedOwner, "o1", nil, owner(acct)},
-			{-8, "pat", link.ObjectProjectConnection, "e", nil, ofProject("us-east-1")},
-			{2, "op", link.ObjectCluster, "", nil, created.after},
-			{20, "pat", link.ObjectProjectTrustedOwner, "o1", owner(acct), nil},
-			{30, "quinn", link.ObjectProjectTrustedOwner, "o2", nil, owner(acct)},
-			{50, "op", link.ObjectCluster, "", audit.ClusterValue{Name: "acme"}, nil},
-		}, could: []string{"2-20 account 222222222222 is trusted for the project pat", "30-50 account 222222222222 is trusted for the project quinn"},
-			public: []string{"2-50 ENABLED op"}},
+		{
+			name: "the project's connection, for the cluster's life", from: 0, to: 60, steps: []step{
+				{-9, "pat", link.ObjectProjectTrustedOwner, "o1", nil, owner(acct)},
+				{-8, "pat", link.ObjectProjectConnection, "e", nil, ofProject("us-east-1")},
+				{2, "op", link.ObjectCluster, "", nil, created.after},
+				{20, "pat", link.ObjectProjectTrustedOwner, "o1", owner(acct), nil},
+				{30, "quinn", link.ObjectProjectTrustedOwner, "o2", nil, owner(acct)},
+				{50, "op", link.ObjectCluster, "", audit.ClusterValue{Name: "acme"}, nil},
+			}, could: []string{"2-20 account 222222222222 is trusted for the project pat", "30-50 account 222222222222 is trusted for the project quinn"},
+			public: []string{"2-50 ENABLED op"},
+		},
 		{name: "the project's connection in another region, and its owner for the cluster's own", from: 0, to: 60, steps: []step{
 			created,
 			{1, "pat", link.ObjectProjectTrustedOwner, "o1", nil, owner(acct)},

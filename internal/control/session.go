@@ -26,9 +26,7 @@ type SignedIn struct {
 	Principal link.Principal
 }
 
-func sessionRef(principal link.ID, key ...string) link.ObjectRef {
-	return part(link.ObjectSession, principal, key...)
-}
+func sessionRef(principal link.ID) link.ObjectRef { return part(link.ObjectSession, principal) }
 
 // as returns the transaction of somebody who has just shown who it is.
 func (v Visitor) as(tx *store.Tx, pr link.Principal) *change {

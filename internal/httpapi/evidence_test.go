@@ -216,8 +216,10 @@ func TestWhatAnOrganisationReads(t *testing.T) {
 		{http.MethodPost, "/api/v1/webhooks", `{"organisation_id":"{organisation_id}","url":"https://hooks.example.com/path-that-lets-in?token=query-that-lets-in"}`},
 		{http.MethodPost, "/api/v1/principals/{principal_id}/api-keys", `{"name":"k"}`},
 		{http.MethodPost, "/api/v1/clusters/{cluster_id}/networking/claims", `{}`},
-		{http.MethodPost, "/api/v1/clusters/{cluster_id}/networking/egress-private-endpoints",
-			`{"region":"us-east-1","target_service_identifier":"com.amazonaws.vpce.us-east-1.vpce-svc-0a1b2c3d4e5f60718","target_service_type":"PRIVATE_SERVICE"}`},
+		{
+			http.MethodPost, "/api/v1/clusters/{cluster_id}/networking/egress-private-endpoints",
+			`{"region":"us-east-1","target_service_identifier":"com.amazonaws.vpce.us-east-1.vpce-svc-0a1b2c3d4e5f60718","target_service_type":"PRIVATE_SERVICE"}`,
+		},
 	} {
 		if got := w.send(t, ask.method, customer.fill(ask.path), customer.fill(ask.body), nil); got.status != http.StatusOK {
 			t.Fatalf("%s: %d %s", ask.path, got.status, got.body)

@@ -183,7 +183,7 @@ func FillForTest(ctx context.Context, s *Store) error {
 					values = append(values, fmt.Sprint(n))
 				}
 			}
-			text := fmt.Sprintf(`INSERT INTO "%s" VALUES (%s)`, t.name, strings.Join(values, ", "))
+			text := `INSERT INTO ` + quoted(t.name) + ` VALUES (` + strings.Join(values, ", ") + `)`
 			if _, err := db.ExecContext(ctx, text); err != nil {
 				return fmt.Errorf("%s: %w", text, err)
 			}

@@ -294,7 +294,7 @@ func (t table) move(ctx context.Context, from *sql.DB, to pgx.Tx, types map[stri
 	}
 	source := &tableRows{rows: rows, kinds: kinds}
 	copied, err := to.CopyFrom(ctx, pgx.Identifier{t.name}, t.columns, source)
-	if err = errors.Join(err, rows.Close()); err != nil {
+	if err := errors.Join(err, rows.Err(), rows.Close()); err != nil {
 		return err
 	}
 	there := digest{}

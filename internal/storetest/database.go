@@ -4,11 +4,13 @@ package storetest
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -34,7 +36,7 @@ func New(t testing.TB) Database {
 	if server := os.Getenv(Variable); server != "" {
 		return postgres(t, server)
 	}
-	return Database{Dir: t.TempDir()}
+	return sqlite(t)
 }
 
 // Open returns a store on a new database, closed at the end of the test.
@@ -47,7 +49,7 @@ func Open(t testing.TB, o store.Options) *store.Store {
 // has to run its tests by Main.
 func OnEach(t *testing.T, test func(*testing.T, Database)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) { test(t, Database{Dir: t.TempDir()}) })
+	t.Run("sqlite", func(t *testing.T) { test(t, sqlite(t)) })
 	t.Run("postgres", func(t *testing.T) { test(t, Postgres(t)) })
 }
 
@@ -108,7 +110,48 @@ func (d Database) Another(t testing.TB) Database {
 	if d.URL != "" {
 		return Postgres(t)
 	}
-	return Database{Dir: t.TempDir()}
+	return sqlite(t)
+}
+
+// sqliteTemplate is a file of a migrated database: migrations cost each test more than all else that it asks of one.
+var sqliteTemplate = sync.OnceValues(func() (file []byte, err error) {
+	dir, err := os.MkdirTemp("", "postern-template-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	st, err := store.Open(context.Background(), dir, store.Options{})
+	if err != nil {
+		return nil, err
+	}
+	if err := st.Close(); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, "postern.db")
+	db, err := sql.Open("sqlite", path) // package store brings the driver
+	if err != nil {
+		return nil, err
+	}
+	// What is drawn at random when a database is first opened is each one's own.
+	_, err = db.ExecContext(context.Background(), `DELETE FROM meta; DELETE FROM audit_entries; PRAGMA wal_checkpoint(TRUNCATE)`)
+	if err = errors.Join(err, db.Close()); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
+
+// sqlite makes a migrated database in a folder of the test.
+func sqlite(t testing.TB) Database {
+	t.Helper()
+	file, err := sqliteTemplate()
+	if err != nil {
+		t.Fatalf("prepare a database: %v", err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "postern.db"), file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return Database{Dir: dir}
 }
 
 // template is the database of each server that new ones are copied from: migrated once, it saves each test a second.
