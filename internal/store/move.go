@@ -292,9 +292,10 @@ func (t table) move(ctx context.Context, from *sql.DB, to pgx.Tx, types map[stri
 	if err != nil {
 		return err
 	}
+	defer func() { _ = rows.Close() }() // what matters is told by Err
 	source := &tableRows{rows: rows, kinds: kinds}
 	copied, err := to.CopyFrom(ctx, pgx.Identifier{t.name}, t.columns, source)
-	if err := errors.Join(err, rows.Err(), rows.Close()); err != nil {
+	if err := errors.Join(err, rows.Err()); err != nil {
 		return err
 	}
 	there := digest{}
