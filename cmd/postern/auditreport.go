@@ -50,6 +50,7 @@ func (a *app) auditReportCommand() *cobra.Command {
 		})
 	a.clusterFlag(cmd, &name)
 	auditTimes(cmd, &from, &to, "720h") // a month
+	cmd.Flags().BoolVar(&asCSV, "csv", false, "write comma-separated values, one row for each thing that held or happened")
 	return cmd
 }
 
