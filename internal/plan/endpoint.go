@@ -359,6 +359,10 @@ func (f EndpointFacts) look(p EndpointPlan) time.Duration {
 		case link.Pending, link.PendingAcceptance, link.Deleting:
 			next = f.Cadence.waiting(since, f.Now)
 		}
+		if link.ConditionOf(c.Connection.Conditions, link.ConditionRegistered).Reason == link.ReasonServiceNotReady {
+			// Also where the endpoint was seen: a service that is made anew lists what it has, and not what it has not.
+			next = f.Cadence.waiting(since, f.Now)
+		}
 		if p.Action != Nothing {
 			next = f.Cadence.Fast
 		}

@@ -92,7 +92,7 @@ func TestEndpoint(t *testing.T) {
 		{"its owner deletes it", at(link.Deleting, mine), wish{want: connected, trusts: mine, state: link.Available, accepted: "OWNER_TRUSTED", truth: link.True}, Nothing, link.Deleting, "ENDPOINT_DELETED", cadence.Fast, "STATE_CHANGED DRIFT"},
 		{"its owner deleted it", at(link.Deleted, mine), wish{want: connected, trusts: mine, state: link.Available, accepted: "OWNER_TRUSTED", truth: link.True}, Nothing, link.Deleted, "ENDPOINT_DELETED", 0, "STATE_CHANGED DRIFT"},
 		{"is gone from the list", absent, wish{want: connected, trusts: mine, seen: true, state: link.Available, accepted: "OWNER_TRUSTED", truth: link.True}, Nothing, link.Deleted, "ENDPOINT_DELETED", 0, "STATE_CHANGED DRIFT"},
-		{"was seen, and its service does not stand now", absent, wish{want: connected, trusts: mine, seen: true, state: link.Available, accepted: "OWNER_TRUSTED", truth: link.True, noneYet: true}, Nothing, link.Available, "SERVICE_NOT_READY", 0, ""},
+		{"was seen, and its service does not stand now", absent, wish{want: connected, trusts: mine, seen: true, state: link.Available, accepted: "OWNER_TRUSTED", truth: link.True, noneYet: true}, Nothing, link.Available, "SERVICE_NOT_READY", cadence.Fast, ""},
 		{"was never seen", absent, wish{want: connected, trusts: mine}, Nothing, link.Pending, "ENDPOINT_NOT_SEEN", cadence.Fast, ""},
 		{"was not seen for an hour, as is known", absent, wish{want: connected, trusts: mine, age: time.Hour}, Nothing, link.Pending, "ENDPOINT_NOT_SEEN", cadence.Fast, ""},
 		{"no service yet", absent, wish{want: connected, trusts: mine, noneYet: true}, Nothing, link.Pending, "SERVICE_NOT_READY", cadence.Fast, ""},
