@@ -2,8 +2,8 @@ package httpapi
 
 import (
 	"math"
-	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -132,11 +132,16 @@ func (b *buckets) passes(w http.ResponseWriter, who string) bool {
 // seconds is a duration in whole seconds, rounded up, as header fields have it.
 func seconds(d time.Duration) string { return strconv.Itoa(int(math.Ceil(d.Seconds()))) }
 
-// addressOf is the address that a request came from, without its port.
+// addressOf is whom the address stands for that a request came from: itself or, of IPv6, its network of 64 bits, since that
+// is what one visitor has.
 func addressOf(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
 	}
-	return host
+	addr := from.Addr().Unmap()
+	if addr.Is4() {
+		return addr.String()
+	}
+	return netip.PrefixFrom(addr.WithZone(""), 64).Masked().String()
 }

@@ -55,3 +55,19 @@ func TestRefusedByRate(t *testing.T) {
 		t.Errorf("the second: %d %v %s", w.Code, w.Header(), w.Body)
 	}
 }
+
+// A visitor with IPv6 has a whole network of addresses, and is one visitor all the same.
+func TestVisitors(t *testing.T) {
+	for from, want := range map[string]string{
+		"192.0.2.7:4711":                "192.0.2.7",
+		"[::ffff:192.0.2.7]:4711":       "192.0.2.7",
+		"[2001:db8:1:2:3:4:5:6]:4711":   "2001:db8:1:2::/64",
+		"[2001:db8:1:2:ffff::1]:4712":   "2001:db8:1:2::/64",
+		"[fe80::1%eth0]:4711":           "fe80::/64",
+		"what a test calls its address": "what a test calls its address",
+	} {
+		if got := addressOf(&http.Request{RemoteAddr: from}); got != want {
+			t.Errorf("%s counts as %s, want %s", from, got, want)
+		}
+	}
+}
