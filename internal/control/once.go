@@ -33,9 +33,16 @@ func (p *Plane) Once(ctx context.Context, c policy.Caller, key, fingerprint stri
 	err = p.Together(ctx, func(ctx context.Context) error {
 		err := p.st.Write(ctx, func(tx *store.Tx) (err error) {
 			kept, err = tx.KeptAnswer(key)
+			repeated = err == nil
+			if errors.Is(err, store.ErrNotFound) {
+				return nil // an error would undo this part of the transaction, and let go of the key's lock with it
+			}
 			return err
 		})
-		if repeated = err == nil; repeated {
+		if err != nil {
+			return err
+		}
+		if repeated {
 			if kept.Fingerprint != fingerprint {
 				return &link.Error{
 					Kind: link.Invalid, Reason: "IDEMPOTENCY_KEY_REUSED", Field: "Idempotency-Key",
@@ -43,9 +50,6 @@ func (p *Plane) Once(ctx context.Context, c policy.Caller, key, fingerprint stri
 				}
 			}
 			return nil
-		}
-		if !errors.Is(err, store.ErrNotFound) {
-			return err
 		}
 		if kept, err = f(ctx); err != nil || kept.Status == 0 {
 			return err
