@@ -186,9 +186,7 @@ func (c *controlPlane) ready(ctx context.Context) error {
 // drain says that requests should go elsewhere, and gives those who send them time to notice.
 func (c *controlPlane) drain(delay time.Duration) {
 	c.draining.Store(true)
-	if delay > 0 {
-		time.Sleep(delay)
-	}
+	<-time.After(delay) // a second signal ends the process meanwhile
 }
 
 // url is how the API is reached.
