@@ -20,11 +20,12 @@ var law = map[string]string{
 	"internal/l4":         "",
 	"internal/servertest": "", // for tests alone, as is internal/storetest
 
-	"internal/policy":    "internal/link",
-	"internal/proxyconf": "internal/link",
-	"internal/dnsplan":   "internal/link",
-	"internal/plan":      "internal/link internal/policy",
-	"internal/audit":     "internal/link",
+	"internal/policy":     "internal/link",
+	"internal/proxyconf":  "internal/link",
+	"internal/clientcert": "internal/link",
+	"internal/dnsplan":    "internal/link",
+	"internal/plan":       "internal/link internal/policy",
+	"internal/audit":      "internal/link",
 
 	"internal/identity": "internal/link",
 	"internal/openid":   "internal/link internal/identity",
@@ -38,19 +39,25 @@ var law = map[string]string{
 	"internal/cloud/cloudtest":        "internal/cloud internal/link",
 	"internal/config":                 "internal/link",
 
-	"internal/control":   "internal/link internal/policy internal/store internal/dnsplan internal/identity internal/audit",
+	"internal/control":   "internal/link internal/policy internal/store internal/dnsplan internal/identity internal/audit internal/proxyconf internal/clientcert",
 	"internal/reconcile": "internal/link internal/plan internal/policy internal/store internal/cloud internal/audit",
 	"internal/notify":    "internal/link internal/store",
 	// policy for its Caller alone, which every method of control takes: see docs/decisions/0003-httpapi-knows-the-caller.md.
-	"internal/httpapi": "api internal/link internal/policy internal/control internal/identity internal/proxyconf internal/dnsplan",
+	"internal/httpapi": "api internal/link internal/policy internal/control internal/identity internal/proxyconf internal/clientcert internal/dnsplan",
 	"internal/console": "internal/link internal/policy internal/control internal/proxyconf internal/dnsplan",
 
-	"internal/engine":  "internal/l4",
-	"internal/backend": "internal/link internal/l4",
-	"internal/gateway": "api internal/link internal/policy internal/l4 internal/engine internal/backend",
-	"internal/verify":  "internal/link internal/l4",
-	"internal/connect": "api internal/link internal/cloud internal/dnsplan internal/verify",
-	"internal/fabric":  "internal/l4", // it speaks the cloud's language, not ours
+	"internal/engine":      "internal/l4",
+	"internal/backend":     "internal/link internal/l4",
+	"internal/revocation":  "internal/link internal/clientcert",
+	"internal/certificate": "internal/link",
+	"internal/httpproxy":   "internal/link internal/proxyconf internal/clientcert internal/revocation",
+	"internal/gateway": "api internal/link internal/policy internal/l4 internal/engine internal/backend internal/httpproxy internal/clientcert " +
+		"internal/revocation internal/certificate",
+	"internal/webserver": "internal/link internal/proxyconf",
+	"internal/proxytest": "internal/link internal/servertest", // for tests alone
+	"internal/verify":    "internal/link internal/l4",
+	"internal/connect":   "api internal/link internal/cloud internal/dnsplan internal/verify",
+	"internal/fabric":    "internal/l4", // it speaks the cloud's language, not ours
 
 	"internal/tfprovider":            "api",
 	"cmd/postern":                    "*",
@@ -58,7 +65,7 @@ var law = map[string]string{
 	"bench/reconcile":                "*",
 	"bench/load":                     "*",
 	"bench":                          "*", // drives the programs; its parts may stand in for any of ours
-	"cmd/postern-gateway":            "api internal/link internal/policy internal/gateway",
+	"cmd/postern-gateway":            "api internal/link internal/policy internal/gateway internal/certificate",
 	"cmd/terraform-provider-postern": "internal/tfprovider",
 }
 
@@ -90,6 +97,8 @@ var fences = map[string]string{
 	"golang.org/x/crypto/cryptobyte": "internal/l4",
 	"golang.org/x/time/rate":         "internal/httpapi",
 	"golang.org/x/crypto/argon2":     "internal/identity",
+	"golang.org/x/crypto/ocsp":       "internal/clientcert internal/revocation",
+	"github.com/dlclark/regexp2":     "internal/clientcert",
 	"github.com/coreos/go-oidc":      "internal/openid",
 	"golang.org/x/oauth2":            "internal/openid",
 
@@ -101,15 +110,17 @@ var fences = map[string]string{
 	"go.opentelemetry.io/otel":            "cmd/postern internal/httpapi internal/store internal/reconcile internal/cloud/awsprivatelink",
 	"go.opentelemetry.io/otel/sdk":        "cmd/postern",
 	"go.opentelemetry.io/otel/exporters":  "cmd/postern",
-	"github.com/caddyserver/certmagic":    "cmd/postern",
-	"go.uber.org/zap":                     "cmd/postern", // certmagic's log, which is silenced
+	"github.com/caddyserver/certmagic":    "cmd/postern internal/certificate",
+	"go.uber.org/zap":                     "cmd/postern internal/certificate", // certmagic's log, which is silenced
 
 	// The conformance suite is test code that other packages' tests call.
 	"github.com/google/go-cmp": "internal/cloud/cloudtest",
 }
 
 // pure packages take facts and return values: no clock, no I/O, no logger, no chance.
-var pure = []string{"internal/policy", "internal/plan", "internal/dnsplan", "internal/proxyconf", "internal/audit"}
+var pure = []string{
+	"internal/policy", "internal/plan", "internal/dnsplan", "internal/proxyconf", "internal/audit", "internal/clientcert",
+}
 
 // pureFiles are the pure part of a package that also does I/O.
 var pureFiles = []string{"internal/verify/judge"}

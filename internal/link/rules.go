@@ -42,6 +42,7 @@ type ClusterRules struct {
 	AllowList     []AllowEntry
 	DeniedPorts   []uint16 // ports that this cluster's own profile closes, on both listeners
 	Limits        Limits
+	Proxy         *ProxyRules // nil: TLS passes through unread
 }
 
 // ProjectRules lets endpoints reach the private names of every cluster of a project.
