@@ -16,7 +16,7 @@ import (
 const DefaultTimeout = time.Minute
 
 // mostOutput is how much of what a program says is kept, in bytes: its end, where the reason is.
-const mostOutput = 4 << 10
+const mostOutput = 16 << 10
 
 // run runs a program to its end, or to that of its time, and returns what it said on both outputs. env is added to the
 // environment.
