@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -328,5 +327,8 @@ func (r *installReport) String() string {
 	case r.Reloaded:
 		what = "is as it should be, and the server has read it"
 	}
-	return fmt.Sprintf("%s %s%s", r.Path, what, cmp.Or(map[bool]string{true: "; the text before is in " + r.Previous}[r.Changed && r.Previous != ""], ""))
+	if r.Changed && r.Previous != "" {
+		what += "; the text before is in " + r.Previous
+	}
+	return r.Path + " " + what
 }
