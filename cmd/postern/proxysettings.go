@@ -15,6 +15,7 @@ import (
 
 	"github.com/postern/postern/api"
 	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/proxyconf"
 )
 
 // readProxySettings reads the settings of a reverse proxy from a file, in JSON or YAML; "-" is in. What
@@ -57,9 +58,26 @@ func readProxySettings(path string, in io.Reader) (api.ReverseProxySettings, err
 	return out.ReverseProxySettings, nil
 }
 
-// proxyOf is what settings mean. Its error has all that cannot mean anything; what may not be is for proxyconf to say.
+// proxyOf is what settings mean, and everything that is wrong with them.
 func proxyOf(s api.ReverseProxySettings) (link.ReverseProxy, error) {
-	var errs []error
+	p, errs := readProxy(s)
+	if len(errs) == 0 {
+		return p, nil // what may not be, proxyconf says when it renders
+	}
+	for _, e := range proxyconf.Check(proxyconf.Complete(p)) {
+		if !slices.ContainsFunc(errs, func(known *link.Error) bool { return known.Field == e.Field }) {
+			errs = append(errs, e)
+		}
+	}
+	all := make([]error, len(errs))
+	for i, e := range errs {
+		all[i] = e
+	}
+	return p, errors.Join(all...)
+}
+
+// readProxy reads what settings say, and returns what cannot mean anything.
+func readProxy(s api.ReverseProxySettings) (_ link.ReverseProxy, errs []*link.Error) {
 	port := func(field string, n int) uint16 {
 		if n < 0 || n > 65535 {
 			errs = append(errs, &link.Error{
@@ -105,7 +123,7 @@ func proxyOf(s api.ReverseProxySettings) (link.ReverseProxy, error) {
 	if r := s.Redirects; r != nil {
 		p.Redirects = link.Redirects{Mode: link.RedirectMode(r.Mode), Hosts: slices.Clone(r.Hosts)}
 	}
-	return p, errors.Join(errs...)
+	return p, errs
 }
 
 // everyWrong makes one error of all that is wrong with settings: as it is when there is one thing, a line for each otherwise.
