@@ -108,7 +108,7 @@ func (d door) scheme() string {
 	return "http"
 }
 
-// secure returns where a door's requests go that came over HTTP: the scheme and host aside, a port or nothing.
+// securePort returns what stands behind a host name in addresses of HTTPS.
 func (s *site) securePort() string {
 	if s.p.HTTPSPort == DefaultHTTPSPort {
 		return ""
@@ -123,9 +123,9 @@ func (s *site) hasRouter() bool { return s.p.Nodes[0].RouterPort != 0 }
 // renamed reports whether clients use another context than the nodes have.
 func (s *site) renamed() bool { return s.p.PublicContext != s.p.AppContext }
 
-// group returns the name of the nodes at their direct or router's ports.
+// group returns the name of the nodes at their direct or router's ports, in what every server takes for a name of a host.
 func (s *site) group(kind string) string {
-	return cmp.Or(s.p.Upstream, "postern_"+s.id) + "_" + kind
+	return strings.ReplaceAll(strings.ToLower(cmp.Or(s.p.Upstream, "postern-"+s.id)), "_", "-") + "-" + kind
 }
 
 // addresses returns the nodes' addresses, of the router's ports or of the direct ones.
@@ -197,7 +197,7 @@ func (s *site) hosts(nodes bool) string {
 	return strings.Join(names, "|")
 }
 
-// host returns an expression of a door's name. Its one group, when there is one, is the repository.
+// host returns an expression of a door's name.
 func (d door) host() string {
 	if d.domain != "" {
 		return label + regexp.QuoteMeta("."+d.domain)
