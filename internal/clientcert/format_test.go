@@ -81,6 +81,8 @@ func TestParse(t *testing.T) {
 		{name: "RFC 9440", format: RFC9440, values: []string{":" + b64 + ":"}},
 		{name: "RFC 9440, as our encoder", format: RFC9440, values: []string{Encode(RFC9440, leaf)}},
 		{name: "RFC 9440, none", format: RFC9440, values: []string{"::"}, none: true},
+		{name: "RFC 9440, none, by Caddy", format: RFC9440, values: []string{caddyNone}, none: true},
+		{name: "RFC 9440, another placeholder", format: RFC9440, values: []string{":{http.request.uri}:"}, says: "not base64"},
 		{name: "RFC 9440, no header", format: RFC9440, none: true},
 		{name: "RFC 9440, without colons", format: RFC9440, values: []string{b64}, says: "between colons"},
 		{name: "RFC 9440, one colon", format: RFC9440, values: []string{":"}, says: "between colons"},
