@@ -80,10 +80,10 @@ func (s *server) artifactory() {
 	type get struct {
 		ClusterPath
 		DownloadQuery
-		Key string `path:"key" doc:"nginx or apache: that of the reverse proxy"`
+		Key string `path:"web_server" doc:"nginx or apache: the reverse proxy's key"`
 	}
 	op := route{
-		method: http.MethodGet, path: path + "/reverseProxy/{key}", id: "GetArtifactorySnippet", tag: tag, artifactory: true,
+		method: http.MethodGet, path: path + "/reverseProxy/{web_server}", id: "GetArtifactorySnippet", tag: tag, artifactory: true,
 		summary: "Render a cluster's reverse proxy as the configuration of its web server",
 	}.operation()
 	op.Responses = snippetResponses()
@@ -100,7 +100,7 @@ func (s *server) artifactory() {
 			return nil, err
 		case string(v.Server) != in.Key:
 			return nil, &link.Error{
-				Kind: link.NotFound, Reason: "REVERSE_PROXY_NOT_FOUND", Field: "key", Message: "the reverse proxy is not of the key " + link.Quote(in.Key), Hint: "its key is " + string(v.Server),
+				Kind: link.NotFound, Reason: "REVERSE_PROXY_NOT_FOUND", Field: "web_server", Message: "the reverse proxy is not of the key " + link.Quote(in.Key), Hint: "its key is " + string(v.Server),
 			}
 		}
 		out, err := s.plane.ReverseProxySnippet(ctx, callerOf(ctx), id, proxyconf.Target{})
@@ -109,6 +109,7 @@ func (s *server) artifactory() {
 		}
 		return sendSnippet(out, in.DownloadQuery, false), nil
 	})
+	op.Responses["304"] = snippetCurrent
 }
 
 func isReason(err error, reason string) bool {

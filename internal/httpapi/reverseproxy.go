@@ -118,6 +118,7 @@ func (s *server) reverseProxy() {
 		accept := requestOf(ctx).asked.Get("Accept")
 		return sendSnippet(out, in.DownloadQuery, strings.Contains(accept, "application/json") && !strings.Contains(accept, "text/plain")), nil
 	})
+	op.Responses["304"] = snippetCurrent
 }
 
 // DownloadQuery asks for a text as a file.
@@ -125,16 +126,18 @@ type DownloadQuery struct {
 	Download bool `query:"download" doc:"Answer with a file to be saved"`
 }
 
+var snippetTag = map[string]*huma.Param{"ETag": {Schema: &huma.Schema{Type: huma.TypeString}, Description: "Of the text: who polls sends it as If-None-Match"}}
+
+// snippetCurrent describes the answer to who has the configuration already. It is added last: huma describes no errors where
+// there is more than one answer.
+var snippetCurrent = &huma.Response{Description: "The caller's copy is current", Headers: snippetTag}
+
 // snippetResponses describes an answer that is a configuration.
 func snippetResponses() map[string]*huma.Response {
-	tag := map[string]*huma.Param{"ETag": {Schema: &huma.Schema{Type: huma.TypeString}, Description: "Of the text: who polls sends it as If-None-Match"}}
-	return map[string]*huma.Response{
-		"200": {
-			Description: "The configuration", Headers: tag,
-			Content: map[string]*huma.MediaType{"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}},
-		},
-		"304": {Description: "The caller's copy is current", Headers: tag},
-	}
+	return map[string]*huma.Response{"200": {
+		Description: "The configuration", Headers: snippetTag,
+		Content: map[string]*huma.MediaType{"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}},
+	}}
 }
 
 // sendSnippet answers with a configuration, as text or with its notes as JSON.
