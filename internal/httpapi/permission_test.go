@@ -173,14 +173,14 @@ var inquiries = map[string]inquiry{
 	projectOf("GET", "/private-endpoint-trusted-owners/{owner_id}"):                     {ready: aProjectsOwner},
 	projectOf("GET", "/private-endpoint-trusted-owners/{owner_id}/events"):              {ready: aProjectsOwner},
 	projectOf("DELETE", "/private-endpoint-trusted-owners/{owner_id}"):                  {ready: aProjectsOwner},
-	"PUT /api/v1/clusters/{cluster_id}/reverse-proxy":                                   {body: `{"server":"nginx","server_name":"art.example.com","http":true,"nodes":[{"host":"localhost"}]}`},
+	"PUT /api/v1/clusters/{cluster_id}/reverse-proxy":                                   {body: `{"server":"nginx","server_name":"images.example.com","http":true,"nodes":[{"host":"localhost"}]}`},
 	"PUT /api/v1/clusters/{cluster_id}/client-certificates":                             {body: `{"mode":"OPTIONAL"}`},
 	"POST /api/v1/clusters/{cluster_id}/trusted-certificates":                           {body: `{"name":"{fresh}","certificate":"{certificate}"}`},
 	"PUT /api/v1/clusters/{cluster_id}/trusted-certificates/{certificate_id}/crl":       {body: `{"crl":"{crl}"}`},
 	"POST /api/v1/clusters/{cluster_id}/revoked-certificates":                           {body: `{"trusted_id":"{certificate_id}","serial":"0a:1b"}`},
 	"GET /api/v1/clusters/{cluster_id}/revoked-certificates/{certificate_id}":           {ready: aRevokedCertificate},
 	"DELETE /api/v1/clusters/{cluster_id}/revoked-certificates/{certificate_id}":        {ready: aRevokedCertificate},
-	"POST /api/v1/clusters/{cluster_id}/artifactory/api/system/configuration/webServer": {body: `{"webServerType":"NGINX","serverName":"art.example.com"}`},
+	"POST /api/v1/clusters/{cluster_id}/artifactory/api/system/configuration/webServer": {body: `{"webServerType":"NGINX","serverName":"images.example.com"}`},
 	"POST /api/v1/gateway/reports":                                                      {body: `{"gateway_id":"g1","batch_id":"{fresh}","sent_at":"2026-01-01T00:00:00Z"}`},
 }
 

@@ -212,7 +212,7 @@ func humaProblem(status int, message string, errs []error) *problem {
 }
 
 // maxDetails bounds the details of one answer: a hostile body can be wrong in many places.
-const maxDetails = 20
+const maxDetails = 40
 
 const reasonUnknownField = "UNKNOWN_FIELD"
 

@@ -68,9 +68,9 @@ func TestPublishedPaths(t *testing.T) {
 // secretField is how a field is called that holds what is shown once.
 var secretField = regexp.MustCompile(`^(?:.*_)?(secret|token|code)$|^key$|^password$`)
 
-// public are fields that are called so and hold no secrets: a gateway's public key, the name of a file, the names of web
-// servers, repositories and kinds of note.
-var public = []string{"proof_keys.[].key", "key", "repositories.[].key", "notes.[].code", "snippet.notes.[].code"}
+// public are fields that are called so and hold no secrets: a gateway's public key, the names of repositories and kinds of note.
+// A reverse proxy's own key is the name of a file, and in Artifactory's words that of the proxy.
+var public = []string{"proof_keys.[].key", "repositories.[].key", "notes.[].code", "snippet.notes.[].code"}
 
 // TestSecretsAreShownOnce: an answer with a secret in it is marked, so that no repetition of the request is told it; and what
 // is marked has one.
@@ -85,6 +85,9 @@ func TestSecretsAreShownOnce(t *testing.T) {
 			}
 			if ok := ok.Value.Content.Get("application/json"); ok != nil && ok.Schema != nil {
 				secrets = secretsOf(ok.Schema.Value, "", 0)
+			}
+			if strings.Contains(path, "/reverse-proxy") || strings.Contains(path, "/artifactory/") {
+				secrets = slices.DeleteFunc(secrets, func(name string) bool { return name == "key" })
 			}
 			_, once := op.Extensions["x-shown-once"]
 			if once != (len(secrets) > 0) {
