@@ -36,8 +36,8 @@ func (s *server) authenticate(ctx huma.Context, next func(huma.Context)) {
 		if p.Status == http.StatusInternalServerError {
 			requestOf(ctx.Context()).fail(ctx.Context(), err)
 		}
-		r, w := humago.Unwrap(ctx)
-		if p.Status == http.StatusUnauthorized && !s.addresses.passes(w, addressOf(r)) {
+		_, w := humago.Unwrap(ctx)
+		if p.Status == http.StatusUnauthorized && !s.addresses.passes(w, addressOf(requestOf(ctx.Context()).source)) {
 			return
 		}
 		p.write(w)
