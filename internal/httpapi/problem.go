@@ -69,8 +69,14 @@ var fields = map[string]string{
 	"EGRESS_ENDPOINT_DELETED":   "id",
 	"TOO_MANY_EGRESS_ENDPOINTS": "cluster_id",
 
-	"GATEWAY_NOT_FOUND":  "gateway_id",
-	"WEBHOOK_NOT_FOUND":  "webhook_id",
+	"GATEWAY_NOT_FOUND": "gateway_id",
+	"WEBHOOK_NOT_FOUND": "webhook_id",
+
+	"REVERSE_PROXY_NOT_FOUND":       "cluster_id",
+	"TRUSTED_CERTIFICATE_NOT_FOUND": "certificate_id",
+	"REVOKED_CERTIFICATE_NOT_FOUND": "certificate_id",
+	"TOO_MANY_CERTIFICATES":         "cluster_id",
+
 	"DELIVERY_NOT_FOUND": "delivery_id",
 }
 

@@ -294,6 +294,10 @@ const (
 	ObjectConnection          = "connection"            // cluster id/endpoint id
 	ObjectTrustedOwner        = "trusted-owner"         // cluster id/owner id
 	ObjectEgress              = "egress-endpoint"       // cluster id/egress endpoint id
+	ObjectReverseProxy        = "reverse-proxy"         // cluster id
+	ObjectClientCertificates  = "client-certificates"   // cluster id: whether its clients show certificates, and what these say of them
+	ObjectTrustedCertificate  = "trusted-certificate"   // cluster id/trusted certificate id
+	ObjectRevokedCertificate  = "revoked-certificate"   // cluster id/revoked certificate id
 	ObjectRecords             = "records"               // cluster id: its flows and refused attempts
 	ObjectProjectConnection   = "project-connection"    // project id/endpoint id
 	ObjectProjectTrustedOwner = "project-trusted-owner" // project id/owner id

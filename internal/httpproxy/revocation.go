@@ -1,0 +1,4 @@
+package httpproxy
+
+// Revocation tells what responders say of client certificates.
+type Revocation interface{}

@@ -1,0 +1,3 @@
+package httpproxy
+
+const ticketKeySize = 32
