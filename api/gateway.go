@@ -54,6 +54,7 @@ type GatewayClusterRules struct {
 	AllowList     []AllowRule         `json:"allowlist"`
 	DeniedPorts   []uint16            `json:"denied_ports,omitempty"`
 	Limits        *GatewayLimits      `json:"limits,omitempty"` // absent: none
+	Proxy         *GatewayProxy       `json:"proxy,omitempty"`  // absent: TLS passes through unread
 }
 
 // GatewayProjectRules lets endpoints reach every cluster of a project.

@@ -162,6 +162,11 @@ func clusterRules(w api.GatewayClusterRules) (c link.ClusterRules, err error) {
 		}
 		c.Limits = link.Limits(*w.Limits)
 	}
+	if w.Proxy != nil {
+		if c.Proxy, err = proxyRules(c.ClusterID, *w.Proxy); err != nil {
+			return c, fmt.Errorf("proxy: %w", err)
+		}
+	}
 	return c, nil
 }
 

@@ -409,6 +409,7 @@ func FuzzRules(f *testing.F) {
 	} {
 		f.Add([]byte(doc))
 	}
+	f.Add([]byte(`{"revision":3,"clusters":[` + strings.ReplaceAll(proxyRulesJSON(f), "\n", "") + `]}`))
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		news := &rulesNews{}
 		whole, err := news.add(doc)

@@ -55,6 +55,9 @@ func wireClusterRules(c link.ClusterRules) api.GatewayClusterRules {
 		limits := api.GatewayLimits(c.Limits)
 		out.Limits = &limits
 	}
+	if c.Proxy != nil {
+		out.Proxy = wireProxy(*c.Proxy)
+	}
 	return out
 }
 

@@ -262,8 +262,11 @@ type Event struct {
 	Reason   string
 	Message  string
 	NextStep string // what whoever has to act does next; empty when nobody has to
-	Actor    string // who: a caller's name, or "reconciler"
+	Actor    string // who: a caller's name, or ActorReconciler
 }
+
+// ActorReconciler is who does what a cloud's state asks for.
+const ActorReconciler = "reconciler"
 
 // ObjectRef names any object that has a history. Kind is one of the Kind… constants below; ID is the object's key,
 // its parts joined by "/".
@@ -291,6 +294,10 @@ const (
 	ObjectConnection          = "connection"            // cluster id/endpoint id
 	ObjectTrustedOwner        = "trusted-owner"         // cluster id/owner id
 	ObjectEgress              = "egress-endpoint"       // cluster id/egress endpoint id
+	ObjectReverseProxy        = "reverse-proxy"         // cluster id
+	ObjectClientCertificates  = "client-certificates"   // cluster id: whether its clients show certificates, and what these say of them
+	ObjectTrustedCertificate  = "trusted-certificate"   // cluster id/trusted certificate id
+	ObjectRevokedCertificate  = "revoked-certificate"   // cluster id/revoked certificate id
 	ObjectRecords             = "records"               // cluster id: its flows and refused attempts
 	ObjectProjectConnection   = "project-connection"    // project id/endpoint id
 	ObjectProjectTrustedOwner = "project-trusted-owner" // project id/owner id

@@ -13,7 +13,8 @@ func (tx *Tx) PlaceOf(of link.ObjectRef) (link.Place, error) {
 	owner, rest, _ := strings.Cut(of.ID, "/")
 	switch of.Kind {
 	case link.ObjectCluster, link.ObjectTraffic, link.ObjectPublicAccess, link.ObjectAllowList, link.ObjectClaim, link.ObjectEndpoint,
-		link.ObjectConnection, link.ObjectTrustedOwner, link.ObjectEgress, link.ObjectRecords:
+		link.ObjectConnection, link.ObjectTrustedOwner, link.ObjectEgress, link.ObjectRecords,
+		link.ObjectReverseProxy, link.ObjectClientCertificates, link.ObjectTrustedCertificate, link.ObjectRevokedCertificate:
 		return tx.placeOfSome(link.ScopeCluster, owner)
 	case link.ObjectProject, link.ObjectProjectConnection, link.ObjectProjectTrustedOwner:
 		return tx.placeOfSome(link.ScopeProject, owner)

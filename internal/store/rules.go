@@ -224,6 +224,9 @@ func (tx *Tx) clusterRules(clusters []link.Cluster) ([]link.ClusterRules, error)
 		if err := tx.addTraffic(place, some); err != nil {
 			return nil, err
 		}
+		if err := tx.addProxies(place, some); err != nil {
+			return nil, err
+		}
 	}
 	return out, tx.addProjectEndpoints(place, clusters)
 }

@@ -1,0 +1,53 @@
+-- +goose Up
+CREATE TABLE reverse_proxies (
+    cluster_id  TEXT PRIMARY KEY REFERENCES clusters (id) ON DELETE CASCADE,
+    server      TEXT NOT NULL,
+    server_name TEXT NOT NULL,
+    wildcard    TEXT NOT NULL, -- '' for none
+    settings    TEXT NOT NULL, -- all of them, the three above among them
+    version     BIGINT NOT NULL
+);
+CREATE INDEX reverse_proxies_embedded ON reverse_proxies (server_name) WHERE server = 'direct';
+
+-- Of a cluster without a row every setting is as in link.ClientCertificates's zero value.
+CREATE TABLE client_certificates (
+    cluster_id TEXT PRIMARY KEY REFERENCES clusters (id) ON DELETE CASCADE,
+    settings   TEXT NOT NULL
+);
+
+CREATE TABLE trusted_certificates (
+    seq         INTEGER PRIMARY KEY AUTOINCREMENT,
+    id          TEXT NOT NULL UNIQUE,
+    cluster_id  TEXT NOT NULL REFERENCES clusters (id) ON DELETE CASCADE,
+    name        TEXT NOT NULL,
+    kind        TEXT NOT NULL,
+    der         TEXT NOT NULL, -- base64
+    fingerprint TEXT NOT NULL, -- SHA-256 of the DER, hexadecimal
+    not_after   BIGINT NOT NULL,
+    crl         TEXT NOT NULL, -- base64 of the DER, '' for none
+    crl_number  TEXT NOT NULL,
+    crl_next    BIGINT NOT NULL,
+    created_at  BIGINT NOT NULL,
+    told        BIGINT NOT NULL DEFAULT 0, -- of its end: 0 nobody was, 1 that it comes, 2 that it came
+    UNIQUE (cluster_id, name),
+    UNIQUE (cluster_id, fingerprint)
+);
+CREATE INDEX trusted_certificates_to_tell ON trusted_certificates (not_after) WHERE told < 2;
+
+CREATE TABLE revoked_certificates (
+    seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+    id         TEXT NOT NULL UNIQUE,
+    cluster_id TEXT NOT NULL REFERENCES clusters (id) ON DELETE CASCADE,
+    trusted_id TEXT NOT NULL REFERENCES trusted_certificates (id) ON DELETE CASCADE,
+    serial     TEXT NOT NULL,
+    reason     TEXT NOT NULL,
+    revoked_at BIGINT NOT NULL,
+    UNIQUE (trusted_id, serial)
+);
+CREATE INDEX revoked_certificates_by_cluster ON revoked_certificates (cluster_id, seq);
+
+-- +goose Down
+DROP TABLE revoked_certificates;
+DROP TABLE trusted_certificates;
+DROP TABLE client_certificates;
+DROP TABLE reverse_proxies;

@@ -1,0 +1,64 @@
+package store
+
+import (
+	"fmt"
+
+	"github.com/postern/postern/internal/link"
+)
+
+// ReverseProxy returns a cluster's reverse proxy and how often it was changed, from 1, or ErrNotFound.
+func (tx *Tx) ReverseProxy(cluster link.ID) (p link.ReverseProxy, version int64, err error) {
+	err = tx.row(`SELECT settings, version FROM reverse_proxies WHERE cluster_id = $1`, cluster).Scan(parsed(&p), &version)
+	return p, version, err
+}
+
+// PutReverseProxy stores a cluster's reverse proxy in the place of the one that it had, and returns its version.
+func (tx *Tx) PutReverseProxy(cluster link.ID, p link.ReverseProxy) (version int64, err error) {
+	err = tx.row(`INSERT INTO reverse_proxies (cluster_id, server, server_name, wildcard, settings, version) VALUES ($1, $2, $3, $4, $5, 1)
+		ON CONFLICT (cluster_id) DO UPDATE SET server = excluded.server, server_name = excluded.server_name, wildcard = excluded.wildcard,
+			settings = excluded.settings, version = reverse_proxies.version + 1 RETURNING version`,
+		cluster, p.Server, p.ServerName, p.Wildcard, text(p)).Scan(&version)
+	return version, err
+}
+
+// RemoveReverseProxy removes a cluster's reverse proxy, or returns ErrNotFound.
+func (tx *Tx) RemoveReverseProxy(cluster link.ID) error {
+	return tx.change(ErrNotFound, `DELETE FROM reverse_proxies WHERE cluster_id = $1`, cluster)
+}
+
+// EmbeddedProxyAt tells whether a cluster other than the one given has the embedded server answer to a name, or to the names
+// below it.
+func (tx *Tx) EmbeddedProxyAt(other link.ID, name string) (taken bool, err error) {
+	err = tx.row(`SELECT EXISTS (SELECT 1 FROM reverse_proxies WHERE server = 'direct' AND cluster_id <> $1
+		AND (server_name = $2 OR wildcard = $3))`, other, name, "*."+name).Scan(&taken)
+	return taken, err
+}
+
+// addProxies adds to the rules of some clusters what the embedded server does for those that have it.
+func (tx *Tx) addProxies(place map[link.ID]*link.ClusterRules, some []link.ID) error {
+	type proxy struct {
+		cluster link.ID
+		rules   *link.ProxyRules
+	}
+	proxies, err := list(tx, func(r Row) (proxy, error) {
+		p := proxy{rules: new(link.ProxyRules)}
+		err := r.Scan(&p.cluster, parsed(&p.rules.Proxy))
+		return p, err
+	}, `SELECT cluster_id, settings FROM reverse_proxies WHERE server = 'direct' AND cluster_id IN (`+places(len(some))+`)`, args(some)...)
+	if err != nil || len(proxies) == 0 {
+		return err
+	}
+	var ids []link.ID
+	for _, p := range proxies {
+		place[p.cluster].Proxy = p.rules
+		ids = append(ids, p.cluster)
+	}
+	all, err := tx.certificatesOf(ids)
+	if err != nil {
+		return fmt.Errorf("the client certificates of %d clusters: %w", len(ids), err)
+	}
+	for id, c := range all {
+		place[id].Proxy.Certificates = *c
+	}
+	return nil
+}
