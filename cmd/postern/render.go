@@ -273,6 +273,9 @@ func (a *app) deliver(ctx context.Context, req renderRequest, r rendering) error
 			return usagef("give a readable file to --diff", "the file cannot be read: %v", err)
 		}
 		diff := proxyconf.Diff(string(old), r.Text)
+		if diff != "" {
+			diff = fmt.Sprintf("--- %[1]s\n+++ %[1]s\n%[2]s", req.diff, diff)
+		}
 		r.Diff = &diff
 		failed = failed || diff != ""
 	}
