@@ -36,11 +36,11 @@ func (s *server) authenticate(ctx huma.Context, next func(huma.Context)) {
 		if p.Status == http.StatusInternalServerError {
 			requestOf(ctx.Context()).fail(ctx.Context(), err)
 		}
-		r, w := humago.Unwrap(ctx)
+		_, w := humago.Unwrap(ctx)
 		if p.Status == http.StatusUnauthorized && ctx.Operation().Metadata[asArtifactory] != nil {
 			w.Header().Set("WWW-Authenticate", `Basic realm="postern"`) // many of them wait to be asked
 		}
-		if p.Status == http.StatusUnauthorized && !s.addresses.passes(w, addressOf(r)) {
+		if p.Status == http.StatusUnauthorized && !s.addresses.passes(w, addressOf(requestOf(ctx.Context()).source)) {
 			return
 		}
 		p.write(w)

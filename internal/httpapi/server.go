@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"reflect"
 	"strings"
 	"time"
@@ -30,7 +31,11 @@ type Options struct {
 	Done      <-chan struct{}             // streams end when it is closed, so that a server can shut down; never when nil
 	Ready     func(context.Context) error // asked by /readyz; always ready when nil
 
-	Rates Rates // how often each caller may ask
+	Rates   Rates   // how often each caller may ask
+	Streams Streams // how many streams of events there may be
+
+	// Proxies are those in front of this server whose X-Forwarded-For is believed; none is when empty.
+	Proxies []netip.Prefix
 
 	// Observe is told of every request that was answered; nobody is when nil. It must not be slow.
 	Observe func(Observation)
@@ -61,6 +66,7 @@ type server struct {
 	callers    *buckets
 	addresses  *buckets
 	signIns    *buckets
+	streams    *openStreams
 
 	getters map[string]getter       // of the objects, by their paths
 	objects map[reflect.Type]bool   // what the getters answer with
@@ -87,7 +93,7 @@ func New(plane *control.Plane, o Options) http.Handler {
 		plane: plane, feed: newRuleFeed(plane), o: o, mux: http.NewServeMux(),
 		sameOrigin: http.NewCrossOriginProtection(),
 		callers:    newBuckets(o.Rates.Callers, Rate{50, 200}), addresses: newBuckets(o.Rates.Addresses, Rate{5, 30}),
-		signIns: newBuckets(o.Rates.SignIns, Rate{1, 20}),
+		signIns: newBuckets(o.Rates.SignIns, Rate{1, 20}), streams: newOpenStreams(o.Streams),
 		getters: map[string]getter{}, objects: map[reflect.Type]bool{}, answers: map[string]reflect.Type{},
 	}
 	s.api = humago.New(s.mux, s.config())
