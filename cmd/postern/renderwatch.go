@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/postern/postern/api"
@@ -154,6 +155,7 @@ func unreachable(err error) bool {
 
 // trouble tells what keeps the file from being up to date, once.
 func (w *watcher) trouble(what, message string) error {
+	message = strings.Join(strings.FieldsFunc(message, func(r rune) bool { return r == '\n' }), "; ") // one line each
 	if w.said == message {
 		return nil
 	}
