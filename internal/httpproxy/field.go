@@ -29,7 +29,7 @@ const (
 	teaser // TE
 	trailer
 	location
-	links // Link
+	links     // Link
 	challenge // WWW-Authenticate
 	cookie    // Set-Cookie
 	transport // Strict-Transport-Security

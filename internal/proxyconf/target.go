@@ -44,7 +44,9 @@ func (v Version) String() string {
 }
 
 // before reports whether v is older than the given version.
-func (v Version) before(major, minor, patch int) bool { return v.Compare(Version{major, minor, patch}) < 0 }
+func (v Version) before(major, minor, patch int) bool {
+	return v.Compare(Version{major, minor, patch}) < 0
+}
 
 // Target is the program that a text is for.
 type Target struct {
