@@ -237,27 +237,32 @@ func (k *Keeper) ask(r *record) {
 		case <-ctx.Done():
 			err = ctx.Err()
 		}
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		r.flight = nil
-		k.flights--
+		news := k.land(r, answer, err)
 		close(done)
-		now := k.config.Now()
-		failed := r.failing
-		r.failing = err != nil
-		if err != nil {
-			r.due = now.Add(pause)
-			if !failed {
-				k.config.Log.Warn("a responder does not say whether a client's certificate was revoked", "responder", r.question.URL,
-					"serial", clientcert.Serial(r.question.Leaf.SerialNumber), "error", err)
-			}
-			return
+		about := []any{"responder", r.question.URL, "serial", clientcert.Serial(r.question.Leaf.SerialNumber)}
+		switch {
+		case news && err != nil:
+			k.config.Log.Warn("a responder does not say whether a client's certificate was revoked", append(about, "error", err)...)
+		case news && answer.Revocation == clientcert.Revoked:
+			k.config.Log.Info("a responder says that a client's certificate was revoked", about...)
 		}
-		if answer.Revocation == clientcert.Revoked && r.answer.Revocation != clientcert.Revoked {
-			k.config.Log.Info("a responder says that a client's certificate was revoked", "responder", r.question.URL,
-				"serial", clientcert.Serial(r.question.Leaf.SerialNumber))
-		}
-		r.answer = answer
-		r.due = now.Add(min(k.config.Every, answer.Until.Sub(now)/2))
 	})
+}
+
+// land notes down what came of a question, and reports whether it differs from what came of the last one.
+func (k *Keeper) land(r *record, answer clientcert.Answer, err error) (news bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	r.flight = nil
+	k.flights--
+	failed, now := r.failing, k.config.Now()
+	r.failing = err != nil
+	if err != nil {
+		r.due = now.Add(pause)
+		return !failed
+	}
+	news = answer.Revocation != r.answer.Revocation
+	r.answer = answer
+	r.due = now.Add(min(k.config.Every, answer.Until.Sub(now)/2))
+	return news
 }
