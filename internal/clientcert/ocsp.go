@@ -1,12 +1,11 @@
 package clientcert
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
-
-	"crypto/x509"
 
 	"golang.org/x/crypto/ocsp"
 )
