@@ -332,7 +332,7 @@ func (tr *trial) streaming(t *testing.T) {
 	})
 	id := url.QueryEscape(t.Name())
 	t.Run("down", func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, tr.url(tr.path("stream/down?id="+id)), http.NoBody)
 		if err != nil {
@@ -353,7 +353,7 @@ func (tr *trial) streaming(t *testing.T) {
 		}
 	})
 	t.Run("up", func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		body, w := io.Pipe()
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, tr.url(tr.path("stream/up?id="+id)), body)
@@ -391,7 +391,7 @@ func (tr *trial) streaming(t *testing.T) {
 	})
 	t.Run("websocket", func(t *testing.T) {
 		const key = "dGhlIHNhbXBsZSBub25jZQ=="
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, tr.url(tr.path("ws")), http.NoBody)
 		if err != nil {
