@@ -3,6 +3,7 @@ package proxyconf
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/postern/postern/internal/link"
@@ -120,7 +121,7 @@ func (s *site) nginxMaps() {
 				s.line(`"~^/v[12]/(_catalog)?(\?.*)?$" $request_uri;`)
 			}
 		})
-	case p.Docker != link.DockerNone:
+	case slices.ContainsFunc(s.doors, s.docker): // without one, no name and no port tells a repository
 		s.line("# Where the repository that the name or the port tells has its registry.")
 		m("$request_uri", "registry", func() {
 			s.line(`default "";`)
