@@ -148,8 +148,7 @@ func (s *site) caddySite(d door) {
 			s.line("@direct path_regexp ^/%s(/.*)?$", public)
 			s.block("handle @direct {", "}", func() {
 				if s.renamed() {
-					s.line("uri strip_prefix /%s", s.p.PublicContext)
-					s.line("rewrite * /%s{http.request.uri}", s.p.AppContext)
+					s.line("uri path_regexp ^/%s(/|$) /%s$1", public, s.p.AppContext)
 				}
 				s.caddyProxy(d, false, false)
 			})
@@ -165,6 +164,7 @@ func (s *site) caddyDocker(d door) {
 	}
 	registry := func(matcher, to string) {
 		s.block("handle @"+matcher+" {", "}", func() {
+			s.line("rewrite * %s%s", s.registry(), to)
 			if matcher == "registry" && s.byPath() {
 				s.line("# What is mounted from an image of the same repository has the repository's name in front too.")
 				s.line("@from vars_regexp from {http.request.uri.query.from} ^([^/]+)/(.+)$")
@@ -173,7 +173,6 @@ func (s *site) caddyDocker(d door) {
 					s.line("rewrite @same ?mount={http.request.uri.query.mount}&from={http.regexp.from.2}")
 				})
 			}
-			s.line("rewrite * %s%s", s.registry(), to)
 			s.caddyProxy(d, false, true)
 		})
 	}
