@@ -22,6 +22,8 @@ type sink interface {
 	begin(r *response, last bool) error
 	// write sends a part of the body. With more there, it may wait for the next part.
 	write(p []byte, more bool) error
+	// flush sends what waits, for there is nothing to follow yet.
+	flush() error
 	// finish ends the answer. Without it, or with an error, the client sees that the answer is not whole.
 	finish(trailers []field) error
 	// change hands the stream over behind an answer of 101: what the client sends, and its connection.
@@ -229,11 +231,15 @@ func (x *exchange) clientFault(err error) *failure {
 // connection that was used before turns out to be closed; another node is tried when one cannot be reached.
 func (x *exchange) ask() *failure {
 	var failed Node
-	fresh := false // no connection that was used before
+	var cause error // of failed
+	fresh := false  // no connection that was used before
 	for tries := 0; ; tries++ {
 		err := x.connect(failed, fresh)
 		if err != nil {
-			failed = x.node
+			if cause != nil {
+				err = errors.Join(cause, err)
+			}
+			failed, cause = x.node, err
 			x.release(false, true)
 			if failed == nil || tries > 0 || !errors.Is(err, errDial) {
 				return x.upstreamFault(err)
@@ -244,7 +250,7 @@ func (x *exchange) ask() *failure {
 		if err == nil {
 			return nil
 		}
-		again := x.up.reused && silent && x.body == nil && tries == 0 && !isTimeout(err) && !x.left.Load()
+		again := x.up.reused && silent && x.body == nil && isIdempotent(x.req.method) && tries == 0 && !isTimeout(err) && !x.left.Load()
 		if sent := x.stopBody(); sent != nil && !errors.Is(sent, errNodeGone) {
 			x.release(!silent, false)
 			return x.clientFault(sent)
@@ -450,8 +456,8 @@ func (x *exchange) send(done chan<- error, from body, to *upstream) {
 			return
 		case err != nil:
 			// The node sees a body that is not whole, and the goroutine that waits for its answer an error.
-			to.conn.Close()
 			done <- unexpected(err)
+			to.conn.Close()
 			return
 		}
 	}
@@ -541,6 +547,10 @@ func (x *exchange) relayBytes(n int64) *failure {
 		u.in.take(len(have))
 		left -= int64(len(have))
 		x.rec.Out += int64(len(have))
+	} else if left != 0 {
+		if err := x.out.flush(); err != nil {
+			return x.abandon(err)
+		}
 	}
 	if left == 0 {
 		return x.finish(nil)
@@ -576,6 +586,11 @@ func (x *exchange) relayBytes(n int64) *failure {
 func (x *exchange) relayChunks() *failure {
 	u := x.up
 	from := chunks{in: &u.in, most: x.c.s.cfg.Limits.Fields}
+	if len(u.in.unread()) == 0 {
+		if err := x.out.flush(); err != nil {
+			return x.abandon(err)
+		}
+	}
 	buffer := bulkBuffers.Get().(*[bulkSize]byte)
 	defer bulkBuffers.Put(buffer)
 	for {
