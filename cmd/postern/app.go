@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/certificate"
 	"github.com/postern/postern/internal/link"
 )
 
@@ -150,7 +151,7 @@ func (a *app) httpClient() (*http.Client, error) {
 	if file == "" {
 		file = os.Getenv("POSTERN_API_CA_FILE")
 	}
-	roots, err := readRoots(file)
+	roots, err := certificate.ReadRoots(file)
 	if err != nil || roots == nil {
 		return http.DefaultClient, err
 	}

@@ -28,6 +28,10 @@ type cluster struct {
 	denied    []uint16 // sorted
 	target    *Target
 	ported    []portedTarget
+
+	// Of Docker repositories that have subdomains of their own.
+	repositories []string  // their keys, sorted, each once and a single label
+	wildcards    [2]string // the domain below which they have names beside the cluster's own, by listener: see Rules.wildcards
 }
 
 // portedTarget is where the flows of those ports go that have a port of their own at the backends.
@@ -49,11 +53,58 @@ func compileCluster(in link.ClusterRules, self, project *party, backendPorts []u
 		},
 	}
 	c.target.Health.Statuses = slices.Clone(in.Health.Statuses)
+	c.proxy(in.Proxy, old)
 	if c.target.same(old.target) {
 		c.target = old.target
 	}
 	c.addPorts(backendPorts, old)
 	return c
+}
+
+// proxy takes in the cluster's proxy rules, nil when it has none. All else but the target's identity is compiled before.
+func (c *cluster) proxy(rules *link.ProxyRules, old *cluster) {
+	if rules == nil {
+		return
+	}
+	c.target.Proxy = &link.ClusterRules{ClusterID: c.self.id, PrivateNames: c.private, PublicNames: c.public, Proxy: rules}
+	if old.target != nil && reflect.DeepEqual(c.target.Proxy, old.target.Proxy) {
+		c.target.Proxy = old.target.Proxy
+	}
+	if rules.Proxy.Docker != link.DockerSubdomain {
+		return
+	}
+	for _, r := range rules.Proxy.Repositories {
+		if key := strings.ToLower(r.Key); key != "" && !strings.Contains(key, ".") {
+			c.repositories = append(c.repositories, key)
+		}
+	}
+	slices.Sort(c.repositories)
+	c.repositories = slices.Compact(c.repositories)
+	if domain, ok := strings.CutPrefix(normaliseName(rules.Proxy.Wildcard), "*."); ok {
+		for i, names := range [][]string{c.private, c.public} {
+			if within(domain, names) {
+				c.wildcards[i] = domain
+			}
+		}
+	}
+}
+
+// within reports whether a domain is one of names or lies below one of them. A wildcard beyond the cluster's own names has
+// no effect: whoever sets it must not get at the names of others.
+func within(domain string, names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool {
+		above, is := strings.CutSuffix(domain, name)
+		return is && (above == "" || strings.HasSuffix(above, "."))
+	})
+}
+
+// has reports whether the cluster has a repository of a key. A nil cluster has none.
+func (c *cluster) has(repository string) bool {
+	if c == nil || len(c.repositories) == 0 {
+		return false
+	}
+	_, found := slices.BinarySearch(c.repositories, repository)
+	return found
 }
 
 // addPorts fills c.ported with what differs from c.target.
@@ -102,7 +153,7 @@ func (c *cluster) denies(port uint16) bool {
 // same reports whether other, which may be nil, says the same.
 func (t *Target) same(other *Target) bool {
 	return other != nil && t.ClusterID == other.ClusterID && t.ProxyProtocol == other.ProxyProtocol && t.Limits == other.Limits &&
-		slices.Equal(t.Backends, other.Backends) && reflect.DeepEqual(t.Health, other.Health)
+		t.Proxy == other.Proxy && slices.Equal(t.Backends, other.Backends) && reflect.DeepEqual(t.Health, other.Health)
 }
 
 func onPort(backends []link.Backend, port uint16) []link.Backend {

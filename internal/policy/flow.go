@@ -2,7 +2,6 @@ package policy
 
 import (
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/postern/postern/internal/link"
@@ -68,6 +67,10 @@ type Target struct {
 	Health        link.HealthCheck
 	ProxyProtocol bool
 	Limits        link.Limits
+
+	// Proxy is set when the cluster's TLS ends at the gateway, which speaks HTTP by it: the cluster's id, names and Proxy
+	// alone. It is one and the same as long as these are.
+	Proxy *link.ClusterRules
 }
 
 // Decide says whether a flow may pass. It reads nothing but its input, takes no lock and allocates nothing. A nil
@@ -75,7 +78,9 @@ type Target struct {
 //
 // The name leads to the cluster. A name that several clusters claim at a listener leads nowhere: which of them it is
 // can't be told, and a guess could hand one customer's traffic to another. Below each private name P, proof.P leads to
-// the gateway's proof of path and a name of link.CutClaim's form to a claim, unless a cluster has that very name.
+// the gateway's proof of path and a name of link.CutClaim's form to a claim, unless a cluster has that very name. Below
+// each name of a cluster whose proxy gives Docker repositories subdomains, and below its wildcard, the key of each of them
+// leads to the cluster too, unless the name has one of those meanings.
 func (r *Rules) Decide(f FlowFacts) Decision {
 	if r == nil {
 		return Decision{Rule: RuleDefault, Reason: NoRules}
@@ -91,38 +96,27 @@ func (r *Rules) Decide(f FlowFacts) Decision {
 	}
 	switch f.Listener {
 	case link.PrivateListener:
-		if owners, proof := r.privateOwners(f.Name); !owners.empty() {
-			return r.decidePrivate(f, port, owners, proof)
+		if l := r.privateLead(f.Name); l.known {
+			return r.decidePrivate(f, port, l)
 		}
 	case link.PublicListener:
-		if owners, _ := r.public.get(f.Name); !owners.empty() {
-			return decidePublic(f, port, owners)
+		if l := r.publicLead(f.Name); l.known {
+			return decidePublic(f, port, l.to)
 		}
 	}
 	return r.decideElsewhere(f)
 }
 
-// privateOwners returns the clusters that a name leads to at the private listener, and whether it is their proof name.
-func (r *Rules) privateOwners(name string) (owners set[cluster], proof bool) {
-	if owners, known := r.private.get(name); known {
-		return owners, false
-	}
-	if below, ok := strings.CutPrefix(name, link.ProofLabel+"."); ok {
-		owners, proof = r.private.get(below)
-	}
-	return owners, proof
-}
-
 // decideElsewhere is the decision on a flow whose name leads to no cluster at its own listener.
 func (r *Rules) decideElsewhere(f FlowFacts) Decision {
-	owners, _ := r.privateOwners(f.Name)
-	if owners.empty() {
-		owners, _ = r.public.get(f.Name)
+	l := r.privateLead(f.Name)
+	if !l.known {
+		l = r.publicLead(f.Name)
 	}
-	if !owners.empty() {
+	if l.known {
 		d := Decision{Rule: RuleDefault, Reason: WrongListener}
-		if owners.sole != nil {
-			d.ClusterID = owners.sole.self.id
+		if l.to != nil {
+			d.ClusterID = l.to.self.id
 		}
 		return d
 	}
@@ -132,8 +126,8 @@ func (r *Rules) decideElsewhere(f FlowFacts) Decision {
 	return Decision{Rule: RuleDefault, Reason: UnknownName}
 }
 
-func (r *Rules) decidePrivate(f FlowFacts, port link.PortRule, owners set[cluster], proof bool) Decision {
-	c := owners.sole
+func (r *Rules) decidePrivate(f FlowFacts, port link.PortRule, l lead) Decision {
+	c := l.to
 	if c == nil {
 		return Decision{Rule: RuleDefault, Reason: AmbiguousName}
 	}
@@ -146,8 +140,8 @@ func (r *Rules) decidePrivate(f FlowFacts, port link.PortRule, owners set[cluste
 	case !r.authorised(f.EndpointID, c):
 		d.Reason = EndpointNotAuthorised
 	default:
-		d.Allow, d.Rule, d.Proof = true, RuleEndpoint, proof
-		if !proof {
+		d.Allow, d.Rule, d.Proof = true, RuleEndpoint, l.proof
+		if !l.proof {
 			d.Target = c.on(port.BackendPort)
 		}
 	}
@@ -210,8 +204,7 @@ func (r *Rules) soleCluster(id link.EndpointID) (_ *cluster, several bool) {
 
 // decidePublic: report-only opens the door exactly as far as enabled does, never further, so that trying out the
 // closing of the door cannot let in whom the allow list keeps out.
-func decidePublic(f FlowFacts, port link.PortRule, owners set[cluster]) Decision {
-	c := owners.sole
+func decidePublic(f FlowFacts, port link.PortRule, c *cluster) Decision {
 	if c == nil {
 		return Decision{Rule: RuleDefault, Reason: AmbiguousName}
 	}

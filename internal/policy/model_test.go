@@ -42,6 +42,12 @@ func naive(set link.RuleSet, f FlowFacts) Decision {
 		private, _ = naiveOwners(set, below)
 		proof = true
 	}
+	if len(private) == 0 {
+		private, proof = naiveRepository(set, f.Name, func(c link.ClusterRules) []string { return c.PrivateNames }), false
+	}
+	if len(public) == 0 {
+		public = naiveRepository(set, f.Name, func(c link.ClusterRules) []string { return c.PublicNames })
+	}
 	switch {
 	case f.Listener == link.PrivateListener && len(private) > 0:
 		return naivePrivate(set, f, port, private, proof)
@@ -78,6 +84,43 @@ func naiveOwners(set link.RuleSet, name string) (private, public []link.ClusterR
 	return private, public
 }
 
+// naiveRepository returns whose repository a name is that is nobody's own: all who have the domain below which it stands,
+// if one of them has the repository.
+func naiveRepository(set link.RuleSet, name string, names func(link.ClusterRules) []string) (owners []link.ClusterRules) {
+	key, below, _ := strings.Cut(name, ".")
+	if labels := strings.SplitN(name, ".", 3); len(labels) == 3 && labels[0] != "" && labels[1] == "claim" && labels[2] != "" {
+		return nil // a claim's name
+	}
+	has := false
+	for _, c := range set.Clusters {
+		var repositories []string
+		wildcard := ""
+		if c.Proxy != nil && c.Proxy.Proxy.Docker == "SUBDOMAIN" {
+			for _, r := range c.Proxy.Proxy.Repositories {
+				if !strings.Contains(r.Key, ".") && r.Key != "" {
+					repositories = append(repositories, strings.ToLower(r.Key))
+				}
+			}
+			wildcard = strings.TrimSuffix(strings.TrimPrefix(c.Proxy.Proxy.Wildcard, "*."), ".")
+		}
+		owns := false
+		for _, n := range names(c) {
+			n = strings.ToLower(strings.TrimSuffix(n, "."))
+			if n != "" && (n == below || wildcard == below && strings.HasSuffix("."+wildcard, "."+n)) {
+				owns = true
+			}
+		}
+		if owns {
+			owners = append(owners, c)
+			has = has || slices.Contains(repositories, key)
+		}
+	}
+	if !has {
+		return nil
+	}
+	return owners
+}
+
 func naiveAuthorised(set link.RuleSet, id link.EndpointID, c link.ClusterRules) bool {
 	if id == "" {
 		return false
@@ -92,6 +135,9 @@ func naiveAuthorised(set link.RuleSet, id link.EndpointID, c link.ClusterRules) 
 
 func naiveTarget(c link.ClusterRules, port link.PortRule) *Target {
 	t := &Target{ClusterID: c.ClusterID, Health: c.Health, ProxyProtocol: c.ProxyProtocol, Limits: c.Limits}
+	if c.Proxy != nil {
+		t.Proxy = &link.ClusterRules{ClusterID: c.ClusterID, Proxy: c.Proxy, PrivateNames: naiveNames(c.PrivateNames), PublicNames: naiveNames(c.PublicNames)}
+	}
 	for _, b := range c.Backends {
 		if port.BackendPort != 0 {
 			b.Address = fmt.Sprintf("%s:%d", b.Address[:strings.LastIndex(b.Address, ":")], port.BackendPort)
@@ -99,6 +145,16 @@ func naiveTarget(c link.ClusterRules, port link.PortRule) *Target {
 		t.Backends = append(t.Backends, b)
 	}
 	return t
+}
+
+func naiveNames(names []string) (out []string) {
+	for _, n := range names {
+		if n = strings.ToLower(strings.TrimSuffix(n, ".")); n != "" && !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 func naiveDenied(c link.ClusterRules, f FlowFacts) bool {
@@ -247,6 +303,7 @@ var (
 		"", "a.test", "b.test", "proof.a.test", "proof.b.test", "proof.proof.a.test", "c.test", "proof.c.test", "d.test", "proof.",
 		"one.claim.a.test", "two.claim.a.test", "one.claim.b.test", "proof.one.claim.a.test", "x.one.claim.a.test", "three.claim.a.test",
 		".claim.a.test", "one.claim", "one.claim.", strings.Repeat("o", 300) + ".claim.a.test",
+		"r1.a.test", "r2.a.test", "r1.b.test", "r1.proof.a.test", "r1.w.a.test", "r2.w.a.test", "r1.r1.a.test", "r1.claim.a.test", "r1.", ".a.test",
 	}
 	endpointIDs = []link.EndpointID{"", "e1", "e2", "e3"}
 	ports       = []uint16{0, 22, 443, 5432}
@@ -290,7 +347,23 @@ func drawCluster(t *rapid.T) link.ClusterRules {
 		AllowList:     rapid.SliceOfN(rapid.Custom(drawEntry), 0, 6).Draw(t, "list"),
 		DeniedPorts:   rapid.SliceOfN(rapid.SampledFrom(ports), 0, 2).Draw(t, "denied"),
 		Limits:        link.Limits{Flows: rapid.IntRange(0, 1).Draw(t, "limit")},
+		Proxy:         rapid.Custom(drawProxy).Draw(t, "proxy rules"),
 	}
+}
+
+func drawProxy(t *rapid.T) *link.ProxyRules {
+	if rapid.Bool().Draw(t, "none") {
+		return nil
+	}
+	keys := rapid.SliceOfN(rapid.SampledFrom([]string{"r1", "R1", "r2", "proof", "b", "a.b", ""}), 0, 3).Draw(t, "repositories")
+	p := &link.ProxyRules{Proxy: link.ReverseProxy{
+		Docker:   rapid.SampledFrom([]link.DockerMethod{"SUBDOMAIN", "SUBDOMAIN", "PORTPERREPO", ""}).Draw(t, "docker"),
+		Wildcard: rapid.SampledFrom([]string{"", "*.a.test", "*.w.a.test", "*.claim.a.test", "*.a.test.", "*.proof.a.test", "*.test"}).Draw(t, "wildcard"),
+	}}
+	for _, k := range keys {
+		p.Proxy.Repositories = append(p.Proxy.Repositories, link.ProxyRepository{Key: k})
+	}
+	return p
 }
 
 func drawProject(t *rapid.T) link.ProjectRules {
@@ -384,10 +457,12 @@ func TestDecideAgreesWithTheNaiveModel(t *testing.T) {
 	})
 }
 
-type tableSizes struct{ private, public, endpoints, clusters, projects, claims, codes, targets int }
+type tableSizes struct{ private, public, wildcards, branching, endpoints, clusters, projects, claims, codes, targets int }
 
 func sizes(r *Rules) tableSizes {
-	s := tableSizes{r.private.n, r.public.n, r.endpoints.n, r.clusters.n, r.projects.n, r.claims.n, r.codes.n, 0}
+	s := tableSizes{
+		r.private.n, r.public.n, r.wildcards[0].n + r.wildcards[1].n, r.branching, r.endpoints.n, r.clusters.n, r.projects.n, r.claims.n, r.codes.n, 0,
+	}
 	for range r.Targets() {
 		s.targets++
 	}

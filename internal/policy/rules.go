@@ -15,8 +15,10 @@ type Rules struct {
 	ports        map[uint16]link.PortRule
 	backendPorts []uint16 // those of ports that are not 0, sorted, each once
 
-	private   table[string, set[cluster]] // who has a name at the private listener; several: it leads nowhere
-	public    table[string, set[cluster]] // the same at the public one
+	private   table[string, set[cluster]]    // who has a name at the private listener; several: it leads nowhere
+	public    table[string, set[cluster]]    // the same at the public one
+	wildcards [2]table[string, set[cluster]] // below which the repositories of a cluster have names: at the private listener, at the public one
+	branching int                            // how many clusters have repositories
 	endpoints table[link.EndpointID, set[party]]
 	clusters  table[link.ID, *cluster]
 	projects  table[link.ID, *project]
@@ -31,7 +33,8 @@ type project struct {
 	members   set[party]
 }
 
-// Compile makes a rule set ready for decisions. Of what set holds, the result shares only what can't change: strings.
+// Compile makes a rule set ready for decisions. Of what set holds, the result shares only what can't change: strings, and
+// what Proxy points to, which nobody may change once it is in a rule set.
 // A set of revision 0 is none: the result is nil, which refuses everything. Of several clusters, projects, claims or
 // ports with one id the last counts.
 func Compile(set link.RuleSet) *Rules {
@@ -68,6 +71,17 @@ func (r *Rules) Revision() int64 {
 		return 0
 	}
 	return r.revision
+}
+
+// Proxy returns what a cluster's targets say as their Proxy, nil when its TLS passes through unread.
+func (r *Rules) Proxy(cluster link.ID) *link.ClusterRules {
+	if r == nil {
+		return nil
+	}
+	if c, known := r.clusters.get(cluster); known {
+		return c.target.Proxy
+	}
+	return nil
 }
 
 // Counts returns how many clusters there are, and how many endpoints are authorised for one of them or for a project.
@@ -180,6 +194,12 @@ func (r *Rules) removeCluster(e *edit, id link.ID) {
 func (r *Rules) replaceCluster(e *edit, old, c *cluster) {
 	r.replaceNames(e, old, c)
 	r.authorise(e, c.self, old.endpoints, c.endpoints)
+	if len(old.repositories) > 0 {
+		r.branching--
+	}
+	if len(c.repositories) > 0 {
+		r.branching++
+	}
 	if old.project != nil && old.project != c.project {
 		p, _ := r.projects.get(old.project.id)
 		r.keepProject(e, &project{self: p.self, endpoints: p.endpoints, members: p.members.less(e, c.self)})
@@ -198,6 +218,14 @@ func (r *Rules) replaceNames(e *edit, old, c *cluster) {
 	}
 	for _, name := range c.public {
 		swap(&r.public, e, name, nil, c)
+	}
+	for i := range r.wildcards {
+		if name := old.wildcards[i]; name != "" {
+			swap(&r.wildcards[i], e, name, old, nil)
+		}
+		if name := c.wildcards[i]; name != "" {
+			swap(&r.wildcards[i], e, name, nil, c)
+		}
 	}
 }
 

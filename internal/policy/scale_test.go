@@ -43,6 +43,9 @@ func largeCluster(i, endpoints int) link.ClusterRules {
 		PrivateNames: []string{fmt.Sprintf("c%d.us-east-1.pe.test", i)}, PublicNames: []string{fmt.Sprintf("c%d.us-east-1.test", i)},
 		Backends: []link.Backend{{Address: fmt.Sprintf("10.%d.%d.1:443", i>>8&255, i&255)}}, PublicAccess: link.PublicEnabled,
 	}
+	if i%5 == 0 {
+		c.Proxy = withRepositories("", "docker", "maven", "npm")
+	}
 	for j := range endpoints {
 		c.Endpoints = append(c.Endpoints, link.EndpointID(fmt.Sprintf("vpce-%017x", i*endpoints+j)))
 	}
@@ -65,6 +68,7 @@ func largeFlows() map[string]FlowFacts {
 		"public":   {Listener: link.PublicListener, Source: netip.MustParseAddr("10.1.1.1"), Name: "c4.us-east-1.test", Port: 443},
 		"mapped":   {Listener: link.PublicListener, Source: netip.MustParseAddr("::ffff:10.1.1.1"), Name: "c4.us-east-1.test", Port: 443},
 		"refused":  {Listener: link.PrivateListener, EndpointID: "vpce-fffffffffffffffff", Name: "c4.us-east-1.pe.test", Port: 443},
+		"docker":   {Listener: link.PrivateListener, EndpointID: "vpce-00000000000000032", Name: "docker.c5.us-east-1.pe.test", Port: 443},
 		"unknown":  {Listener: link.PrivateListener, EndpointID: "vpce-fffffffffffffffff", Name: "d.us-east-1.pe.test", Port: 443},
 		"no facts": {},
 	}
@@ -73,7 +77,7 @@ func largeFlows() map[string]FlowFacts {
 func TestDecideAllocatesNothing(t *testing.T) {
 	rules := Compile(large(110, 10))
 	reasons := map[string]string{
-		"tcp": "", "claim": "", "private": "", "project": "", "proof": "", "public": "", "mapped": "", "several": AmbiguousEndpoint,
+		"tcp": "", "claim": "", "private": "", "project": "", "proof": "", "public": "", "mapped": "", "docker": "", "several": AmbiguousEndpoint,
 		"guess": UnknownClaim, "refused": EndpointNotAuthorised, "unknown": UnknownName, "no facts": NoServerName,
 	}
 	for name, f := range largeFlows() {

@@ -1,0 +1,292 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/policy"
+	"github.com/postern/postern/internal/proxyconf"
+	"github.com/postern/postern/internal/store"
+)
+
+// ReverseProxyView is a cluster's reverse proxy, complete, and how often it was changed, from 1.
+type ReverseProxyView struct {
+	link.ReverseProxy
+	Version int64
+}
+
+// Snippet is the configuration of a web server.
+type Snippet struct {
+	Target proxyconf.Target
+	proxyconf.Output
+}
+
+func reverseProxyRef(id link.ID) link.ObjectRef {
+	return link.ObjectRef{Kind: link.ObjectReverseProxy, ID: string(id)}
+}
+
+// ReverseProxy returns a cluster's reverse proxy.
+func (p *Plane) ReverseProxy(ctx context.Context, c policy.Caller, clusterID link.ID) (out ReverseProxyView, err error) {
+	err = p.read(ctx, c, reverseProxyRef(clusterID), func(tx *store.Tx) error {
+		if _, err := cluster(tx, clusterID); err != nil {
+			return err
+		}
+		out, err = reverseProxy(tx, clusterID)
+		return err
+	})
+	return out, err
+}
+
+// ReasonNoProxy is the reason of the answer about a cluster without a reverse proxy.
+const ReasonNoProxy = "REVERSE_PROXY_NOT_FOUND"
+
+func reverseProxy(tx *store.Tx, clusterID link.ID) (out ReverseProxyView, err error) {
+	out.ReverseProxy, out.Version, err = tx.ReverseProxy(clusterID)
+	return out, missing(err, ReasonNoProxy, "reverse proxy of this cluster: its TLS passes the gateway unread", `PUT one, or use "postern reverse-proxy set"`)
+}
+
+// ReverseProxyChange is what is to become of a cluster's reverse proxy.
+type ReverseProxyChange struct {
+	// Make makes the new settings of those that there are, which are zero when there are none. It may be called again.
+	Make func(link.ReverseProxy) (link.ReverseProxy, error)
+
+	// Try stores nothing and renders for Target: a server without a version is of the one that Debian 12 has, and no server the
+	// one that the settings name.
+	Try    bool
+	Target proxyconf.Target
+}
+
+// SetReverseProxy changes a cluster's reverse proxy, with the defaults written out, and returns it as it is then, or would be;
+// and when it was only tried, its rendering. Of wrong settings every mistake is told at once, as link.Errors joined.
+func (p *Plane) SetReverseProxy(ctx context.Context, c policy.Caller, clusterID link.ID, u ReverseProxyChange) (out ReverseProxyView, tried Snippet, err error) {
+	err = p.change(ctx, c, reverseProxyRef(clusterID), func(ch *change) error {
+		cl, err := cluster(ch.Tx, clusterID)
+		if err != nil {
+			return err
+		}
+		before, version, err := ch.ReverseProxy(clusterID)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		given, err := u.Make(before)
+		if err != nil {
+			return err
+		}
+		if out.ReverseProxy, err = ch.settleProxy(p.domain, cl, before, given); err != nil {
+			return err
+		}
+		if u.Try {
+			out.Version = 0
+			tried, err = snippet(out.ReverseProxy, u.Target)
+			return err
+		}
+		out.Version = version
+		if version > 0 && reflect.DeepEqual(before, out.ReverseProxy) {
+			return nil
+		}
+		if out.Version, err = ch.PutReverseProxy(clusterID, out.ReverseProxy); err != nil {
+			return err
+		}
+		typ, old := eventChanged, any(before)
+		if version == 0 {
+			typ, old = eventCreated, nil
+		}
+		return ch.proxyChanged(reverseProxyRef(clusterID), clusterID, typ, "REVERSE_PROXY", old, out.ReverseProxy,
+			"the reverse proxy is now: "+describeProxy(out.ReverseProxy))
+	})
+	return out, tried, err
+}
+
+// proxyChanged writes down that something was changed by which the reverse proxy of a cluster acts, in the audit log and in the
+// history of the cluster, and has the gateways know.
+func (ch *change) proxyChanged(of link.ObjectRef, clusterID link.ID, typ, reason string, before, after any, why string) error {
+	return errors.Join(ch.RulesChanged(store.RulesOfCluster, clusterID), ch.note(clusterRef(clusterID), eventChanged, reason, "%s", why),
+		ch.audit(of, typ, "", before, after, why))
+}
+
+// DeleteReverseProxy takes a cluster's reverse proxy away: its flows pass the gateway unread again. There being none is no error.
+func (p *Plane) DeleteReverseProxy(ctx context.Context, c policy.Caller, clusterID link.ID) error {
+	return p.change(ctx, c, reverseProxyRef(clusterID), func(ch *change) error {
+		if _, err := cluster(ch.Tx, clusterID); err != nil {
+			return err
+		}
+		before, _, err := ch.ReverseProxy(clusterID)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return errors.Join(ch.RemoveReverseProxy(clusterID),
+			ch.proxyChanged(reverseProxyRef(clusterID), clusterID, eventDeleted, "REVERSE_PROXY", before, nil, "the reverse proxy was taken away"))
+	})
+}
+
+// ReverseProxySnippet renders a cluster's reverse proxy for a target: a server without a version is of the one that Debian 12
+// has, and no server the one that the settings name.
+func (p *Plane) ReverseProxySnippet(ctx context.Context, c policy.Caller, clusterID link.ID, t proxyconf.Target) (out Snippet, err error) {
+	v, err := p.ReverseProxy(ctx, c, clusterID)
+	if err != nil {
+		return Snippet{}, err
+	}
+	return snippet(v.ReverseProxy, t)
+}
+
+func snippet(p link.ReverseProxy, t proxyconf.Target) (out Snippet, err error) {
+	if t.Server == "" {
+		t.Server = p.Server
+	}
+	out.Target = t
+	out.Output, err = proxyconf.Render(p, t)
+	return out, err
+}
+
+// settleProxy checks what was given for a cluster's reverse proxy, which had before, and writes its defaults out.
+func (ch *change) settleProxy(domain string, cl link.Cluster, before, given link.ReverseProxy) (link.ReverseProxy, error) {
+	if err := checkProxyLengths(given); err != nil {
+		return link.ReverseProxy{}, err
+	}
+	out := proxyconf.Complete(given)
+	var wrong []error
+	for _, e := range proxyconf.Check(out) {
+		wrong = append(wrong, asGiven(*e, given, out))
+	}
+	taken, err := ch.takenNames(domain, cl, before, out)
+	if err != nil {
+		return out, err
+	}
+	return out, errors.Join(append(wrong, taken...)...)
+}
+
+// checkProxyLengths bounds the lists of settings, which stand in the rules of every gateway.
+func checkProxyLengths(p link.ReverseProxy) error {
+	return errors.Join(checkLength("nodes", p.Nodes), checkLength("repositories", p.Repositories), checkLength("trusted_peers", p.TrustedPeers),
+		checkLength("endpoints", p.Endpoints), checkLength("redirects.hosts", p.Redirects.Hosts))
+}
+
+// asGiven makes an error about complete settings, whose lists are sorted, one about those that were given: it names the place
+// where what is wrong stands there.
+func asGiven(e link.Error, given, complete link.ReverseProxy) error {
+	key := func(r link.ProxyRepository) string { return r.Key }
+	host := func(s string) string { return strings.TrimSuffix(strings.ToLower(s), ".") }
+	for _, list := range []struct {
+		field           string
+		given, complete []string
+	}{
+		{"repositories", textsOf(given.Repositories, key), textsOf(complete.Repositories, key)},
+		{"endpoints", textsOf(given.Endpoints, func(id link.EndpointID) string { return string(id) }), textsOf(complete.Endpoints, func(id link.EndpointID) string { return string(id) })},
+		{"redirects.hosts", textsOf(given.Redirects.Hosts, host), complete.Redirects.Hosts},
+	} {
+		place, rest, ok := strings.Cut(strings.TrimPrefix(e.Field, list.field+"["), "]")
+		at, err := strconv.Atoi(place)
+		if !ok || err != nil || !strings.HasPrefix(e.Field, list.field+"[") || at >= len(list.complete) {
+			continue
+		}
+		what, turn := list.complete[at], 0 // of several that are alike it is the same one by its turn: the sort is stable
+		for _, v := range list.complete[:at] {
+			if v == what {
+				turn++
+			}
+		}
+		for i, v := range list.given {
+			if v != what {
+				continue
+			}
+			if turn == 0 {
+				e.Field = fmt.Sprintf("%s[%d]%s", list.field, i, rest)
+				break
+			}
+			turn--
+		}
+	}
+	return &e
+}
+
+func textsOf[T any](list []T, f func(T) string) (out []string) {
+	for _, v := range list {
+		out = append(out, f(v))
+	}
+	return out
+}
+
+// takenNames finds the names that the embedded server may not answer to for a cluster: by them the gateway tells whose a
+// request is. Its own names a cluster has anyway, and those that it had before were given to it. Others are the vendor's to
+// give, and nobody's twice.
+func (ch *change) takenNames(domain string, cl link.Cluster, before, p link.ReverseProxy) (taken []error, err error) {
+	if p.Server != link.Embedded {
+		return nil, nil
+	}
+	// Of two clusters that ask for a name at once one comes first.
+	if err := ch.Lock("names of", "embedded proxies"); err != nil {
+		return nil, err
+	}
+	had := map[string]bool{"": true}
+	var own []string
+	for _, r := range cl.Regions {
+		own = append(own, r.PrivateName, r.PublicName)
+	}
+	for _, n := range own {
+		had[n] = true
+	}
+	if before.Server == link.Embedded {
+		for _, n := range namesOf(before) {
+			had[n.name] = true
+		}
+	}
+	for _, n := range namesOf(p) {
+		if had[n.name] {
+			continue
+		}
+		within := n.name == domain || strings.HasSuffix(n.name, "."+domain)
+		if within || !operates(ch.caller) {
+			taken = append(taken, invalid(n.field, "NAME_NOT_THE_CLUSTERS", link.Quote(n.name)+" is not a name of cluster "+cl.Name,
+				"give one of "+strings.Join(own, ", ")+"; names of your own are the vendor's to add"))
+			continue
+		}
+		is, err := ch.EmbeddedProxyAt(cl.ID, n.name)
+		if err != nil {
+			return nil, err
+		}
+		if is {
+			taken = append(taken, invalid(n.field, "NAME_TAKEN", "another cluster's reverse proxy answers to "+link.Quote(n.name), "choose another name"))
+		}
+	}
+	return taken, nil
+}
+
+// proxyName is a name that a reverse proxy answers to, or to the names below it, and the field that says so.
+type proxyName struct{ field, name string }
+
+func namesOf(p link.ReverseProxy) []proxyName {
+	out := []proxyName{{"server_name", p.ServerName}, {"wildcard", strings.TrimPrefix(p.Wildcard, "*.")}}
+	for i, r := range p.Repositories {
+		out = append(out, proxyName{fmt.Sprintf("repositories[%d].server_name", i), r.ServerName})
+	}
+	return out
+}
+
+// describeProxy says what is set, for a line of history.
+func describeProxy(p link.ReverseProxy) string {
+	out := []string{"server " + string(p.Server)}
+	if p.ServerName != "" {
+		out = append(out, "name "+p.ServerName)
+	}
+	if p.HTTP {
+		out = append(out, fmt.Sprintf("http on port %d", p.HTTPPort))
+	}
+	if p.HTTPS {
+		out = append(out, fmt.Sprintf("https on port %d", p.HTTPSPort))
+	}
+	if p.Docker != link.DockerNone {
+		out = append(out, fmt.Sprintf("%d repositories by %s", len(p.Repositories), p.Docker))
+	}
+	if p.ClientCertificates.Mode != link.CertificatesOff && p.Server != link.Embedded {
+		out = append(out, "client certificates "+strings.ToLower(string(p.ClientCertificates.Mode)))
+	}
+	return strings.Join(out, ", ")
+}
