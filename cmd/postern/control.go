@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,9 @@ type controlConfig struct {
 	Shutdown    config.Shutdown
 
 	AuditKeyFile string // of the key that signs the audit log; in Dir when empty
+
+	Limits  config.Limits  // zero: the API's own
+	Proxies []netip.Prefix // in front of the API, that are believed
 
 	PublicURL string // links in messages begin with it; empty: with the path
 	Webhooks  config.Webhooks
@@ -141,6 +145,8 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 	c.server = &http.Server{
 		Handler: httpapi.New(c.plane, httpapi.Options{
 			Log: cfg.Log, Version: version(), Done: streams.Done(), Ready: c.ready, Observe: meter.request,
+			Rates:   apiRates(cfg.Limits),
+			Streams: httpapi.Streams{PerCaller: cfg.Limits.StreamsPerCaller, All: cfg.Limits.Streams}, Proxies: cfg.Proxies,
 		}),
 		TLSConfig:         c.certs.config,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -162,6 +168,17 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 		}
 	}
 	return c, nil
+}
+
+// apiRates are the rates of the API that settings ask for; of zero settings its own.
+func apiRates(l config.Limits) httpapi.Rates {
+	rate := func(r config.Rate) httpapi.Rate {
+		if r.PerSecond == 0 && r.Burst > 0 {
+			r.PerSecond = -1 // no limit, and not the API's own
+		}
+		return httpapi.Rate{PerSecond: r.PerSecond, Burst: r.Burst}
+	}
+	return httpapi.Rates{Callers: rate(l.Callers), Addresses: rate(l.Strangers), SignIns: rate(l.SignIns)}
 }
 
 // startNotifier starts what brings messages to people and programs.

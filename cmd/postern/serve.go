@@ -72,6 +72,7 @@ func (a *app) serve(ctx context.Context, cfg config.Config) (err error) {
 		Dir: dir, Database: cfg.Database.URL.Reveal(), Listener: ln, Domain: cfg.Domain, Drivers: a.awsDrivers(cfg.AWS.EndpointURL), Log: log,
 		TLS: cfg.API.TLS, MetricsAddr: cfg.Metrics.Addr, Shutdown: cfg.Shutdown,
 		AuditKeyFile: cfg.Audit.KeyFile, PublicURL: cfg.API.PublicURL, Webhooks: cfg.Webhooks, Mail: cfg.Mail, OpenID: openID,
+		Limits: cfg.Limits, Proxies: cfg.API.TrustedProxies,
 	})
 	if err != nil {
 		return err

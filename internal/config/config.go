@@ -15,6 +15,7 @@ type Config struct {
 	Domain  string // base domain of the clusters' names
 
 	API      API
+	Limits   Limits
 	OpenID   OpenID
 	Database Database
 	AWS      AWS
@@ -50,7 +51,25 @@ type Mail struct {
 type API struct {
 	Addr      string // host:port
 	PublicURL string // by which people and gateways reach it; worked out of Addr when empty
-	TLS       TLS
+
+	TrustedProxies []netip.Prefix // in front of it, whose X-Forwarded-For says where requests come from
+	TLS            TLS
+}
+
+// Limits are how often the API is answered, and how much is kept open. Each process counts for itself.
+type Limits struct {
+	Callers   Rate // each person and service account
+	Strangers Rate // each address without a good token
+	SignIns   Rate // each address that signs in
+
+	StreamsPerCaller int // streams of events that one caller has open
+	Streams          int // and all together
+}
+
+// Rate is a number of requests: PerSecond on average, Burst at once. PerSecond 0 is no limit.
+type Rate struct {
+	PerSecond float64
+	Burst     int
 }
 
 // TLS says where the API's certificate comes from: a pair of files, or an ACME authority. The zero value is plain HTTP.

@@ -62,6 +62,7 @@ domain: Postern.Example.
 api:
   addr: "[::1]:8443"
   public_url: https://api.postern.example/
+  trusted_proxies: [10.0.0.0/24, "2001:db8::/64"]
   tls:
     acme:
       domains: [api.postern.example, b.postern.example]
@@ -69,6 +70,7 @@ api:
       directory_url: https://127.0.0.1:14000/dir
       ca_file: ca.pem
       challenge_addr: :80
+limits: {callers_per_second: 0, callers_burst: 7, strangers_per_second: 0.5, strangers_burst: 8, sign_ins_per_second: 2, sign_ins_burst: 9, streams_per_caller: 3, streams: 40}
 openid:
   issuer: https://accounts.example
   client_id: postern
@@ -96,10 +98,15 @@ mail:
 	}
 	want := Config{
 		DataDir: "/var/lib/postern", Domain: "postern.example",
-		API: API{Addr: "[::1]:8443", PublicURL: "https://api.postern.example", TLS: TLS{ACME: ACME{
+		API: API{Addr: "[::1]:8443", PublicURL: "https://api.postern.example", TrustedProxies: []netip.Prefix{
+			netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("2001:db8::/64"),
+		}, TLS: TLS{ACME: ACME{
 			Domains: []string{"api.postern.example", "b.postern.example"}, Email: "ops@postern.example",
 			DirectoryURL: "https://127.0.0.1:14000/dir", CAFile: "ca.pem", ChallengeAddr: ":80",
 		}}},
+		Limits: Limits{
+			Callers: Rate{0, 7}, Strangers: Rate{0.5, 8}, SignIns: Rate{2, 9}, StreamsPerCaller: 3, Streams: 40,
+		},
 		OpenID: OpenID{
 			Issuer: "https://accounts.example", ClientID: "postern", ClientSecret: NewSecret("postgres://u:hunter2@db/postern"),
 			Scopes: []string{"email", "groups"}, Domains: []string{"example.com"}, GrantClaim: "groups",
@@ -185,6 +192,12 @@ func TestWhatIsRefused(t *testing.T) {
 		{"no level", "log: {level: loud}", `"loud" is no level`},
 		{"no format", "log: {format: xml}", `"xml" is neither text nor json`},
 		{"a percentage beyond", "tracing: {sampled_percent: 101}", "no number from 0 to 100"},
+		{"a rate below nothing", "limits: {callers_per_second: -1}", `limits.callers_per_second: "-1" is no number from 0`},
+		{"a rate with a unit", "limits: {sign_ins_per_second: 5/s}", `"5/s" is no number`},
+		{"a burst of nothing", "limits: {callers_burst: 0}", `"0" is no whole number from 1`},
+		{"part of a stream", "limits: {streams: 1.5}", `"1.5" is no whole number`},
+		{"a proxy that is no range", "api: {trusted_proxies: [10.0.0.1]}", `"10.0.0.1" is no range of addresses`},
+		{"a range that says more than it means", "api: {trusted_proxies: [10.0.0.1/24]}", `"10.0.0.1/24" is no range of addresses`},
 		{"half a pair", "domain: a.test\napi: {tls: {key_file: k}}", "certificate_file and key_file go together"},
 		{"two sources of a certificate", "domain: a.test\napi: {tls: {key_file: k, certificate_file: c, acme: {domains: [a.test]}}}", "not both"},
 		{"a provider without a client", "domain: a.test\nopenid: {issuer: \"https://i.test\"}", "openid: issuer needs client_id and api.public_url"},

@@ -38,6 +38,7 @@ var settings = []setting{
 
 	{key: "api.addr", def: "127.0.0.1:8443", doc: "Where the API listens.", set: func(c *Config, v string) error { return addr(&c.API.Addr, v) }},
 	{key: "api.public_url", doc: "By which URL people and gateways reach the API.", set: func(c *Config, v string) error { return httpURL(&c.API.PublicURL, v) }},
+	{key: "api.trusted_proxies", list: true, doc: "Ranges of addresses of proxies in front of the API. What they say in X-Forwarded-For, from its end to the first address that is none of theirs, is where a request comes from: for rates, sessions and the audit log. Without any the peer's address counts. Whoever is in such a range can pass for anybody.", set: func(c *Config, v string) error { return ranges(&c.API.TrustedProxies, v) }},
 	{key: "api.tls.certificate_file", doc: "PEM certificate chain of the API; read again when it changes. Without one, and without ACME, the API speaks plain HTTP.", set: func(c *Config, v string) error { return filled(&c.API.TLS.CertificateFile, v) }},
 	{key: "api.tls.key_file", doc: "Its PEM key.", set: func(c *Config, v string) error { return filled(&c.API.TLS.KeyFile, v) }},
 	{key: "api.tls.acme.domains", list: true, doc: "Names for which an ACME authority is asked for a certificate.", set: func(c *Config, v string) error { return each(&c.API.TLS.ACME.Domains, v, domain) }},
@@ -45,6 +46,15 @@ var settings = []setting{
 	{key: "api.tls.acme.directory_url", def: "https://acme-v02.api.letsencrypt.org/directory", doc: "The authority. By naming it you agree to its terms.", set: func(c *Config, v string) error { return httpURL(&c.API.TLS.ACME.DirectoryURL, v) }},
 	{key: "api.tls.acme.ca_file", doc: "PEM roots for the authority's own certificate, when the system does not know them.", set: func(c *Config, v string) error { return filled(&c.API.TLS.ACME.CAFile, v) }},
 	{key: "api.tls.acme.challenge_addr", doc: "Where the authority's HTTP challenge arrives, forwarded from port 80. Without it only TLS-ALPN is used, from port 443.", set: func(c *Config, v string) error { return addr(&c.API.TLS.ACME.ChallengeAddr, v) }},
+
+	{key: "limits.callers_per_second", def: "50", doc: "How many requests a second each person and service account may make, on average; 0 is no limit. Each process counts for itself. The vendor's operators and gateways have no limit.", set: func(c *Config, v string) error { return perSecond(&c.Limits.Callers.PerSecond, v) }},
+	{key: "limits.callers_burst", def: "200", doc: "And how many at once.", set: func(c *Config, v string) error { return count(&c.Limits.Callers.Burst, v) }},
+	{key: "limits.strangers_per_second", def: "5", doc: "The same of each address whose requests carry no token that is good.", set: func(c *Config, v string) error { return perSecond(&c.Limits.Strangers.PerSecond, v) }},
+	{key: "limits.strangers_burst", def: "30", doc: "And how many at once.", set: func(c *Config, v string) error { return count(&c.Limits.Strangers.Burst, v) }},
+	{key: "limits.sign_ins_per_second", def: "1", doc: "The same of each address that signs in. After failures it takes longer, whatever is said here.", set: func(c *Config, v string) error { return perSecond(&c.Limits.SignIns.PerSecond, v) }},
+	{key: "limits.sign_ins_burst", def: "20", doc: "And how many at once.", set: func(c *Config, v string) error { return count(&c.Limits.SignIns.Burst, v) }},
+	{key: "limits.streams_per_caller", def: "20", doc: "How many streams of events one caller may have open at a process.", set: func(c *Config, v string) error { return count(&c.Limits.StreamsPerCaller, v) }},
+	{key: "limits.streams", def: "2000", doc: "And all callers together.", set: func(c *Config, v string) error { return count(&c.Limits.Streams, v) }},
 
 	{key: "openid.issuer", doc: "OpenID provider at which people sign in, as it writes itself in its tokens. It sends browsers back to PUBLIC_URL/api/v1/login/openid/callback, so api.public_url is needed.", set: func(c *Config, v string) error { return filled(&c.OpenID.Issuer, v) }},
 	{key: "openid.client_id", doc: "How the provider knows this installation.", set: func(c *Config, v string) error { return filled(&c.OpenID.ClientID, v) }},
@@ -223,6 +233,30 @@ func choice(into *bool, v, no, yes string) error {
 		return fmt.Errorf("%q is neither %s nor %s", v, no, yes)
 	}
 	*into = v == yes
+	return nil
+}
+
+// Bounds of limits: what is beyond them is a slip of the pen.
+const (
+	mostPerSecond = 1e6
+	mostCount     = 1_000_000
+)
+
+func perSecond(into *float64, v string) error {
+	f, err := strconv.ParseFloat(v, 64)
+	if err != nil || !(f >= 0 && f <= mostPerSecond) {
+		return fmt.Errorf("%q is no number from 0 to %.0f", v, mostPerSecond)
+	}
+	*into = f
+	return nil
+}
+
+func count(into *int, v string) error {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 1 || n > mostCount {
+		return fmt.Errorf("%q is no whole number from 1 to %d", v, mostCount)
+	}
+	*into = n
 	return nil
 }
 

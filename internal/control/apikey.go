@@ -46,11 +46,12 @@ func holder(tx *store.Tx, id link.ID) (link.Principal, error) {
 
 // CreateAPIKey makes a key by which a program speaks for a principal, and returns it with its token, which is kept nowhere. A
 // person's keys nobody else makes: what is done by them the person has done. By a limited key nobody makes one of the same
-// principal, which could be limited less.
+// principal, which could be limited less. A key that is made by a key is limited as that one is, or more, and ends no later.
 func (p *Plane) CreateAPIKey(ctx context.Context, c policy.Caller, principal link.ID, n NewAPIKey) (out link.APIKey, token string, err error) {
 	if err := checkName("API key", n.Name); err != nil {
 		return link.APIKey{}, "", err
 	}
+	defaultLife := n.Life == 0 && !n.Forever
 	if n.Life == 0 {
 		n.Life = defaultKeyLife
 	}
@@ -66,13 +67,18 @@ func (p *Plane) CreateAPIKey(ctx context.Context, c policy.Caller, principal lin
 		if err != nil {
 			return err
 		}
+		n := n
+		ends := time.Time{}
+		if !n.Forever {
+			ends = ch.Now().Add(n.Life)
+		}
+		if ends, err = ch.withinOwnKey(&n, ends, defaultLife); err != nil {
+			return err
+		}
 		if err := ch.mayMakeKey(pr, n); err != nil {
 			return err
 		}
-		k := link.APIKey{ID: link.NewID(), PrincipalID: principal, Name: n.Name, Ceiling: n.Ceiling, Scope: n.Scope, CreatedBy: ch.caller.Name}
-		if !n.Forever {
-			k.ExpiresAt = ch.Now().Add(n.Life)
-		}
+		k := link.APIKey{ID: link.NewID(), PrincipalID: principal, Name: n.Name, Ceiling: n.Ceiling, Scope: n.Scope, CreatedBy: ch.caller.Name, ExpiresAt: ends}
 		token = identity.NewKey(k.ID)
 		if out, err = ch.AddAPIKey(k, identity.TokenHash(token)); err != nil {
 			return err
@@ -111,7 +117,7 @@ func (ch *change) mayMakeKey(pr link.Principal, n NewAPIKey) error {
 		return err
 	}
 	if own {
-		err = ch.speaksInFull()
+		err = ch.speaksInFull("makes no keys")
 	} else {
 		err = ch.mayControl(grants)
 	}
@@ -141,20 +147,64 @@ func (ch *change) mayMakeKey(pr link.Principal, n NewAPIKey) error {
 	return nil
 }
 
-// speaksInFull refuses a caller that speaks by a limited key, also by one that takes nothing away of what its principal may
-// today: tomorrow that may be more.
-func (ch *change) speaksInFull() error {
+// ownKey is the key that the caller speaks by, nil when it speaks by a session or is the vendor's own token.
+func (ch *change) ownKey() (*link.APIKey, error) {
 	k, err := ch.APIKey(ch.caller.Via)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil // it speaks by a session
+		return nil, nil
 	}
-	if err != nil || k.Ceiling == "" && k.Scope.Kind == "" {
+	return &k, err
+}
+
+// speaksInFull refuses a caller that speaks by a limited key to do something, also by one that takes nothing away of what its
+// principal may today: tomorrow that may be more.
+func (ch *change) speaksInFull(what string) error {
+	k, err := ch.ownKey()
+	if err != nil || k == nil || k.Ceiling == "" && k.Scope.Kind == "" {
 		return err
 	}
 	return &link.Error{
-		Kind: link.Denied, Reason: "KEY_IS_LIMITED", Message: "a limited API key makes no keys of the same principal",
+		Kind: link.Denied, Reason: "KEY_IS_LIMITED", Message: "a limited API key " + what + " of the same principal",
 		Hint: "sign in, or use a key without limits",
 	}
+}
+
+// withinOwnKey keeps a key that a key makes within that one: what n leaves open becomes as that one has it, and what n says
+// must not be more. ends is when the key would end, zero for never; byDefault tells that nobody asked for that time.
+func (ch *change) withinOwnKey(n *NewAPIKey, ends time.Time, byDefault bool) (time.Time, error) {
+	k, err := ch.ownKey()
+	if err != nil || k == nil {
+		return ends, err
+	}
+	beyond := func(field, message, hint string) (time.Time, error) {
+		return ends, &link.Error{Kind: link.Denied, Reason: "KEY_BEYOND_OWN", Field: field, Message: message, Hint: hint}
+	}
+	switch {
+	case n.Ceiling == "":
+		n.Ceiling = k.Ceiling
+	case k.Ceiling != "" && slices.Index(policy.Roles, n.Ceiling) > slices.Index(policy.Roles, k.Ceiling):
+		return beyond("ceiling", "the API key that asks gives at most "+string(k.Ceiling), "give that or less, or sign in")
+	}
+	switch {
+	case k.Scope.Kind == "":
+	case n.Scope.Kind == "":
+		n.Scope = k.Scope
+	default:
+		at, err := ch.PlaceOfScope(n.Scope)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return ends, err
+		}
+		if err != nil || !policy.Covers(k.Scope, at) {
+			return beyond("scope", "the API key that asks is for another scope", "give its own scope or one beneath it, or sign in")
+		}
+	}
+	if k.ExpiresAt.IsZero() || !ends.IsZero() && !ends.After(k.ExpiresAt) {
+		return ends, nil
+	}
+	if !byDefault {
+		return beyond("ttl_seconds", "the API key that asks ends at "+k.ExpiresAt.Format(time.RFC3339), "give less, or nothing for as long; or sign in")
+	}
+	return k.ExpiresAt, nil
 }
 
 // keyLimits says in words what a key is limited to.
@@ -191,7 +241,8 @@ func (p *Plane) APIKeys(ctx context.Context, c policy.Caller, principal link.ID,
 	return out, next, err
 }
 
-// RevokeAPIKey ends a key at once and returns it. One that was revoked before is returned as it is.
+// RevokeAPIKey ends a key at once and returns it. One that was revoked before is returned as it is. A limited key ends none of
+// its principal's but itself.
 func (p *Plane) RevokeAPIKey(ctx context.Context, c policy.Caller, principal, id link.ID) (out link.APIKey, err error) {
 	err = p.change(ctx, c, keyRef(principal), func(ch *change) error {
 		pr, err := holder(ch.Tx, principal)
@@ -207,6 +258,11 @@ func (p *Plane) RevokeAPIKey(ctx context.Context, c policy.Caller, principal, id
 		}
 		if out = before; !before.RevokedAt.IsZero() {
 			return nil
+		}
+		if principal == ch.caller.ID && id != ch.caller.Via { // itself any key may end
+			if err := ch.speaksInFull("ends no other keys"); err != nil {
+				return err
+			}
 		}
 		if out, err = ch.Tx.RevokeAPIKey(id); err != nil {
 			return raced(err)

@@ -65,6 +65,21 @@ func (p *Plane) Flows(ctx context.Context, c policy.Caller, clusterID link.ID, p
 	return out, next, err
 }
 
+// withheld stands for an actor whom whoever asks is not told of.
+const withheld = "withheld"
+
+// actorShown is who an event was by, as a caller is told it. The history of a region and that of its service are everybody's to
+// read, and tell nobody but the vendor who works there, nor which other customer asked for something.
+func actorShown(c policy.Caller, of link.ObjectRef, actor string) string {
+	switch of.Kind {
+	case link.ObjectRegion, link.ObjectService, link.ObjectServiceProfile:
+		if !operates(c) && actor != c.Name && actor != link.ActorReconciler {
+			return withheld
+		}
+	}
+	return actor
+}
+
 // Events lists a part of an object's history, and the token of the next part. The history of an object outlives it; one
 // that never was has none.
 func (p *Plane) Events(ctx context.Context, c policy.Caller, ref link.ObjectRef, page Page) (out []link.Event, next string, err error) {
@@ -76,6 +91,9 @@ func (p *Plane) Events(ctx context.Context, c policy.Caller, ref link.ObjectRef,
 	err = p.read(ctx, c, ref, func(tx *store.Tx) error {
 		var seq int64
 		out, seq, err = tx.Events(ref, cut)
+		for i := range out {
+			out[i].Actor = actorShown(c, ref, out[i].Actor)
+		}
 		next = page.next(of, seq)
 		return err
 	})

@@ -79,10 +79,22 @@ func (p *Plane) Members(ctx context.Context, c policy.Caller, scope link.Scope, 
 		}
 		var seq int64
 		out, seq, err = tx.Members(scope, cut)
+		for i := range out {
+			out[i] = memberShown(c, out[i])
+		}
 		next = page.next(of, seq)
 		return err
 	})
 	return out, next, err
+}
+
+// memberShown is a member as a caller is told of it. Whoever is somebody elsewhere too is shown to an organisation by the address
+// that it has typed: what the person is called, and whether it may sign in, is not that organisation's to know.
+func memberShown(c policy.Caller, m link.Member) link.Member {
+	if m.Elsewhere && m.Principal.Kind == link.Person && m.Principal.ID != c.ID && !operates(c) {
+		m.Principal.Name, m.Principal.Disabled = m.Principal.Email, false
+	}
+	return m
 }
 
 func scopePlace(tx *store.Tx, s link.Scope) (link.Place, error) {
@@ -110,7 +122,8 @@ func (ch *change) mayGrant(role link.Role, s link.Scope) error {
 	return err
 }
 
-// AddMember gives somebody a role at a scope. Given again it is the same.
+// AddMember gives somebody a role at a scope. Given again it is the same. Of a person whoever asks is told nothing but what it
+// said: the answer does not tell whether the person was known.
 func (p *Plane) AddMember(ctx context.Context, c policy.Caller, r MemberRequest) (out link.Member, err error) {
 	if err := checkRole(r.Role, r.Scope); err != nil {
 		return link.Member{}, err
@@ -139,7 +152,7 @@ func (p *Plane) AddMember(ctx context.Context, c policy.Caller, r MemberRequest)
 		}
 		if len(held) >= mostGrants {
 			return &link.Error{
-				Kind: link.Precondition, Reason: "TOO_MANY_ROLES", Message: fmt.Sprintf("%s holds %d roles", out.Principal.Name, len(held)),
+				Kind: link.Precondition, Reason: "TOO_MANY_ROLES", Message: fmt.Sprintf("%s holds %d roles", callerName(out.Principal), len(held)),
 				Hint: "give one role at a scope that holds the others",
 			}
 		}
@@ -150,6 +163,9 @@ func (p *Plane) AddMember(ctx context.Context, c policy.Caller, r MemberRequest)
 		}
 		return ch.noteGrant(out, eventCreated, nil, out.Grant, "%s holds the role %s now")
 	})
+	if r.Email != "" && !operates(c) {
+		out.Principal.Name, out.Principal.Disabled = r.Name, false
+	}
 	return out, err
 }
 
@@ -192,15 +208,18 @@ func (p *Plane) RemoveMember(ctx context.Context, c policy.Caller, scope link.Sc
 		if err := ch.keepAdmin(out.Grant); err != nil {
 			return err
 		}
+		if out.Elsewhere, err = ch.HoldsElsewhere(id, out.Grant.Within.OrganisationID); err != nil {
+			return err
+		}
 		return errors.Join(ch.RemoveGrant(id, role, scope), ch.noteGrant(out, eventDeleted, out.Grant, nil, "%s no longer holds the role %s"))
 	})
-	return out, err
+	return memberShown(c, out), err
 }
 
 // noteGrant writes the line of a grant's coming or going. format takes the principal's name and the role.
 func (ch *change) noteGrant(m link.Member, typ string, before, after any, format string) error {
 	return ch.changed(grantRef(m.Grant.Scope, string(m.Principal.ID)+"/"+string(m.Grant.Role)), typ, string(m.Grant.Role), before, after,
-		format, m.Principal.Name, m.Grant.Role)
+		format, callerName(m.Principal), m.Grant.Role)
 }
 
 func checkRole(r link.Role, s link.Scope) error {

@@ -116,3 +116,90 @@ func TestForeignPrincipalsAreAbsent(t *testing.T) {
 		}
 	}
 }
+
+// Who adds a member by an address learns nothing of the person that it did not know: neither from the answer nor from a list,
+// nor whether the address was known.
+func TestStrangersStayStrangers(t *testing.T) {
+	d := newDesk(t)
+	acme, globex := d.customer("acme"), d.customer("globex")
+	admin := d.as(acme.admin)
+	known := ok[link.Principal](t)(d.CreatePerson(d.ctx, operator, "jane@globex.example", "Jane Secret"))
+	ok[link.Member](t)(d.AddMember(d.ctx, operator, control.MemberRequest{Scope: globex.atCluster(), Role: link.RoleViewer, Email: known.Email}))
+	off := true
+	ok[link.Principal](t)(d.UpdatePrincipal(d.ctx, operator, link.Person, known.ID, control.PrincipalUpdate{Disabled: &off}))
+	for _, name := range []string{"", "Somebody"} {
+		said := map[string]bool{}
+		for _, email := range []string{"jane@globex.example", strings.ToLower("new" + name + "@globex.example")} {
+			m := ok[link.Member](t)(d.AddMember(d.ctx, admin, control.MemberRequest{Scope: acme.atCluster(), Role: link.RoleViewer, Email: email, Name: name}))
+			want := name
+			if want == "" {
+				want = email
+			}
+			if m.Principal.Name != want || m.Principal.Disabled || m.Principal.Email != email {
+				t.Errorf("%s was added as %+v", email, m.Principal)
+			}
+			said[strings.ReplaceAll(m.Principal.Name, email, "EMAIL")] = true
+		}
+		if len(said) != 1 {
+			t.Errorf("the answers differ: %v", said)
+		}
+	}
+	seen := func(c policy.Caller, at link.Scope) (out link.Principal) {
+		t.Helper()
+		members, _, err := d.Members(d.ctx, c, at, control.Page{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range members {
+			if m.Principal.ID == known.ID {
+				out = m.Principal
+			}
+		}
+		return out
+	}
+	if p := seen(admin, acme.atOrganisation()); p.Name != known.Email || p.Disabled {
+		t.Errorf("a list shows %+v", p)
+	}
+	if p := seen(operator, acme.atOrganisation()); p.Name != "Jane Secret" || !p.Disabled {
+		t.Errorf("the vendor is shown %+v", p)
+	}
+	events, _, err := d.Events(d.ctx, admin, link.ObjectRef{Kind: link.ObjectGrant, ID: "CLUSTER/" + string(acme.cluster.ID) + "/" + string(known.ID) + "/VIEWER"}, control.Page{})
+	if err != nil || len(events) == 0 {
+		t.Fatalf("the history: %+v, %v", events, err)
+	}
+	for _, e := range events {
+		if strings.Contains(e.Message, "Secret") {
+			t.Errorf("the history tells %q", e.Message)
+		}
+	}
+	m, err := d.RemoveMember(d.ctx, admin, acme.atCluster(), known.ID, link.RoleViewer)
+	if err != nil || m.Principal.Name != known.Email || m.Principal.Disabled {
+		t.Errorf("taken away: %+v, %v", m.Principal, err)
+	}
+	if p := seen(d.as(globex.admin), globex.atOrganisation()); p.Name != "Jane Secret" || !p.Disabled {
+		t.Errorf("where she is at home she is shown as %+v", p)
+	}
+}
+
+// The history of a region, which everybody may read, names the vendor's people to the vendor alone.
+func TestRegionsHistoryNamesNobodyToCustomers(t *testing.T) {
+	d := newDesk(t)
+	acme := d.customer("acme")
+	ok[[]link.Service](t)(d.CreateServices(d.ctx, operator, acme.cluster.ID))
+	for _, kind := range []string{link.ObjectRegion, link.ObjectService} {
+		for _, tt := range []struct {
+			who  policy.Caller
+			want string
+		}{{d.as(acme.admin), "withheld"}, {operator, operator.Name}} {
+			events, _, err := d.Events(d.ctx, tt.who, link.ObjectRef{Kind: kind, ID: "AWS/us-east-1"}, control.Page{})
+			if err != nil || len(events) == 0 {
+				t.Fatalf("%s: %+v, %v", kind, events, err)
+			}
+			for _, e := range events {
+				if e.Actor != tt.want {
+					t.Errorf("%s: %s is told of %q", kind, tt.who.Role, e.Actor)
+				}
+			}
+		}
+	}
+}

@@ -59,12 +59,18 @@ func (p *Plane) Sessions(ctx context.Context, c policy.Caller, principal link.ID
 	return out, err
 }
 
-// EndSession ends a session of a principal: whoever speaks by it is nobody from then on.
+// EndSession ends a session of a principal: whoever speaks by it is nobody from then on. A limited key ends none of its own
+// principal's.
 func (p *Plane) EndSession(ctx context.Context, c policy.Caller, principal, id link.ID) error {
 	return p.change(ctx, c, sessionRef(principal), func(ch *change) error {
 		pr, err := holder(ch.Tx, principal)
 		if err != nil {
 			return err
+		}
+		if principal == ch.caller.ID {
+			if err := ch.speaksInFull("ends no sessions"); err != nil {
+				return err
+			}
 		}
 		s, err := ch.Tx.EndSession(principal, id)
 		if err != nil {

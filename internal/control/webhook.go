@@ -21,11 +21,10 @@ import (
 
 // Bounds of subscriptions.
 const (
-	mostWebhooks    = 50             // of one organisation: each costs every event a look
-	mostAddresses   = 20             // of one subscription
-	mostURL         = 2000           // bytes
-	mostRedelivered = 1000           // at once
-	keyOverlap      = 24 * time.Hour // how long a key that was replaced stays good
+	mostWebhooks  = 50             // of one organisation: each costs every event a look
+	mostAddresses = 20             // of one subscription
+	mostURL       = 2000           // bytes
+	keyOverlap    = 24 * time.Hour // how long a key that was replaced stays good
 )
 
 // WebhookRequest describes a subscription to make.
@@ -156,6 +155,9 @@ func (p *Plane) CreateWebhook(ctx context.Context, c policy.Caller, req WebhookR
 		if err := p.checkWebhook(ch.Tx, w); err != nil {
 			return err
 		}
+		if err := ch.checkRecipients(w, nil); err != nil {
+			return err
+		}
 		n, err := ch.CountWebhooks(w.OrganisationID)
 		if err != nil {
 			return err
@@ -195,6 +197,9 @@ func (p *Plane) UpdateWebhook(ctx context.Context, c policy.Caller, id link.ID, 
 			}
 		}
 		if err := p.checkWebhook(ch.Tx, w); err != nil {
+			return err
+		}
+		if err := ch.checkRecipients(w, before.Addresses); err != nil {
 			return err
 		}
 		if out, err = ch.SwapWebhook(w); err != nil {
@@ -244,110 +249,6 @@ func (p *Plane) RotateWebhookSecret(ctx context.Context, c policy.Caller, id lin
 	out.Secret = showSigningKey(key)
 	return out, nil
 }
-
-// TestWebhook sends a test to a subscription and returns its delivery.
-func (p *Plane) TestWebhook(ctx context.Context, c policy.Caller, id link.ID) (out link.Delivery, err error) {
-	err = p.changeWebhook(ctx, c, id, func(ch *change, ref link.ObjectRef, w link.Webhook) error {
-		if err := enabled(w); err != nil {
-			return err
-		}
-		return errors.Join(ch.audit(ref, "TEST", "", nil, nil, "a test of the subscription was asked for"), ch.AddEvent(link.Event{
-			Object: ref, Type: link.EventTest, State: "TEST", Reason: "TEST_REQUESTED", Message: ch.caller.Name + " asked for a test of this subscription",
-			NextStep: "nothing: that this arrived is what the test was for", Actor: ch.caller.Name,
-		}))
-	})
-	if err != nil {
-		return out, err
-	}
-	err = p.readWebhook(ctx, c, id, func(tx *store.Tx, _ link.Webhook) error {
-		newest, _, err := tx.Deliveries(id, "", store.Cut{Limit: 1, Descending: true})
-		if len(newest) > 0 {
-			out = newest[0]
-		}
-		return err
-	})
-	return out, err
-}
-
-func enabled(w link.Webhook) error {
-	if w.Enabled {
-		return nil
-	}
-	return &link.Error{
-		Kind: link.Precondition, Reason: "WEBHOOK_DISABLED", Message: "the subscription is switched off: " + w.DisabledReason,
-		Hint: "switch it on again first",
-	}
-}
-
-// Deliveries lists a part of a subscription's deliveries, of one status unless that is empty, and the token of the next part.
-func (p *Plane) Deliveries(ctx context.Context, c policy.Caller, id link.ID, status link.DeliveryStatus, page Page) (out []link.Delivery, next string, err error) {
-	of := "deliveries " + string(id) + " " + string(status)
-	cut, err := page.cut(of)
-	if err != nil {
-		return nil, "", err
-	}
-	err = p.readWebhook(ctx, c, id, func(tx *store.Tx, _ link.Webhook) error {
-		var seq int64
-		out, seq, err = tx.Deliveries(id, status, cut)
-		next = page.next(of, seq)
-		return err
-	})
-	return out, next, err
-}
-
-// Delivery returns one delivery with its last tries, the oldest first.
-func (p *Plane) Delivery(ctx context.Context, c policy.Caller, id, deliveryID link.ID) (out link.Delivery, tries []link.DeliveryAttempt, err error) {
-	err = p.readWebhook(ctx, c, id, func(tx *store.Tx, _ link.Webhook) error {
-		if out, err = delivery(tx, id, deliveryID); err != nil {
-			return err
-		}
-		tries, err = tx.Attempts(deliveryID)
-		return err
-	})
-	return out, tries, err
-}
-
-func delivery(tx *store.Tx, id, deliveryID link.ID) (link.Delivery, error) {
-	d, err := tx.Delivery(deliveryID)
-	if err == nil && d.WebhookID != id {
-		err = store.ErrNotFound
-	}
-	return d, missing(err, "DELIVERY_NOT_FOUND", "delivery "+link.Quote(string(deliveryID))+" of this webhook", "list its deliveries to see their ids")
-}
-
-// Redeliver makes a delivery due anew, also one that arrived. Its id, by which receivers know what they have had, stays.
-func (p *Plane) Redeliver(ctx context.Context, c policy.Caller, id, deliveryID link.ID) (out link.Delivery, err error) {
-	err = p.changeWebhook(ctx, c, id, func(ch *change, ref link.ObjectRef, w link.Webhook) error {
-		if err := enabled(w); err != nil {
-			return err
-		}
-		d, err := delivery(ch.Tx, id, deliveryID)
-		if err != nil {
-			return err
-		}
-		if out, err = ch.Redeliver(d); err != nil {
-			return meanwhile(err)
-		}
-		return ch.changed(ref, eventRedelivered, "", nil, nil, "delivery %s was made due anew", deliveryID)
-	})
-	return out, err
-}
-
-// RedeliverDead makes a subscription's dead deliveries due anew, at most a thousand, and returns how many.
-func (p *Plane) RedeliverDead(ctx context.Context, c policy.Caller, id link.ID) (n int, err error) {
-	err = p.changeWebhook(ctx, c, id, func(ch *change, ref link.ObjectRef, w link.Webhook) error {
-		if err := enabled(w); err != nil {
-			return err
-		}
-		if n, err = ch.RedeliverDead(id, mostRedelivered); err != nil || n == 0 {
-			return meanwhile(err)
-		}
-		return ch.changed(ref, eventRedelivered, "", nil, nil, "%d dead deliveries were made due anew", n)
-	})
-	return n, err
-}
-
-const eventRedelivered = "REDELIVERED"
 
 // signingPrefix is how a secret is told from others by those who find it: Standard Webhooks, "Signature scheme".
 const signingPrefix = "whsec_"
@@ -472,6 +373,29 @@ func checkAddresses(all []string) error {
 		plain := !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 		if err != nil || a.Address != s || !plain || len(s) > 254 || slices.Contains(all[:i], s) { // 254: RFC 5321, erratum 1690
 			return invalid(fmt.Sprintf("addresses[%d]", i), "MALFORMED_MAIL_ADDRESS", "not a plain mail address, or there twice: "+link.Quote(s), "give ops@example.com, without a name")
+		}
+	}
+	return nil
+}
+
+// checkRecipients refuses addresses of an organisation's subscription that may be anybody's: who subscribes is not to have us
+// write to strangers. Those are taken whom a member of the organisation has, who has signed in here by it, those that were
+// taken before, and what the vendor's operators say.
+func (ch *change) checkRecipients(w link.Webhook, before []string) error {
+	if w.Kind != link.WebhookMail || w.OrganisationID == "" || operates(ch.caller) {
+		return nil
+	}
+	for i, address := range w.Addresses {
+		if slices.Contains(before, address) {
+			continue
+		}
+		known, err := ch.ReachesMember(w.OrganisationID, strings.ToLower(address))
+		if err != nil {
+			return err
+		}
+		if !known {
+			return invalid(fmt.Sprintf("addresses[%d]", i), "ADDRESS_NOT_A_MEMBER", "nobody with this address has signed in here as a member of the organisation: "+link.Quote(address),
+				"add the person as a member, who signs in once; or ask the vendor, whose operators may subscribe any address; or use a webhook")
 		}
 	}
 	return nil

@@ -77,7 +77,16 @@ func (s *server) feedOrStream(ctx context.Context, in *FeedQuery) (*huma.StreamR
 		return nil, err
 	}
 	if streams {
-		return &huma.StreamResponse{Body: func(hctx huma.Context) { s.streamEvents(ctx, hctx, caller, q, first) }}, nil
+		return &huma.StreamResponse{Body: func(hctx huma.Context) {
+			end, full := s.streams.open(caller)
+			if full != nil {
+				_, w := humago.Unwrap(hctx)
+				full.write(w)
+				return
+			}
+			defer end()
+			s.streamEvents(ctx, hctx, caller, q, first)
+		}}, nil
 	}
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		_, w := humago.Unwrap(hctx)

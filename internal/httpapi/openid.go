@@ -18,7 +18,7 @@ const (
 // slowed serves a browser that signs in within its address's rate.
 func (s *server) slowed(f http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if s.signIns.passes(w, addressOf(r)) {
+		if s.signIns.passes(w, addressOf(requestOf(r.Context()).source)) {
 			f(w, r)
 		}
 	}

@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"mime"
-	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -23,7 +23,7 @@ type request struct {
 	log    *slog.Logger
 	method string
 	path   string
-	source string                   // the peer's IP address
+	source netip.Addr               // whence it came; the zero address when that is not known
 	asked  http.Header              // of the request
 	answer http.Header              // to go out with the answer
 	cause  error                    // of an answer that is a refusal or a failure
@@ -55,7 +55,7 @@ func (s *server) outer(mux *http.ServeMux) http.Handler {
 		var raw [8]byte
 		_, _ = rand.Read(raw[:]) // never fails
 		req := &request{id: hex.EncodeToString(raw[:]), log: s.o.Log, method: r.Method, path: r.URL.Path, asked: r.Header, answer: w.Header()}
-		req.source, _, _ = net.SplitHostPort(r.RemoteAddr) // of a test's own request it is not known
+		req.source = sourceOf(r, s.o.Proxies)
 		h := w.Header()
 		h.Set("X-Request-Id", req.id)
 		h.Set("Cache-Control", "no-store")

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"math"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -95,10 +94,10 @@ func (b *buckets) forget(now time.Time) {
 
 // limited serves who is known, and who signs in, within their rate. A stream counts as the one request that it is.
 func (s *server) limited(ctx huma.Context, next func(huma.Context)) {
-	r, w := humago.Unwrap(ctx)
+	_, w := humago.Unwrap(ctx)
 	c, op := callerOf(ctx.Context()), ctx.Operation()
 	switch {
-	case op.Metadata[signsIn] != nil && !s.signIns.passes(w, addressOf(r)):
+	case op.Metadata[signsIn] != nil && !s.signIns.passes(w, addressOf(requestOf(ctx.Context()).source)):
 	case op.Security != nil && c.Role == policy.Member && !s.callers.passes(w, string(c.ID)):
 	default:
 		next(ctx)
@@ -131,17 +130,3 @@ func (b *buckets) passes(w http.ResponseWriter, who string) bool {
 
 // seconds is a duration in whole seconds, rounded up, as header fields have it.
 func seconds(d time.Duration) string { return strconv.Itoa(int(math.Ceil(d.Seconds()))) }
-
-// addressOf is whom the address stands for that a request came from: itself or, of IPv6, its network of 64 bits, since that
-// is what one visitor has.
-func addressOf(r *http.Request) string {
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	addr := from.Addr().Unmap()
-	if addr.Is4() {
-		return addr.String()
-	}
-	return netip.PrefixFrom(addr.WithZone(""), 64).Masked().String()
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"reflect"
 	"strings"
 	"time"
@@ -30,7 +31,11 @@ type Options struct {
 	Done      <-chan struct{}             // streams end when it is closed, so that a server can shut down; never when nil
 	Ready     func(context.Context) error // asked by /readyz; always ready when nil
 
-	Rates Rates // how often each caller may ask
+	Rates   Rates   // how often each caller may ask
+	Streams Streams // how many streams of events there may be
+
+	// Proxies are those in front of this server whose X-Forwarded-For is believed; none is when empty.
+	Proxies []netip.Prefix
 
 	// Observe is told of every request that was answered; nobody is when nil. It must not be slow.
 	Observe func(Observation)
@@ -61,6 +66,7 @@ type server struct {
 	callers    *buckets
 	addresses  *buckets
 	signIns    *buckets
+	streams    *openStreams
 
 	getters map[string]getter       // of the objects, by their paths
 	objects map[reflect.Type]bool   // what the getters answer with
@@ -87,7 +93,7 @@ func New(plane *control.Plane, o Options) http.Handler {
 		plane: plane, feed: newRuleFeed(plane), o: o, mux: http.NewServeMux(),
 		sameOrigin: http.NewCrossOriginProtection(),
 		callers:    newBuckets(o.Rates.Callers, Rate{50, 200}), addresses: newBuckets(o.Rates.Addresses, Rate{5, 30}),
-		signIns: newBuckets(o.Rates.SignIns, Rate{1, 20}),
+		signIns: newBuckets(o.Rates.SignIns, Rate{1, 20}), streams: newOpenStreams(o.Streams),
 		getters: map[string]getter{}, objects: map[reflect.Type]bool{}, answers: map[string]reflect.Type{},
 	}
 	s.api = humago.New(s.mux, s.config())
@@ -113,6 +119,9 @@ func New(plane *control.Plane, o Options) http.Handler {
 	s.claims()
 	s.egress()
 	s.awsEndpointConnections()
+	s.reverseProxy()
+	s.clientCertificates()
+	s.artifactory()
 	s.trustedOwners()
 	s.allowList()
 	s.records()
@@ -166,6 +175,8 @@ type route struct {
 	single                         bool  // a GET of one object, though its path does not end in a name
 	secret                         bool  // the answer is shown once: it is kept nowhere, and told to no repetition
 	signsIn                        bool  // makes somebody known: slowed down by address
+	status                         int   // of a success; 200 when 0
+	artifactory                    bool  // is asked by clients of Artifactory, who show who they are in its ways
 }
 
 func (r route) operation() huma.Operation {
@@ -181,6 +192,12 @@ func (r route) operation() huma.Operation {
 	}
 	if r.signsIn {
 		op.Metadata = map[string]any{signsIn: true}
+	}
+	if r.artifactory {
+		op.Metadata = map[string]any{asArtifactory: true}
+	}
+	if r.status != 0 {
+		op.DefaultStatus = r.status
 	}
 	if !r.open {
 		op.Security = []map[string][]string{{"token": {}}}
@@ -214,7 +231,7 @@ func register[I, T any](s *server, r route, f func(context.Context, policy.Calle
 			req.cause = err
 			return nil, err
 		}
-		a := &answer[T]{Status: http.StatusOK, Body: out}
+		a := &answer[T]{Status: op.DefaultStatus, Body: out}
 		if s.objects[reflect.TypeFor[T]()] {
 			tag := tagOf(out)
 			req.answer.Set("ETag", tag)

@@ -100,7 +100,11 @@ func (s *server) sessions() {
 // visitor is where a request comes from whose sender is not known.
 func visitor(ctx context.Context) control.Visitor {
 	r := requestOf(ctx)
-	return control.Visitor{Source: r.source, RequestID: r.id}
+	v := control.Visitor{RequestID: r.id}
+	if r.source.IsValid() {
+		v.Source = r.source.String()
+	}
+	return v
 }
 
 func wireSession(in link.Session) api.Session {

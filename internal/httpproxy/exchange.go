@@ -134,12 +134,9 @@ func (x *exchange) proxy() *failure {
 		return f
 	}
 	x.view = view{site: x.site, way: &x.way, listener: c.flow.Listener, scheme: "https", host: r.host}
-	switch {
-	case x.way.ticket != "":
+	if x.way.ticket != "" {
 		x.rec.Path = ticketPath
 		return x.redeem(x.way.ticket)
-	case x.way.ping:
-		return x.ping()
 	}
 	if err := x.prepare(); err != nil {
 		return err
@@ -644,14 +641,12 @@ func (x *exchange) breakOff(err error) *failure {
 func (x *exchange) answer(f *failure) {
 	x.req.close = x.req.close || f.close
 	text := f.body(x.way.docker)
-	x.say(f.status, f.fields(x.way.docker), text)
-}
-
-// say sends an answer that is there as a whole.
-func (x *exchange) say(status int, fields []field, text []byte) {
-	x.resp = response{status: status, fields: append(fields, strictTransport), length: int64(len(text)), sized: true, empty: x.req.method == http.MethodHead}
+	x.resp = response{
+		status: f.status, fields: append(f.fields(x.way.docker), strictTransport), length: int64(len(text)), sized: true,
+		empty: x.req.method == http.MethodHead,
+	}
 	last := x.mustEnd()
-	x.began, x.rec.Status = true, status
+	x.began, x.rec.Status = true, f.status
 	err := x.out.begin(&x.resp, last)
 	if err == nil && !x.resp.empty {
 		err = x.out.write(text, true)
@@ -660,15 +655,6 @@ func (x *exchange) say(status int, fields []field, text []byte) {
 		err = x.out.finish(nil)
 	}
 	x.broken = x.broken || last || err != nil
-}
-
-// ping answers that this is a Docker registry.
-func (x *exchange) ping() *failure {
-	x.say(http.StatusOK, []field{
-		{name: "Content-Type", value: "application/json"},
-		{name: "Docker-Distribution-Api-Version", value: "registry/2.0"},
-	}, []byte("{}"))
-	return nil
 }
 
 // settle gives back what is still held.

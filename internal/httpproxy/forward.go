@@ -102,10 +102,9 @@ var strictTransport = field{name: "Strict-Transport-Security", value: "max-age=6
 func (v *view) turnFields(r *response) whither {
 	where := inside
 	kept := r.fields[:0]
-	strict := v.scheme != "https"
 	for _, f := range r.fields {
 		switch f.kind {
-		case forged:
+		case forged, transport:
 			continue
 		case location:
 			f.value, where = v.turn(f.value)
@@ -115,15 +114,13 @@ func (v *view) turnFields(r *response) whither {
 			f.value = v.turnChallenge(f.value)
 		case cookie:
 			f.value = v.turnCookie(f.value)
-		case transport:
-			strict = true
 		}
 		if len(r.drop) > 0 && r.dropped(f.name) {
 			continue
 		}
 		kept = append(kept, f)
 	}
-	if !strict {
+	if v.scheme == "https" {
 		kept = append(kept, strictTransport)
 	}
 	r.fields = kept

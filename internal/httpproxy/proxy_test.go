@@ -26,7 +26,7 @@ func TestRequestsReachTheApplication(t *testing.T) {
 	bothProtocols(t, func(t *testing.T, two bool) {
 		w := newWorld(t, http.HandlerFunc(echo), nil, nil)
 		client := w.client(two)
-		resp, body := do(t, client, request_(t, "POST", "https://art.test/artifactory/api/x?y=%2F", strings.NewReader("hello"), "X-Own", "1"))
+		resp, body := do(t, client, newRequest(t, "POST", "https://art.test/artifactory/api/x?y=%2F", strings.NewReader("hello"), "X-Own", "1"))
 		if resp.StatusCode != 200 || resp.ProtoMajor == 2 != two {
 			t.Fatalf("%s over %s", resp.Status, resp.Proto)
 		}
@@ -68,7 +68,7 @@ func TestBodiesPassUnchanged(t *testing.T) {
 						body = io.MultiReader(body) // of a length that the client does not know
 					}
 					for range 3 {
-						r := request_(t, "PUT", "https://art.test/x?known="+known, body)
+						r := newRequest(t, "PUT", "https://art.test/x?known="+known, body)
 						resp, err := client.Do(r)
 						if err != nil {
 							t.Error(err)

@@ -78,8 +78,8 @@ func (c *session) serve() error {
 
 // describe writes the fields that tell the application of the client.
 func describe(source netip.Addr, scheme string, port uint16) string {
-	return "X-Forwarded-For: " + source.Unmap().WithZone("").String() + "\r\nX-Real-IP: " + source.Unmap().WithZone("").String() +
-		"\r\nX-Forwarded-Proto: " + scheme + "\r\nX-Forwarded-Port: " + strconv.Itoa(int(port)) + "\r\n"
+	return "X-Forwarded-For: " + source.Unmap().WithZone("").String() + "\r\nX-Forwarded-Proto: " + scheme +
+		"\r\nX-Forwarded-Port: " + strconv.Itoa(int(port)) + "\r\n"
 }
 
 // begin counts a request; false says that none may begin any more.

@@ -1,7 +1,6 @@
 package httpproxy
 
 import (
-	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -9,16 +8,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"errors"
-	"fmt"
 	"io"
-	"maps"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -294,7 +289,7 @@ func do(t testing.TB, client *http.Client, r *http.Request) (*http.Response, str
 	return resp, string(body)
 }
 
-func request_(t testing.TB, method, target string, body io.Reader, header ...string) *http.Request {
+func newRequest(t testing.TB, method, target string, body io.Reader, header ...string) *http.Request {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, target, body)
 	if err != nil {
@@ -305,11 +300,3 @@ func request_(t testing.TB, method, target string, body io.Reader, header ...str
 	}
 	return r
 }
-
-var (
-	_ = bufio.NewReader
-	_ = errors.New
-	_ = fmt.Sprint
-	_ = maps.Clone[map[int]int]
-	_ = url.Parse
-)

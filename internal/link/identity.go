@@ -77,6 +77,7 @@ type Grant struct {
 type Member struct {
 	Grant     Grant
 	Principal Principal
+	Elsewhere bool // the principal holds roles outside of the grant's organisation as well
 }
 
 // Place is where an object stands: its organisation, project and cluster, as far as it has them. The zero value is the

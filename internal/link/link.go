@@ -262,8 +262,11 @@ type Event struct {
 	Reason   string
 	Message  string
 	NextStep string // what whoever has to act does next; empty when nobody has to
-	Actor    string // who: a caller's name, or "reconciler"
+	Actor    string // who: a caller's name, or ActorReconciler
 }
+
+// ActorReconciler is who does what a cloud's state asks for.
+const ActorReconciler = "reconciler"
 
 // ObjectRef names any object that has a history. Kind is one of the Kind… constants below; ID is the object's key,
 // its parts joined by "/".

@@ -71,6 +71,9 @@ func (n *Notifier) mail(ctx context.Context, p parcel) result {
 	if n.cfg.Mail == nil {
 		return result{words: "this installation sends no mail any more"}
 	}
+	if len(p.webhook.Addresses) == 0 {
+		return result{words: "whoever had the subscription's addresses is no member of the organisation any more"}
+	}
 	msg, err := compose(*n.cfg.Mail, n.cfg.Agent, n.cfg.PublicURL, p, n.cfg.Now())
 	if err != nil {
 		n.cfg.Log.Error("write a mail", "delivery", p.delivery.ID, "err", err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/notify"
+	"github.com/postern/postern/internal/store"
 )
 
 // mailing makes a notifier send its mail through a test server, as the program does with a server elsewhere: the name is
@@ -61,6 +62,65 @@ func TestMail(t *testing.T) {
 	}
 	if typ := m.Header.Get("Content-Type"); !strings.HasPrefix(typ, "multipart/alternative") {
 		t.Errorf("content type %q", typ)
+	}
+}
+
+// An organisation's subscription does not write to people who have left it, or who may sign in no more.
+func TestMailGoesToNobodyWhoLeft(t *testing.T) {
+	s := newMailServer(t, func(*mailServer) {})
+	w := newWorld(t, mailing(t, s, func(*notify.MailConfig) {}))
+	var organisation link.Organisation
+	w.write(func(tx *store.Tx) (err error) {
+		if organisation, _, err = tx.AddOrganisation("acme"); err != nil {
+			return err
+		}
+		p, _, err := tx.AddProject(organisation.ID, "acme")
+		if err != nil {
+			return err
+		}
+		if w.cluster, err = tx.AddCluster(link.Cluster{ID: link.NewID(), ProjectID: p.ID, Name: "theirs", Provider: link.AWS, PublicAccess: link.PublicEnabled}); err != nil {
+			return err
+		}
+		for _, who := range []struct {
+			email    string
+			scope    link.Scope
+			disabled bool
+		}{
+			{"member@customer.test", link.Scope{Kind: link.ScopeProject, ID: p.ID}, false},
+			{"vendor@vendor.test", link.Scope{Kind: link.ScopeInstallation}, false},
+			{"disabled@customer.test", link.Scope{Kind: link.ScopeProject, ID: p.ID}, true},
+			{"left@customer.test", link.Scope{}, false},
+		} {
+			pr, _, err := tx.AddPrincipal(link.Principal{Kind: link.Person, Name: who.email, Email: who.email, Disabled: who.disabled})
+			if err != nil {
+				return err
+			}
+			if who.scope.Kind == "" {
+				continue
+			}
+			if _, _, err := tx.AddGrant(link.Grant{PrincipalID: pr.ID, Role: link.RoleViewer, Scope: who.scope}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	theirs := func(addresses ...string) link.Webhook {
+		return w.subscribe(func(s *link.Webhook) {
+			s.Kind, s.OrganisationID, s.Addresses = link.WebhookMail, organisation.ID, addresses
+		})
+	}
+	some := theirs("Member@customer.test", "left@customer.test", "disabled@customer.test", "vendor@vendor.test", "list@customer.test")
+	none := theirs("left@customer.test")
+	w.happens()
+	w.awaitDelivered(some.ID)
+	d := w.await(none.ID, "tried once", func(d link.Delivery) bool { return d.Attempts == 1 })
+	if !strings.Contains(d.LastError, "no member") {
+		t.Errorf("to nobody: %+v", d)
+	}
+	all := s.mails()
+	want := []string{"TO:<Member@customer.test>", "TO:<vendor@vendor.test>", "TO:<list@customer.test>"}
+	if len(all) != 1 || !slices.Equal(all[0].to, want) {
+		t.Errorf("the mails are %+v, want one to %v", all, want)
 	}
 }
 

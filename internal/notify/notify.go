@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -233,6 +234,9 @@ func (n *Notifier) parcel(ctx context.Context, id link.ID) (p parcel, err error)
 		if p.keys, err = tx.SigningKeys(p.webhook.ID); err != nil {
 			return err
 		}
+		if p.webhook.Addresses, err = stillTold(tx, p.webhook); err != nil {
+			return err
+		}
 		cluster, err := tx.Cluster(p.delivery.Event.Place.ClusterID)
 		if errors.Is(err, store.ErrNotFound) {
 			err = nil
@@ -241,6 +245,22 @@ func (n *Notifier) parcel(ctx context.Context, id link.ID) (p parcel, err error)
 		return err
 	})
 	return p, err
+}
+
+// stillTold are a subscription's addresses without those of people who have left its organisation meanwhile.
+func stillTold(tx *store.Tx, w link.Webhook) (out []string, err error) {
+	for _, address := range w.Addresses {
+		left := false
+		if w.OrganisationID != "" {
+			if left, err = tx.HasLeft(w.OrganisationID, strings.ToLower(address)); err != nil {
+				return nil, err
+			}
+		}
+		if !left {
+			out = append(out, address)
+		}
+	}
+	return out, nil
 }
 
 // try sends a parcel once.

@@ -43,9 +43,19 @@ type Config struct {
 type Provider struct {
 	c Config
 
-	mu    sync.Mutex
-	found *oidc.Provider // nil until discovery succeeded
+	mu     sync.Mutex
+	found  *oidc.Provider // nil until discovery succeeded
+	asking *asking        // discovery that goes on; nil: none does
 }
+
+// asking is a discovery that one request makes and others wait for.
+type asking struct {
+	over chan struct{} // closed when it is
+	err  error         // then: what came of it
+}
+
+// discoveryWithin is how long the provider may take to tell what it is.
+const discoveryWithin = 10 * time.Second
 
 // New checks a configuration. Errors are of kind Invalid.
 func New(c Config) (*Provider, error) {
@@ -199,19 +209,46 @@ func texts(raw json.RawMessage) []string {
 }
 
 // discover reads the provider's discovery document, once. The keys that it names are read when they are needed, and again
-// when a token is signed with one that is not known yet.
+// when a token is signed with one that is not known yet. While one request asks the provider others wait for what it hears,
+// each as long as it likes; when it gives up, one of them asks in its place.
 func (p *Provider) discover(ctx context.Context) (*oidc.Provider, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.found != nil {
-		return p.found, nil
+	for {
+		p.mu.Lock()
+		found, others := p.found, p.asking
+		if found == nil && others == nil {
+			mine := &asking{over: make(chan struct{})}
+			p.asking = mine
+			p.mu.Unlock()
+			return p.ask(ctx, mine)
+		}
+		p.mu.Unlock()
+		if found != nil {
+			return found, nil
+		}
+		select {
+		case <-others.over:
+			if others.err != nil && !errors.Is(others.err, context.Canceled) {
+				return nil, others.err
+			}
+		case <-ctx.Done():
+			return nil, p.down("discovery", ctx.Err())
+		}
 	}
+}
+
+// ask asks the provider on behalf of all who wait for a.
+func (p *Provider) ask(ctx context.Context, a *asking) (*oidc.Provider, error) {
+	ctx, cancel := context.WithTimeout(ctx, discoveryWithin)
+	defer cancel()
 	found, err := oidc.NewProvider(oidc.ClientContext(ctx, p.c.Client), p.c.Issuer)
 	if err != nil {
-		return nil, p.down("discovery", err)
+		a.err = p.down("discovery", err)
 	}
-	p.found = found
-	return found, nil
+	p.mu.Lock()
+	p.found, p.asking = found, nil
+	p.mu.Unlock()
+	close(a.over)
+	return found, a.err
 }
 
 func (p *Provider) oauth(found *oidc.Provider) *oauth2.Config {

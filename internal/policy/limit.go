@@ -15,8 +15,8 @@ func Limit(grants []link.Grant, ceiling link.Role, scope link.Scope, at link.Pla
 			g.Role = ceiling
 		}
 		switch {
-		case scope.Kind == "" || covers(scope, g.Within):
-		case covers(g.Scope, at):
+		case scope.Kind == "" || Covers(scope, g.Within):
+		case Covers(g.Scope, at):
 			g.Scope, g.Within = scope, at
 		default:
 			continue

@@ -118,15 +118,15 @@ func plain(kind string) string { return strings.ReplaceAll(kind, "-", " ") }
 // RoleAt is the highest role that grants give at a place; empty when none reaches it.
 func RoleAt(grants []link.Grant, at link.Place) (highest link.Role) {
 	for _, g := range grants {
-		if covers(g.Scope, at) && rankOf(g.Role) > rankOf(highest) {
+		if Covers(g.Scope, at) && rankOf(g.Role) > rankOf(highest) {
 			highest = g.Role
 		}
 	}
 	return highest
 }
 
-// covers reports whether a place is at a scope or beneath it.
-func covers(s link.Scope, at link.Place) bool {
+// Covers reports whether a place is at a scope or beneath it.
+func Covers(s link.Scope, at link.Place) bool {
 	switch s.Kind {
 	case link.ScopeInstallation:
 		return true

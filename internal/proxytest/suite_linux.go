@@ -65,19 +65,19 @@ const (
 	wildcard   = "*.art.test"
 )
 
-// repositories are the keys of the application's Docker repositories: one answers URLs and is open, the other answers
-// paths and wants a token.
+// repositories are the keys of the application's Docker repositories: where one answers URLs, the other
+// answers paths.
 var repositories = []string{"docker", "team-images"}
 
 // NewSuite starts what the servers share, until the test ends. The programs docker-registry, skopeo and curl have to be
 // installed.
 func NewSuite(t *testing.T) *Suite {
 	t.Helper()
-	open, closed := &Registry{Key: repositories[0]}, &Registry{Key: repositories[1], Relative: true, Protected: true}
-	open.Start(t)
-	closed.Start(t)
+	absolute, relative := &Registry{Key: repositories[0]}, &Registry{Key: repositories[1], Relative: true}
+	absolute.Start(t)
+	relative.Start(t)
 	s := &Suite{
-		app: NewApplication(open, closed), network: NewNetwork(t), image: NewImage(t, 1),
+		app: NewApplication(absolute, relative), network: NewNetwork(t), image: NewImage(t, 1),
 		authority: NewAuthority(t, "Servers"), clients: NewAuthority(t, "Clients"), strangers: NewAuthority(t, "Strangers"),
 	}
 	s.live, s.second = s.app.Node(t, 0), s.app.Node(t, 1)

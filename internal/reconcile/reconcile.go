@@ -224,7 +224,7 @@ func (r *Reconciler) driver(p link.Provider, region string) (cloud.Driver, error
 }
 
 // actor is who the events of this package are by.
-const actor = "reconciler"
+const actor = link.ActorReconciler
 
 // addNotes writes what was decided about an object into its history and into the audit log: before and after are its values,
 // nil where they say no more than the notes.

@@ -91,6 +91,23 @@ func (s *Store) TakeTokens(ctx context.Context, b Bucket, n int) (got int, wait 
 	return got, wait, err
 }
 
+// TakeAll takes what up to n things cost out of a bucket, with the transaction, and returns for how many there was enough.
+// Where there is not enough for one it says after how long there will be. A thing that costs more than the bucket holds costs
+// all of it.
+func (tx *Tx) TakeAll(b Bucket, cost, n int) (enough int, wait time.Duration, err error) {
+	cost = min(cost, int(b.Burst))
+	err = tx.changeBucket(b, func(l level) level {
+		l = l.refill(b, tx.now)
+		if enough = min(n, int(l.tokens/token)/cost); enough > 0 {
+			l, _, _ = l.take(b, tx.now, enough*cost)
+			return l
+		}
+		wait = time.Duration((float64(cost)*token-float64(l.tokens))/float64(l.rate)*float64(time.Second)) + l.at.Sub(tx.now)
+		return l
+	})
+	return enough, wait, err
+}
+
 // SlowBucket notes that the cloud said it was asked too often.
 func (s *Store) SlowBucket(ctx context.Context, b Bucket) error {
 	return s.Write(ctx, func(tx *Tx) error {

@@ -45,6 +45,19 @@ func (tx *Tx) fanOut(e link.Event) error {
 	return nil
 }
 
+// AddTest stores the event of a test of a subscription, and returns its delivery; it is ErrNotFound when the subscription is
+// switched off. It begins what a transaction writes in the order of the commits, which should end soon after.
+func (tx *Tx) AddTest(webhook link.ID, e link.Event) (link.Delivery, error) {
+	if err := tx.s.lockOrder(tx.ctx); err != nil {
+		return link.Delivery{}, err
+	}
+	e.At = tx.now
+	if err := tx.writeEvents([]link.Event{e}); err != nil {
+		return link.Delivery{}, err
+	}
+	return tx.DeliveryOf(webhook, tx.made.event)
+}
+
 const deliveryColumns = `seq, id, webhook_id, type, event, status, attempts, next_at, last_error, created_at, updated_at, version`
 
 func scanDelivery(r Row) (l listed[link.Delivery], err error) {
@@ -109,17 +122,6 @@ func (tx *Tx) Redeliver(d link.Delivery) (link.Delivery, error) {
 		return d, err
 	}
 	return d, tx.MarkDue(WorkDelivery, string(d.ID))
-}
-
-// RedeliverDead does so with a subscription's dead deliveries, the oldest first and at most so many, and returns how many.
-func (tx *Tx) RedeliverDead(webhook link.ID, most int) (int, error) {
-	dead, _, err := tx.Deliveries(webhook, link.DeliveryDead, Cut{Limit: most})
-	for _, d := range dead {
-		if _, err := tx.Redeliver(d); err != nil {
-			return 0, err
-		}
-	}
-	return len(dead), err
 }
 
 // dropDeliveries drops those that have been over for so long.

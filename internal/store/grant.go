@@ -31,6 +31,13 @@ func (tx *Tx) GrantsOf(principal link.ID) ([]link.Grant, error) {
 	return unlisted(rows), err
 }
 
+// HoldsElsewhere tells whether a principal holds a role outside of an organisation.
+func (tx *Tx) HoldsElsewhere(principal, organisation link.ID) (elsewhere bool, err error) {
+	var n int
+	err = tx.row(`SELECT count(*) FROM grants WHERE principal_id = $1 AND organisation_id <> $2`, principal, organisation).Scan(&n)
+	return n > 0, err
+}
+
 // Members are one part of the grants at a scope and beneath it, with their principals, and the seq to go on after, 0 at
 // the end. Of the installation only those at its own scope are told: beneath it are all that there are.
 func (tx *Tx) Members(of link.Scope, c Cut) ([]link.Member, int64, error) {
@@ -50,10 +57,11 @@ func (tx *Tx) Members(of link.Scope, c Cut) ([]link.Member, int64, error) {
 	rows, err := list(tx, func(r Row) (l listed[link.Member], err error) {
 		p := &l.v.Principal
 		err = r.Scan(append(grantInto(&l.seq, &l.v.Grant), &p.ID, &p.Kind, &p.OrganisationID, &p.Name, &p.Email, &p.Disabled,
-			at(&p.CreatedAt), at(&p.UpdatedAt), &p.Version)...)
+			at(&p.CreatedAt), at(&p.UpdatedAt), &p.Version, &l.v.Elsewhere)...)
 		settle(&l.v.Grant)
 		return l, err
-	}, fmt.Sprintf(`SELECT %s, p.id, p.kind, p.organisation_id, p.name, p.email, p.disabled, p.created_at, p.updated_at, p.version
+	}, fmt.Sprintf(`SELECT %s, p.id, p.kind, p.organisation_id, p.name, p.email, p.disabled, p.created_at, p.updated_at, p.version,
+		EXISTS (SELECT 1 FROM grants e WHERE e.principal_id = p.id AND e.organisation_id <> g.organisation_id)
 		FROM (%s) g JOIN principals p ON p.id = g.principal_id ORDER BY g.seq %s`, grantColumns, text, order), args...)
 	if err != nil {
 		return nil, 0, err

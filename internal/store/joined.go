@@ -30,9 +30,9 @@ func (tx *Tx) nested(f func(*Tx) error) error {
 	if _, err := tx.exec(`SAVEPOINT nested`); err != nil {
 		return err
 	}
-	before := last{rules: slices.Clone(tx.last.rules), events: slices.Clone(tx.last.events), audit: slices.Clone(tx.last.audit)}
+	made, before := tx.made, last{rules: slices.Clone(tx.last.rules), events: slices.Clone(tx.last.events), audit: slices.Clone(tx.last.audit)}
 	if err := f(tx); err != nil {
-		tx.last = before
+		tx.last, tx.made = before, made
 		_, undo := tx.exec(`ROLLBACK TO SAVEPOINT nested`)
 		return errors.Join(err, undo)
 	}

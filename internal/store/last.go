@@ -22,7 +22,7 @@ type rulesPart struct {
 // writeLast writes what was put off, alone among all transactions: whoever reads a row of it has every row before, and the
 // numbers of those that follow are higher. Nothing may follow it but the commit.
 func (tx *Tx) writeLast() error {
-	if len(tx.last.rules) == 0 && len(tx.last.events) == 0 && len(tx.last.audit) == 0 {
+	if len(tx.last.rules) == 0 && len(tx.last.events) == 0 && len(tx.last.audit) == 0 && tx.made == (newest{}) {
 		return nil
 	}
 	if err := tx.s.lockOrder(tx.ctx); err != nil {

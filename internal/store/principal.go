@@ -34,6 +34,26 @@ func (tx *Tx) PrincipalByEmail(email string) (link.Principal, error) {
 	return l.v, err
 }
 
+// ReachesMember tells whether an address, in lower case, is that of a person who holds a role in an organisation, is not
+// disabled and has a way to sign in: who has none may be anybody whose address somebody typed.
+func (tx *Tx) ReachesMember(organisation link.ID, email string) (reaches bool, err error) {
+	var n int
+	err = tx.row(`SELECT count(*) FROM principals p WHERE p.kind = 'PERSON' AND p.email = $1 AND NOT p.disabled
+		AND EXISTS (SELECT 1 FROM grants g WHERE g.principal_id = p.id AND g.organisation_id = $2)
+		AND (EXISTS (SELECT 1 FROM passwords w WHERE w.principal_id = p.id) OR EXISTS (SELECT 1 FROM subjects s WHERE s.principal_id = p.id))`,
+		email, organisation).Scan(&n)
+	return n > 0, err
+}
+
+// HasLeft tells whether an address, in lower case, is that of a person who is disabled, or holds no role in an organisation
+// or of the vendor's. An address of nobody's has not left.
+func (tx *Tx) HasLeft(organisation link.ID, email string) (left bool, err error) {
+	var n int
+	err = tx.row(`SELECT count(*) FROM principals p WHERE p.kind = 'PERSON' AND p.email = $1 AND (p.disabled
+		OR NOT EXISTS (SELECT 1 FROM grants g WHERE g.principal_id = p.id AND g.organisation_id IN ($2, '')))`, email, organisation).Scan(&n)
+	return n > 0, err
+}
+
 // ServiceAccountNamed returns the service account of a name in an organisation, empty for the vendor, or ErrNotFound.
 func (tx *Tx) ServiceAccountNamed(organisation link.ID, name string) (link.Principal, error) {
 	l, err := scanPrincipal(tx.row(`SELECT `+principalColumns+` FROM principals WHERE kind = $1 AND organisation_id = $2 AND name = $3`,

@@ -160,10 +160,11 @@ func testDeliveryIsSwappedOnce(t *testing.T, db storetest.Database) {
 		t.Errorf("a second result of the same attempt: %v, want ErrChanged", err)
 	}
 	write(t, st, func(tx *store.Tx) error {
-		n, err := tx.RedeliverDead(w.ID, 10)
-		if n != 1 {
-			t.Errorf("redelivered %d, want 1", n)
+		dead, _, err := tx.Deliveries(w.ID, link.DeliveryDead, store.Cut{Limit: 10})
+		if err != nil || len(dead) != 1 {
+			t.Fatalf("%d are dead, want 1: %v", len(dead), err)
 		}
+		_, err = tx.Redeliver(dead[0])
 		return err
 	})
 	read(t, st, func(tx *store.Tx) error {

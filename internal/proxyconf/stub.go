@@ -1,0 +1,3 @@
+package proxyconf
+
+func (s *site) caddy() {}
