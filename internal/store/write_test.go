@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/postern/postern/internal/audit"
@@ -46,4 +47,18 @@ func BenchmarkWritesAtOnce(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkMarkEndpointsDue marks a thousand endpoints due, as somebody does whose owner is trusted from now on.
+func BenchmarkMarkEndpointsDue(b *testing.B) {
+	st := storetest.Open(b, store.Options{})
+	var conns []link.Connection
+	for i := range 1000 {
+		conns = append(conns, link.Connection{Provider: link.AWS, EndpointID: link.EndpointID(fmt.Sprint("vpce-", i))})
+	}
+	for b.Loop() {
+		if err := st.Write(b.Context(), func(tx *store.Tx) error { return tx.MarkEndpointsDue(conns) }); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
