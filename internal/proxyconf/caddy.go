@@ -60,6 +60,10 @@ func (s *site) caddy() {
 		}
 	}
 	s.note(NoteDefaultServer, "requests for other names are answered 421, or refused in TLS already")
+	if len(p.Nodes) > 1 {
+		s.note(NoteFailover, "a request with a body goes to one node alone: of those that meet a node that has just gone, one every %d seconds is answered 502",
+			caddyFail)
+	}
 	if s.asksCertificates() {
 		s.note(NoteDepth, "Caddy does not limit how long a client's chain is; depth %d is left to the application", p.ClientCertificates.Depth)
 		s.note(NoteCertificateForm, "%s holds the certificate as RFC 9440 has it, the base64 of its DER between colons; nginx and Apache send percent-encoded PEM",
@@ -122,7 +126,7 @@ func (s *site) caddyRequest() {
 	}
 	if s.asksCertificates() {
 		s.line("# A certificate that is not trusted has ended the handshake.")
-		s.line("@certificate vars_regexp {http.request.tls.client.certificate_der_base64} .")
+		s.line("@certificate vars_regexp {http.request.tls.client.certificate_der_base64} ^[A-Za-z0-9+/=]+$")
 		s.line(`request_header @certificate %s ":{http.request.tls.client.certificate_der_base64}:"`, s.p.ClientCertificates.Header)
 	}
 }
@@ -204,13 +208,32 @@ func (s *site) caddyProxy(d door, router, docker bool) {
 	for _, a := range s.addresses(router) {
 		to = append(to, "http://"+a)
 	}
-	s.block("reverse_proxy "+strings.Join(to, " ")+" {", "}", func() {
+	nodes := strings.Join(to, " ")
+	if len(to) == 1 {
+		s.caddyNodes(d, nodes, docker, func() {})
+		return
+	}
+	// Caddy has closed a request's body by the time it tries the next node, and takes the failure for that node's.
+	passive := func() {
+		s.line("lb_policy least_conn")
+		s.line("fail_duration %ds", caddyFail)
+	}
+	s.line("@bodies method POST PUT PATCH")
+	s.caddyNodes(d, "@bodies "+nodes, docker, passive)
+	s.caddyNodes(d, nodes, docker, func() {
+		passive()
+		s.line("lb_try_duration %ds", 2*dialing)
+	})
+}
+
+// caddyFail is for how many seconds a node is left alone after it failed. A request with a body that meets a dead node is
+// answered 502, so it is not to be tried often.
+const caddyFail = 30
+
+func (s *site) caddyNodes(d door, nodes string, docker bool, balance func()) {
+	s.block("reverse_proxy "+nodes+" {", "}", func() {
 		s.line("flush_interval -1")
-		if len(to) > 1 {
-			s.line("lb_policy least_conn")
-			s.line("lb_try_duration %ds", 2*dialing)
-			s.line("fail_duration 10s")
-		}
+		balance()
 		s.block("transport http {", "}", func() {
 			s.line("dial_timeout %ds", dialing)
 			s.line("response_header_timeout %ds", silence)
