@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/proxyconf"
@@ -87,6 +88,12 @@ func (p Program) check(ctx context.Context, proxy link.ReverseProxy, t proxyconf
 		return Report{}, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // a temporary folder
+	if strings.ContainsFunc(dir, func(r rune) bool { return r > unicode.MaxASCII || strings.ContainsRune(" ,;'\"{}()#$*\\", r) }) {
+		return Report{}, &link.Error{
+			Kind: link.Precondition, Reason: "TEMPORARY_FOLDER", Message: "no configuration can name files in " + link.Quote(dir),
+			Hint: "set TMPDIR to a folder whose name has letters, digits, - and _ alone",
+		}
+	}
 	tr := &trial{dir: dir, program: p, report: Report{Outcome: Accepted, Version: p.Version}}
 	// Ports that were free a moment ago may be somebody's by the time that the server starts.
 	for attempt := 1; ; attempt++ {
