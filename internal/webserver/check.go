@@ -61,14 +61,19 @@ func Check(ctx context.Context, p link.ReverseProxy, t proxyconf.Target) (Report
 	} else if err != nil {
 		return Report{}, err
 	}
-	here, err := proxyconf.Render(p, program.Target())
-	if err != nil || body(here.Text) != body(want.Text) {
+	if !program.same(p, want) {
 		return Report{
 			Outcome: NotChecked, Version: program.Version,
 			Why: fmt.Sprintf("the text is for %s; for %s, which is installed here, it is another one", t, program.Target()),
 		}, nil
 	}
 	return program.check(ctx, p, t)
+}
+
+// same reports whether what is rendered for the installed program is what was rendered for the target.
+func (p Program) same(proxy link.ReverseProxy, want proxyconf.Output) bool {
+	here, err := proxyconf.Render(proxy, p.Target())
+	return err == nil && body(here.Text) == body(want.Text)
 }
 
 // body is a text without its comments, which name the target.
