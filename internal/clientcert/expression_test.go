@@ -114,6 +114,8 @@ func TestExpressionRefused(t *testing.T) {
 		{`\012`, `\0`},
 		{`(a)\10`, `\1`},
 		{`(?<a>x)\k<a>`, `\k`},
+		{`(a)\<1>`, `\<`}, // a back reference in .NET, whose syntax one engine has
+		{`(a)\'1'`, `\'`},
 		{`[\b]`, `\b`},
 		{`[\A]`, `\A`},
 		{`\é`, `\é`},
@@ -136,6 +138,9 @@ func TestExpressionRefused(t *testing.T) {
 		{`x{`, "begins no quantifier"},
 		{`x{a}`, "begins no quantifier"},
 		{`x{1`, "begins no quantifier"},
+		{`x{00}`, "begins no quantifier"}, // plain text in Go
+		{`x{1,02}`, "begins no quantifier"},
+		{`x{+1}`, "begins no quantifier"},
 		{`x{2,1}`, "wrong way round"},
 		{`x{257}`, "too large"},
 		{`{1}`, "repeats nothing"},
@@ -219,7 +224,7 @@ func TestExpressionEnds(t *testing.T) {
 
 // FuzzExpression: what is taken neither panics nor finds anything else with the other engine, as far as both know it.
 func FuzzExpression(f *testing.F) {
-	for _, s := range []string{documented, `a|b*`, `(|a)*`, `(a|b)*?c$`, `[^@.]{2,3}`, `(?s).\.\w`, `^(?:a+)+$`, `(a)(b)\2`, `\pL+?|\PN`, `[\w-]+`, `(?m)^a$`} {
+	for _, s := range []string{documented, `a|b*`, `(|a)*`, `(a|b)*?c$`, `[^@.]{2,3}`, `(?s).\.\w`, `^(?:a+)+$`, `(a{00})`, `(a)(b)\2`, `\pL+?|\PN`, `[\w-]+`, `(?m)^a$`} {
 		f.Add(s, "a@b.c")
 		f.Add(s, "abab üser")
 	}
