@@ -18,7 +18,7 @@ import (
 const (
 	MaxExpression    = 512 // bytes
 	MatchTimeout     = 40 * time.Millisecond
-	mostInstructions = 2000
+	mostInstructions = 1000
 )
 
 // ErrTimedOut says that an expression did not come to an end in time. It does not say with which name.
