@@ -132,7 +132,11 @@ func (s *site) caddySite(d door) {
 		s.line("import postern_tls")
 	}
 	s.block("route {", "}", func() {
-		s.line("@other not header_regexp Host `(?i)^%s(:[0-9]+)?$`", d.host())
+		if d.domain != "" {
+			s.line("@other not header_regexp Host `%s`", repositoryHost(d))
+		} else {
+			s.line("@other not header_regexp Host `(?i)^%s(:[0-9]+)?$`", d.host())
+		}
 		s.line("respond @other 421")
 		if d.redirect {
 			s.line("redir https://{http.request.host}%s{http.request.orig_uri} 308", s.securePort())
@@ -155,6 +159,12 @@ func (s *site) caddySite(d door) {
 		}
 		s.block("handle {", "}", func() { s.caddyProxy(d, s.hasRouter(), false) })
 	})
+}
+
+// repositoryHost is an expression of the names of repositories, whose first group is the repository. Caddy cannot make letters small,
+// and a repository has small ones.
+func repositoryHost(d door) string {
+	return "^(" + label + ")(?i)" + regexp.QuoteMeta("."+d.domain) + "(:[0-9]+)?$"
 }
 
 // caddyDocker leads Docker's paths to the registry of their repository.
@@ -189,7 +199,7 @@ func (s *site) caddyDocker(d door) {
 		}
 	case d.domain != "":
 		s.block("@registry {", "}", func() {
-			s.line("header_regexp name Host `^(%s)%s(:[0-9]+)?$`", label, regexp.QuoteMeta("."+d.domain))
+			s.line("header_regexp name Host `%s`", repositoryHost(d))
 			s.line("path_regexp ^/v[12]/")
 		})
 		registry("registry", "{http.regexp.name.1}{http.request.uri}")
@@ -199,17 +209,28 @@ func (s *site) caddyDocker(d door) {
 	}
 }
 
+// caddyProxy writes how requests go to the nodes. A body is gone once Caddy has begun to send it, so that what may have one is not
+// tried at a second node: that would count as the second node's failure.
 func (s *site) caddyProxy(d door, router, docker bool) {
-	var to []string
-	for _, a := range s.addresses(router) {
-		to = append(to, "http://"+a)
+	if len(s.p.Nodes) == 1 {
+		s.caddyNodes("", d, router, docker)
+		return
 	}
-	s.block("reverse_proxy "+strings.Join(to, " ")+" {", "}", func() {
+	s.line("@once not method GET HEAD OPTIONS")
+	s.caddyNodes("@once ", d, router, docker)
+	s.caddyNodes("", d, router, docker)
+	s.note(NoteBodies, "where a node is down, Caddy tries GET, HEAD and OPTIONS at another one at once; the first request of another method fails")
+}
+
+func (s *site) caddyNodes(matcher string, d door, router, docker bool) {
+	s.block("reverse_proxy "+matcher+"http://"+strings.Join(s.addresses(router), " http://")+" {", "}", func() {
 		s.line("flush_interval -1")
-		if len(to) > 1 {
+		if len(s.p.Nodes) > 1 {
 			s.line("lb_policy least_conn")
-			s.line("lb_try_duration %ds", 2*dialing)
 			s.line("fail_duration 10s")
+			if matcher == "" {
+				s.line("lb_try_duration %ds", 2*dialing)
+			}
 		}
 		s.block("transport http {", "}", func() {
 			s.line("dial_timeout %ds", dialing)
