@@ -60,6 +60,10 @@ func (s *site) caddy() {
 		}
 	}
 	s.note(NoteDefaultServer, "requests for other names are answered 421, or refused in TLS already")
+	if len(p.Nodes) > 1 {
+		s.note(NoteFailover, "a request with a body goes to one node alone: of those that meet a node that has just gone, one every %d seconds is answered 502",
+			caddyFail)
+	}
 	if s.asksCertificates() {
 		s.note(NoteDepth, "Caddy does not limit how long a client's chain is; depth %d is left to the application", p.ClientCertificates.Depth)
 		s.note(NoteCertificateForm, "%s holds the certificate as RFC 9440 has it, the base64 of its DER between colons; nginx and Apache send percent-encoded PEM",
@@ -122,7 +126,7 @@ func (s *site) caddyRequest() {
 	}
 	if s.asksCertificates() {
 		s.line("# A certificate that is not trusted has ended the handshake.")
-		s.line("@certificate vars_regexp {http.request.tls.client.certificate_der_base64} .")
+		s.line("@certificate vars_regexp {http.request.tls.client.certificate_der_base64} ^[A-Za-z0-9+/=]+$")
 		s.line(`request_header @certificate %s ":{http.request.tls.client.certificate_der_base64}:"`, s.p.ClientCertificates.Header)
 	}
 }
@@ -209,29 +213,35 @@ func (s *site) caddyDocker(d door) {
 	}
 }
 
-// caddyProxy writes how requests go to the nodes. A body is gone once Caddy has begun to send it, so that what may have one is not
-// tried at a second node: that would count as the second node's failure.
+// caddyFail is for how many seconds a node is left alone after it failed. A request with a body that meets a dead node is
+// answered 502, so it is not to be tried often.
+const caddyFail = 30
+
+// caddyProxy writes how requests go to the nodes. Caddy has closed a request's body by the time it tries the next node, and takes
+// the failure for that node's, so what has a body is tried at one node alone.
 func (s *site) caddyProxy(d door, router, docker bool) {
+	nodes := "http://" + strings.Join(s.addresses(router), " http://")
 	if len(s.p.Nodes) == 1 {
-		s.caddyNodes("", d, router, docker)
+		s.caddyNodes(d, nodes, docker, func() {})
 		return
 	}
-	s.line("@once not method GET HEAD OPTIONS")
-	s.caddyNodes("@once ", d, router, docker)
-	s.caddyNodes("", d, router, docker)
-	s.note(NoteBodies, "where a node is down, Caddy tries GET, HEAD and OPTIONS at another one at once; the first request of another method fails")
+	passive := func() {
+		s.line("lb_policy least_conn")
+		s.line("fail_duration %ds", caddyFail)
+	}
+	s.line("@bodies method POST PUT PATCH")
+	s.caddyNodes(d, "@bodies "+nodes, docker, passive)
+	s.caddyNodes(d, nodes, docker, func() {
+		passive()
+		s.line("lb_try_duration %ds", 2*dialing)
+	})
+	s.note(NoteBodies, "where a node is down, the first POST, PUT or PATCH to meet it fails; Caddy sends a body to one node alone")
 }
 
-func (s *site) caddyNodes(matcher string, d door, router, docker bool) {
-	s.block("reverse_proxy "+matcher+"http://"+strings.Join(s.addresses(router), " http://")+" {", "}", func() {
+func (s *site) caddyNodes(d door, nodes string, docker bool, balance func()) {
+	s.block("reverse_proxy "+nodes+" {", "}", func() {
 		s.line("flush_interval -1")
-		if len(s.p.Nodes) > 1 {
-			s.line("lb_policy least_conn")
-			s.line("fail_duration 10s")
-			if matcher == "" {
-				s.line("lb_try_duration %ds", 2*dialing)
-			}
-		}
+		balance()
 		s.block("transport http {", "}", func() {
 			s.line("dial_timeout %ds", dialing)
 			s.line("response_header_timeout %ds", silence)

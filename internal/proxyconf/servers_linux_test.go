@@ -1,7 +1,9 @@
 package proxyconf_test
 
 import (
+	"bytes"
 	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -32,6 +34,11 @@ var installations = []installed{
 	{server: link.NGINX, format: clientcert.NGINX, prepare: prepareNGINX},
 	{server: link.Apache, format: clientcert.ApacheEscaped, prepare: prepareApache},
 	{server: link.HAProxy, format: clientcert.RFC9440, prepare: prepareHAProxy},
+	// PROXY headers came with Caddy 2.7, lists of revoked certificates are a plugin's, and a body is gone after the first node.
+	{
+		server: link.Caddy, format: clientcert.RFC9440, prepare: prepareCaddy,
+		lacks: []proxytest.Feature{proxytest.ProxyProtocol, proxytest.CRL, proxytest.BodyFailover},
+	},
 }
 
 func (i installed) Lacks() []proxytest.Feature { return i.lacks }
@@ -107,10 +114,33 @@ func prepareHAProxy(t *testing.T, dir, text string) []string {
 	return []string{"haproxy", "-db", "-f", write(t, dir, "haproxy.cfg", text)}
 }
 
+// prepareCaddy takes the administration away, which would listen at a port of its own choice, and the certificates' store.
+func prepareCaddy(t *testing.T, dir, text string) []string {
+	adapt := exec.CommandContext(t.Context(), "caddy", "adapt", "--adapter", "caddyfile", "--config", write(t, dir, "Caddyfile", text))
+	adapt.Env = append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+	var complaint bytes.Buffer
+	adapt.Stderr = &complaint
+	adapted, err := adapt.Output()
+	if err != nil {
+		t.Fatalf("caddy adapt: %v\n%s\n%s", err, &complaint, text)
+	}
+	var config map[string]any
+	if err := json.Unmarshal(adapted, &config); err != nil {
+		t.Fatal(err)
+	}
+	config["admin"] = map[string]any{"disabled": true}
+	config["storage"] = map[string]any{"module": "file_system", "root": dir}
+	adapted, err = json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{"env", "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "caddy", "run", "--config", write(t, dir, "caddy.json", string(adapted))}
+}
+
 // TestServers has the servers of Debian run what is rendered for them, in front of an application with Docker registries.
 func TestServers(t *testing.T) {
 	programs := map[string]string{
-		"nginx": "nginx", "apache2": "apache2", "haproxy": "haproxy",
+		"nginx": "nginx", "apache2": "apache2", "haproxy": "haproxy", "caddy": "caddy",
 		"docker-registry": "docker-registry", "skopeo": "skopeo", "curl": "curl",
 	}
 	for _, program := range slices.Sorted(maps.Keys(programs)) {
