@@ -235,7 +235,6 @@ func (s *site) caddyProxy(d door, router, docker bool) {
 		passive()
 		s.line("lb_try_duration %ds", 2*dialing)
 	})
-	s.note(NoteBodies, "where a node is down, the first POST, PUT or PATCH to meet it fails; Caddy sends a body to one node alone")
 }
 
 func (s *site) caddyNodes(d door, nodes string, docker bool, balance func()) {

@@ -46,7 +46,6 @@ const (
 	NoteDefaultServer       = "DEFAULT_SERVER"       // what becomes of requests for other names
 	NoteFailover            = "FAILOVER"             // what becomes of requests when a node is gone
 	NoteUnderscores         = "UNDERSCORES"          // in names of headers, by which a client's own could pass
-	NoteBodies              = "BODY_SENT_ONCE"       // so that it does not reach a second node when the first is down
 	NoteUntried             = "UNTRIED"              // a version that is older than those that texts were tried with
 )
 
