@@ -141,7 +141,7 @@ func benchOne(b *testing.B, w *world, address string, size int) {
 func benchTwo(b *testing.B, w *world, size int) {
 	client := w.client(true)
 	buffer := make([]byte, 256<<10)
-	r, err := http.NewRequestWithContext(b.Context(), "GET", "https://art.test/artifactory/libs/a.jar", nil)
+	r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, "https://art.test/artifactory/libs/a.jar", nil)
 	if err != nil {
 		b.Fatal(err)
 	}
