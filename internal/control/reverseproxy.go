@@ -165,9 +165,15 @@ func (ch *change) settleProxy(domain string, cl link.Cluster, before, given link
 
 // checkProxyLengths bounds the lists of settings, which stand in the rules of every gateway.
 func checkProxyLengths(p link.ReverseProxy) error {
-	return errors.Join(checkLength("nodes", p.Nodes), checkLength("repositories", p.Repositories), checkLength("trusted_peers", p.TrustedPeers),
-		checkLength("endpoints", p.Endpoints), checkLength("redirects.hosts", p.Redirects.Hosts))
+	if n := len(p.Repositories); n > mostRepositories {
+		return invalid("repositories", "TOO_MANY", fmt.Sprintf("repositories lists %d values", n), fmt.Sprintf("give at most %d", mostRepositories))
+	}
+	return errors.Join(checkLength("nodes", p.Nodes), checkLength("trusted_peers", p.TrustedPeers), checkLength("endpoints", p.Endpoints),
+		checkLength("redirects.hosts", p.Redirects.Hosts))
 }
+
+// mostRepositories is how many repositories a reverse proxy may name.
+const mostRepositories = 1000
 
 // asGiven makes an error about complete settings, whose lists are sorted, one about those that were given: it names the place
 // where what is wrong stands there.
