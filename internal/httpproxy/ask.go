@@ -216,11 +216,13 @@ func (x *exchange) send(done chan<- error, from body, to *upstream) {
 		switch {
 		case errors.Is(err, io.EOF) && (chunked || x.in.Load() == x.req.length):
 			if chunked {
-				last := append(buffer[:0], "0\r\n"...)
+				last := buffer[:0]
+				last = append(last, "0\r\n"...)
 				for _, f := range passableTrailers(from.trailers(), x.site.spelling) {
 					last = appendField(last, f.name, f.value)
 				}
-				if _, err := to.conn.Write(append(last, "\r\n"...)); err != nil {
+				last = append(last, "\r\n"...)
+				if _, err := to.conn.Write(last); err != nil {
 					done <- errNodeGone
 					return
 				}
@@ -255,8 +257,7 @@ func (x *exchange) stopBody() error {
 	}
 	x.body.stop()
 	x.up.conn.Close()
-	<-x.sent
-	x.sent = nil
-	x.broken = true
-	return errNodeGone
+	err := errors.Join(errNodeGone, <-x.sent)
+	x.sent, x.broken = nil, true
+	return err
 }
