@@ -122,7 +122,7 @@ func (b *webBackend) serve(conn net.Conn) error {
 				if errors.Is(err, bufio.ErrBufferFull) {
 					continue
 				}
-				return nil //nolint:nilerr // as said
+				return nil
 			}
 		}
 		answer, err := b.answer(head)

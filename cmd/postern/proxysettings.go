@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -14,7 +13,9 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/httpapi"
 	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/proxyconf"
 )
 
 // readProxySettings reads the settings of a reverse proxy from a file, in JSON or YAML; "-" is in. What
@@ -57,70 +58,42 @@ func readProxySettings(path string, in io.Reader) (api.ReverseProxySettings, err
 	return out.ReverseProxySettings, nil
 }
 
-// proxyOf is what settings mean. Its error has all that cannot mean anything; what may not be is for proxyconf to say.
+// proxyOf is what settings mean, and everything that is wrong with them.
 func proxyOf(s api.ReverseProxySettings) (link.ReverseProxy, error) {
-	var errs []error
-	port := func(field string, n int) uint16 {
-		if n < 0 || n > 65535 {
-			errs = append(errs, &link.Error{
-				Kind: link.Invalid, Reason: "MALFORMED_PORT", Field: field, Message: fmt.Sprintf("not a port: %d", n), Hint: "ports are 1 to 65535",
-			})
+	p, err := httpapi.ReadReverseProxy(s)
+	if err == nil {
+		return p, nil // what may not be, proxyconf says when it renders
+	}
+	errs := parts(err)
+	for _, e := range proxyconf.Check(proxyconf.Complete(p)) {
+		if !slices.ContainsFunc(errs, func(known error) bool {
+			k, ok := errors.AsType[*link.Error](known)
+			return ok && k.Field == e.Field
+		}) {
+			errs = append(errs, e)
 		}
-		return uint16(n)
-	}
-	p := link.ReverseProxy{
-		Server: link.WebServer(s.Server), ServerName: s.ServerName, Wildcard: s.Wildcard, Upstream: s.Upstream,
-		AppContext: s.AppContext, PublicContext: s.PublicContext,
-		HTTP: s.HTTP, HTTPS: s.HTTPS, HTTPPort: port("http_port", s.HTTPPort), HTTPSPort: port("https_port", s.HTTPSPort),
-		Certificate: s.Certificate, Key: s.Key, Profile: link.TLSProfile(s.TLSProfile), OverrideBaseURL: s.OverrideBaseURL,
-		Docker: link.DockerMethod(s.DockerMethod), ProxyProtocol: s.ProxyProtocol,
-	}
-	for i, n := range s.Nodes {
-		at := fmt.Sprintf("nodes[%d].", i)
-		p.Nodes = append(p.Nodes, link.ProxyNode{Host: n.Host, DirectPort: port(at+"direct_port", n.DirectPort), RouterPort: port(at+"router_port", n.RouterPort)})
-	}
-	for i, r := range s.Repositories {
-		p.Repositories = append(p.Repositories, link.ProxyRepository{
-			Key: r.Key, ServerName: r.ServerName, Port: port(fmt.Sprintf("repositories[%d].port", i), r.Port),
-		})
-	}
-	if c := s.ClientCertificates; c != nil {
-		p.ClientCertificates = link.ProxyCertificates{
-			Mode: link.CertificateMode(c.Mode), CAFile: c.CAFile, CRLFile: c.CRLFile, Depth: c.Depth, Header: c.Header,
-		}
-	}
-	for i, text := range s.TrustedPeers {
-		prefix, err := netip.ParsePrefix(text)
-		if err != nil {
-			errs = append(errs, &link.Error{
-				Kind: link.Invalid, Reason: "MALFORMED_PREFIX", Field: fmt.Sprintf("trusted_peers[%d]", i),
-				Message: "not a range of addresses: " + link.Quote(text), Hint: "for example 10.0.0.0/16",
-			})
-		}
-		p.TrustedPeers = append(p.TrustedPeers, prefix)
-	}
-	for _, id := range s.Endpoints {
-		p.Endpoints = append(p.Endpoints, link.EndpointID(id))
-	}
-	if r := s.Redirects; r != nil {
-		p.Redirects = link.Redirects{Mode: link.RedirectMode(r.Mode), Hosts: slices.Clone(r.Hosts)}
 	}
 	return p, errors.Join(errs...)
 }
 
+// parts are the errors that were joined to one.
+func parts(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // errors.Join's own, not one that wraps it
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
 // everyWrong makes one error of all that is wrong with settings: as it is when there is one thing, a line for each otherwise.
 func everyWrong(err error) error {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // errors.Join's own, not one that wraps it
-	if !ok {
-		return err
-	}
+	all := parts(err)
 	var lines []string
-	for _, one := range joined.Unwrap() {
+	for _, one := range all {
 		e, ok := errors.AsType[*link.Error](one)
 		if !ok {
 			return err
 		}
-		if len(joined.Unwrap()) == 1 {
+		if len(all) == 1 {
 			return e
 		}
 		line := fmt.Sprintf("%s: %s", e.Field, e.Message)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -119,7 +120,7 @@ func (a *app) render(ctx context.Context, req renderRequest) error {
 	if err := req.wrong(); err != nil {
 		return err
 	}
-	load, err := a.settingsSource(ctx, req)
+	load, err := a.settingsSource(req)
 	if err != nil {
 		return err
 	}
@@ -143,7 +144,7 @@ type settingsSource struct {
 	events func(context.Context) (*api.EventStream, error) // of the cluster, from now on; nil: nobody tells of changes
 }
 
-func (a *app) settingsSource(ctx context.Context, req renderRequest) (settingsSource, error) {
+func (a *app) settingsSource(req renderRequest) (settingsSource, error) {
 	if req.file != "" {
 		return settingsSource{read: func(context.Context) (api.ReverseProxySettings, error) { return readProxySettings(req.file, req.in) }}, nil
 	}
@@ -151,30 +152,34 @@ func (a *app) settingsSource(ctx context.Context, req renderRequest) (settingsSo
 	if err != nil {
 		return settingsSource{}, err
 	}
-	var id string // known from the first answer on
-	cluster := func(ctx context.Context) error {
-		if id != "" {
-			return nil
+	// The cluster's id is asked for until it is known: --watch may begin in an outage.
+	var mu sync.Mutex
+	var known string
+	cluster := func(ctx context.Context) (string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if known != "" {
+			return known, nil
 		}
 		cl, err := a.pickCluster(ctx, c, req.cluster)
-		id = cl.ID
-		return err
-	}
-	if !req.watch { // which may begin in an outage
-		if err := cluster(ctx); err != nil {
-			return settingsSource{}, err
-		}
+		known = cl.ID
+		return known, err
 	}
 	return settingsSource{
 		read: func(ctx context.Context) (api.ReverseProxySettings, error) {
-			if err := cluster(ctx); err != nil {
+			id, err := cluster(ctx)
+			if err != nil {
 				return api.ReverseProxySettings{}, err
 			}
 			p, err := c.ReverseProxy(ctx, id)
 			return p.ReverseProxySettings, err
 		},
 		events: func(ctx context.Context) (*api.EventStream, error) {
-			// Without since and cursor it would begin with the oldest; Next waits for what comes after the newest.
+			id, err := cluster(ctx)
+			if err != nil {
+				return nil, err
+			}
+			// A stream without a cursor would begin with the oldest event.
 			page, err := c.Feed(ctx, api.FeedQuery{ClusterID: id, Since: time.Now().Add(-time.Minute)})
 			if err != nil {
 				return nil, err

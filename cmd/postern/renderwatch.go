@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/postern/postern/api"
@@ -142,10 +143,13 @@ func (w *watcher) look(ctx context.Context) error {
 	return nil
 }
 
-// unreachable reports whether an error is an outage and not an answer.
+// unreachable reports whether an error is that of an outage: no answer, or one that says to try again.
 func unreachable(err error) bool {
-	var t telling
-	return (t.ofAPI(err) || t.ofLink(err)) && t.Code == exitUnreachable || errors.Is(err, context.DeadlineExceeded)
+	if e, ok := errors.AsType[*api.Error](err); ok {
+		return e.Status == http.StatusTooManyRequests || e.Status >= 500
+	}
+	_, ours := errors.AsType[*link.Error](err)
+	return !ours
 }
 
 // trouble tells what keeps the file from being up to date, once.

@@ -135,12 +135,12 @@ https://localhost:%[2]d {
 // TestProxies: what real proxies make of certificates is read as what it was, and none as none, also where the client
 // sends the header itself. The proxies let any certificate through: what is read is not yet trusted.
 func TestProxies(t *testing.T) {
-	real := func(c *x509.Certificate) {
+	today := func(c *x509.Certificate) {
 		c.NotBefore, c.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
 	}
-	root := newAuthority(t, "nobody's", nil, real)
+	root := newAuthority(t, "nobody's", nil, today)
 	serverKey := newKey(t)
-	serverCert := root.sign(t, &x509.Certificate{DNSNames: []string{"localhost"}}, serverKey.Public(), real)
+	serverCert := root.sign(t, &x509.Certificate{DNSNames: []string{"localhost"}}, serverKey.Public(), today)
 	pair := filepath.Join(t.TempDir(), "pair.pem")
 	der, err := x509.MarshalPKCS8PrivateKey(serverKey)
 	if err != nil {
@@ -148,7 +148,7 @@ func TestProxies(t *testing.T) {
 	}
 	text := armour(serverCert) + string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 	ca := filepath.Join(t.TempDir(), "ca.pem")
-	for path, text := range map[string]string{pair: text, ca: armour(newAuthority(t, "another", nil, real).cert)} {
+	for path, text := range map[string]string{pair: text, ca: armour(newAuthority(t, "another", nil, today).cert)} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +176,7 @@ func TestProxies(t *testing.T) {
 				var want *x509.Certificate
 				if subject != "" {
 					key := newKey(t)
-					want = root.sign(t, &x509.Certificate{}, key.Public(), real, func(c *x509.Certificate) {
+					want = root.sign(t, &x509.Certificate{}, key.Public(), today, func(c *x509.Certificate) {
 						c.Subject.CommonName, c.Subject.Organization = subject, []string{"Größe & Söhne", "O,U"}
 						c.URIs = []*url.URL{{Scheme: "spiffe", Host: "example.com", Path: "/ns/x"}}
 					})

@@ -116,21 +116,22 @@ func (ch *change) trustChanged(clusterID link.ID, o link.TrustedOwner) (covered 
 	if err != nil {
 		return nil, err
 	}
+	covered, due := coveredBy(o, conns)
+	return covered, ch.MarkEndpointsDue(due)
+}
+
+// coveredBy parts connections by an owner: those of its endpoints, and those that its coming or going may bear on. That are
+// also those whose owner is not known yet: a look may be under way that learns it, and has read who is trusted before this.
+func coveredBy(o link.TrustedOwner, conns []link.Connection) (covered, concerned []link.Connection) {
 	for _, conn := range conns {
-		covers := policy.Trusts([]link.TrustedOwner{o}, conn.Provider, conn.OwnerID)
-		if !covers && conn.OwnerID != "" {
-			continue
-		}
-		// Also where the owner is not known yet: a look may be under way that learns it, and has read whom the cluster
-		// trusts before this transaction.
-		if err := ch.MarkEndpointDue(conn.Provider, conn.EndpointID); err != nil {
-			return nil, err
-		}
-		if covers {
-			covered = append(covered, conn)
+		switch {
+		case policy.Trusts([]link.TrustedOwner{o}, conn.Provider, conn.OwnerID):
+			covered, concerned = append(covered, conn), append(concerned, conn)
+		case conn.OwnerID == "":
+			concerned = append(concerned, conn)
 		}
 	}
-	return covered, nil
+	return covered, concerned
 }
 
 // markWaiting marks due the endpoints of accounts that a cluster trusts that ask to come in. Those that no cluster has a

@@ -223,18 +223,11 @@ func (ch *change) projectTrustChanged(o link.TrustedOwner) (covered []link.Conne
 	if err != nil {
 		return nil, err
 	}
-	for _, conn := range conns {
-		covers := policy.Trusts([]link.TrustedOwner{o}, conn.Provider, conn.OwnerID)
-		if !covers && conn.OwnerID != "" {
-			continue
-		}
-		// Also where the owner is not known yet, as in trustChanged.
-		if err := errors.Join(ch.MarkEndpointDue(conn.Provider, conn.EndpointID), ch.ConnectionRulesChanged(conn)); err != nil {
+	covered, concerned := coveredBy(o, conns)
+	for _, conn := range concerned {
+		if err := ch.ConnectionRulesChanged(conn); err != nil {
 			return nil, err
 		}
-		if covers {
-			covered = append(covered, conn)
-		}
 	}
-	return covered, nil
+	return covered, ch.MarkEndpointsDue(concerned)
 }

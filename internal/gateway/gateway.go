@@ -53,6 +53,9 @@ func Start(ctx context.Context, cfg Config) (_ *Gateway, err error) {
 	defer func() {
 		if err != nil {
 			g.closeListeners(cfg.Listeners)
+			if g.web != nil {
+				g.web.close()
+			}
 		}
 	}()
 	if err := cfg.complete(); err != nil {
@@ -180,7 +183,7 @@ func (g *Gateway) Close() error {
 func (g *Gateway) finish() {
 	g.closeOnce.Do(func() {
 		_ = g.engine.Close() // no flow is left
-		_ = g.web.server.Close()
+		g.web.close()
 		g.proof.close()
 		g.pool.Close()
 		g.quit()

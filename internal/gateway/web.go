@@ -9,11 +9,13 @@ import (
 
 	"github.com/postern/postern/internal/backend"
 	"github.com/postern/postern/internal/certificate"
+	"github.com/postern/postern/internal/clientcert"
 	"github.com/postern/postern/internal/engine"
 	"github.com/postern/postern/internal/httpproxy"
 	"github.com/postern/postern/internal/l4"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
+	"github.com/postern/postern/internal/revocation"
 )
 
 // Why a flow ended, or could not be served, whose TLS the gateway ends. The words are stable.
@@ -30,19 +32,33 @@ type webServer struct {
 	g      *Gateway
 	server *httpproxy.Server
 	sites  sites
+	keeper *revocation.Keeper
 }
 
 func newWebServer(g *Gateway) (*webServer, error) {
-	w := &webServer{g: g, sites: sites{log: g.log}}
 	cfg := g.cfg
+	w := &webServer{
+		g: g, sites: sites{log: g.log},
+		keeper: revocation.New(revocation.Config{Private: cfg.PrivateTargets, Log: g.log, Now: cfg.Now}),
+	}
 	var err error
 	w.server, err = httpproxy.New(httpproxy.Config{
-		Certificate: w.certificate, Pick: w.pick, Record: w.record,
+		Certificate: w.certificate, Pick: w.pick, Record: w.record, Revocation: w.keeper,
 		Timeouts: httpproxy.Timeouts{Handshake: cfg.Timeouts.Hello, Dial: cfg.Timeouts.Dial},
 		Follow:   httpproxy.Follow{Private: cfg.PrivateTargets},
 		Now:      cfg.Now, Log: g.log,
 	})
-	return w, err
+	if err != nil {
+		return nil, err
+	}
+	w.keeper.Start()
+	return w, nil
+}
+
+// close cuts what is left.
+func (w *webServer) close() {
+	_ = w.server.Close()
+	w.keeper.Close()
 }
 
 // certificate gives the certificate for a name.
@@ -172,8 +188,17 @@ func (w *webServer) record(r *httpproxy.Record) {
 	}
 	counts.request(side(f.listener.Side), r.Status, r.Code, r.Took)
 	if r.Note != "" {
-		f.refusedLate(r.Note, r.Status < 400)
+		f.refusedLate(r.Note, !refusedByCertificate(r.Code))
 	}
+}
+
+// refusedByCertificate reports whether a code is of those with which a request ends at the table of client certificates.
+func refusedByCertificate(code string) bool {
+	switch code {
+	case clientcert.CodeRequired, clientcert.CodeMalformed, clientcert.CodeRefused, clientcert.CodeUnauthenticated, clientcert.CodeIdentityConflict:
+		return true
+	}
+	return false
 }
 
 // webConn is a flow as the HTTP server sees it.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -65,7 +66,7 @@ func (s *server) reverseProxy() {
 			if u.Target, err = in.target(); err != nil {
 				return api.ReverseProxy{}, err
 			}
-			given, err := readReverseProxy(in.Body)
+			given, err := ReadReverseProxy(in.Body)
 			if err != nil {
 				return api.ReverseProxy{}, err
 			}
@@ -181,20 +182,33 @@ func wireSnippet(s control.Snippet) api.ReverseProxySnippet {
 	}
 }
 
-// readReverseProxy reads settings, and refuses what their types cannot hold.
-func readReverseProxy(in api.ReverseProxySettings) (link.ReverseProxy, error) {
+// ReadReverseProxy reads settings, and refuses what their types cannot hold: everything of it at once. What may not be is for
+// package proxyconf to say.
+func ReadReverseProxy(in api.ReverseProxySettings) (link.ReverseProxy, error) {
+	var errs []error
+	port := func(field string, n int) uint16 {
+		if n < 0 || n > 65535 { // of settings that no schema bounds
+			errs = append(errs, &link.Error{
+				Kind: link.Invalid, Reason: "MALFORMED_PORT", Field: field, Message: fmt.Sprintf("not a port: %d", n), Hint: "ports are 1 to 65535",
+			})
+		}
+		return uint16(n)
+	}
 	p := link.ReverseProxy{
 		Server: link.WebServer(in.Server), ServerName: in.ServerName, Wildcard: in.Wildcard, Upstream: in.Upstream,
 		AppContext: in.AppContext, PublicContext: in.PublicContext, HTTP: in.HTTP, HTTPS: in.HTTPS,
-		HTTPPort: uint16(in.HTTPPort), HTTPSPort: uint16(in.HTTPSPort), // which the schema bounds, as it does the ports below
+		HTTPPort: port("http_port", in.HTTPPort), HTTPSPort: port("https_port", in.HTTPSPort),
 		Certificate: in.Certificate, Key: in.Key, Profile: link.TLSProfile(in.TLSProfile), OverrideBaseURL: in.OverrideBaseURL,
 		Docker: link.DockerMethod(in.DockerMethod), ProxyProtocol: in.ProxyProtocol,
 	}
-	for _, n := range in.Nodes {
-		p.Nodes = append(p.Nodes, link.ProxyNode{Host: n.Host, DirectPort: uint16(n.DirectPort), RouterPort: uint16(n.RouterPort)})
+	for i, n := range in.Nodes {
+		at := fmt.Sprintf("nodes[%d].", i)
+		p.Nodes = append(p.Nodes, link.ProxyNode{Host: n.Host, DirectPort: port(at+"direct_port", n.DirectPort), RouterPort: port(at+"router_port", n.RouterPort)})
 	}
-	for _, r := range in.Repositories {
-		p.Repositories = append(p.Repositories, link.ProxyRepository{Key: r.Key, ServerName: r.ServerName, Port: uint16(r.Port)})
+	for i, r := range in.Repositories {
+		p.Repositories = append(p.Repositories, link.ProxyRepository{
+			Key: r.Key, ServerName: r.ServerName, Port: port(fmt.Sprintf("repositories[%d].port", i), r.Port),
+		})
 	}
 	if c := in.ClientCertificates; c != nil {
 		p.ClientCertificates = link.ProxyCertificates{Mode: link.CertificateMode(c.Mode), CAFile: c.CAFile, CRLFile: c.CRLFile, Depth: c.Depth, Header: c.Header}
@@ -202,10 +216,10 @@ func readReverseProxy(in api.ReverseProxySettings) (link.ReverseProxy, error) {
 	for i, peer := range in.TrustedPeers {
 		prefix, err := readPrefix(peer)
 		if err != nil {
-			return p, &link.Error{
+			errs = append(errs, &link.Error{
 				Kind: link.Invalid, Reason: "MALFORMED_CIDR", Field: fmt.Sprintf("trusted_peers[%d]", i), Message: "not an address range: " + link.Quote(peer),
 				Hint: "for example 10.0.0.0/16, or one address",
-			}
+			})
 		}
 		p.TrustedPeers = append(p.TrustedPeers, prefix)
 	}
@@ -215,7 +229,7 @@ func readReverseProxy(in api.ReverseProxySettings) (link.ReverseProxy, error) {
 	if r := in.Redirects; r != nil {
 		p.Redirects = link.Redirects{Mode: link.RedirectMode(r.Mode), Hosts: append([]string(nil), r.Hosts...)}
 	}
-	return p, nil
+	return p, errors.Join(errs...)
 }
 
 func readPrefix(s string) (netip.Prefix, error) {

@@ -47,7 +47,7 @@ func (c *session) serveOne() error {
 		switch {
 		case o.x.torn:
 			return nil
-		case !again:
+		case !again || c.last.Load():
 			o.linger()
 			return nil
 		}
@@ -142,7 +142,7 @@ func (o *one) linger() {
 	_, _ = io.CopyN(io.Discard, o.c.wire.Conn, 1<<20)
 }
 
-// flush sends what waits.
+// flush implements sink.
 func (o *one) flush() error {
 	if len(o.out) == 0 {
 		return nil

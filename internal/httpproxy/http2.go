@@ -63,8 +63,10 @@ func (t *two) serve(c *session) error {
 	return nil
 }
 
+// drain tells the clients of all flows that no request may follow, and waits until those under way have ended or ctx is done.
+func (t *two) drain(ctx context.Context) { _ = t.http.Shutdown(ctx) } // what is left is cut by whoever ended ctx
+
 func (t *two) close() {
-	t.once.Do(func() { close(t.done) })
 	_ = t.http.Close()
 	t.group.Wait()
 }
@@ -81,7 +83,11 @@ func (l *twoListener) Accept() (net.Conn, error) {
 	}
 }
 
-func (l *twoListener) Close() error   { return nil } // two.close ends Accept
+func (l *twoListener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
 func (l *twoListener) Addr() net.Addr { return &net.TCPAddr{} }
 
 // stream is the sink of an HTTP/2 request.
@@ -216,10 +222,13 @@ func (s *stream) begin(r *response, last bool) error {
 func (s *stream) write(p []byte, more bool) error {
 	_, err := s.w.Write(p)
 	if err == nil && !more {
-		err = http.NewResponseController(s.w).Flush()
+		err = s.flush()
 	}
 	return err
 }
+
+// flush implements sink.
+func (s *stream) flush() error { return http.NewResponseController(s.w).Flush() }
 
 // finish implements sink.
 func (s *stream) finish(trailers []field) error {

@@ -157,6 +157,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for _, c := range s.all() {
 		c.closeIdle()
 	}
+	var draining sync.WaitGroup
+	defer draining.Wait()
+	limit, cancel := context.WithCancel(ctx)
+	defer cancel()
+	draining.Go(func() { s.two.drain(limit) })
 	var err error
 	select {
 	case <-s.empty:

@@ -95,11 +95,7 @@ func (c *session) begin() bool {
 	}
 }
 
-func (c *session) end() {
-	if c.requests.Add(-1) == 0 && c.last.Load() {
-		c.closeIdle()
-	}
-}
+func (c *session) end() { c.requests.Add(-1) }
 
 // closeIdle closes the flow if no request is under way, and else has the one that is be the last.
 func (c *session) closeIdle() bool {

@@ -44,6 +44,7 @@ func (s *site) apache() {
 		s.block(fmt.Sprintf("<VirtualHost *:%d>", first.port), "</VirtualHost>", func() {
 			s.line("ServerName postern-%s.invalid", s.id)
 			s.apacheConnection(first)
+			s.line("AllowEncodedSlashes NoDecode")
 			s.line("RewriteEngine On")
 			s.line("RewriteRule ^ - [R=421,L]")
 		})
@@ -121,6 +122,7 @@ func (s *site) apacheServer(d door) {
 	}
 	s.apacheConnection(d)
 	s.line("")
+	s.line("AllowEncodedSlashes NoDecode")
 	s.line("RewriteEngine On")
 	if p.ProxyProtocol {
 		s.line("# PROXY headers count from known peers alone.")
@@ -133,8 +135,8 @@ func (s *site) apacheServer(d door) {
 	s.line(`RewriteCond "%%{HTTP_HOST}" "!^%s(:[0-9]+)?$" [NC]`, d.host())
 	s.line("RewriteRule ^ - [R=421,L]")
 	if d.redirect {
-		s.line("# The path goes on as the client sent it.")
-		s.line(`RewriteCond "%%{HTTP_HOST} %%{THE_REQUEST}" "^([^: ]+)[^ ]* [^ ]+ (/[^ ]*) "`)
+		s.line("# The path goes on as the client sent it; its query is added by itself.")
+		s.line(`RewriteCond "%%{HTTP_HOST} %%{THE_REQUEST}" "^([^: ]+)[^ ]* [^ ]+ (/[^ ?]*)"`)
 		s.line(`RewriteRule ^ "https://%%1%s%%2" [R=308,L,NE]`, s.securePort())
 		s.line("RewriteRule ^ - [R=400,L]")
 		return
@@ -198,7 +200,6 @@ func (s *site) apacheDocker(d door) {
 }
 
 func (s *site) apachePassing(d door) {
-	s.line("AllowEncodedSlashes NoDecode")
 	s.line("LimitRequestBody 0")
 	s.line("Timeout %d", silence)
 	s.line("ProxyTimeout %d", silence)

@@ -311,7 +311,7 @@ func labels(s, alphabet string) bool {
 	}
 	parts := strings.Split(s, ".")
 	for _, l := range parts {
-		if len(l) > 63 || !made(l, alphabet) || l[0] == '-' || l[len(l)-1] == '-' {
+		if len(l) > 63 || !made(l, alphabet) || strings.Trim(l, "-_") != l {
 			return false
 		}
 	}

@@ -44,7 +44,9 @@ const (
 	NoteRepositories        = "NO_REPOSITORIES"      // none are known, which leaves something without an answer
 	NoteEndpointsElsewhere  = "ENDPOINTS_ELSEWHERE"  // the gateway knows them from its own rules
 	NoteDefaultServer       = "DEFAULT_SERVER"       // what becomes of requests for other names
+	NoteFailover            = "FAILOVER"             // what becomes of requests when a node is gone
 	NoteUnderscores         = "UNDERSCORES"          // in names of headers, by which a client's own could pass
+	NoteUntried             = "UNTRIED"              // a version that is older than those that texts were tried with
 )
 
 // Render returns the configuration of the target's server for p, which need not be complete and may have been made for another
@@ -154,6 +156,9 @@ func (s *site) notes() {
 		if port := fmt.Sprint(d.port); !slices.Contains(ports, port) {
 			ports = append(ports, port)
 		}
+	}
+	if oldest := debian12[s.t.Server]; s.t.Version.Compare(oldest) < 0 {
+		s.note(NoteUntried, "%s %s is older than %s, the oldest that such a text was tried with", s.t.Server, s.t.Version, oldest)
 	}
 	s.note(NotePorts, "clients have to reach these ports: %s", strings.Join(ports, ", "))
 	if p.Docker == link.DockerSubdomain && p.HTTPS {

@@ -44,6 +44,10 @@ type door struct {
 func newSite(p link.ReverseProxy, t Target) *site {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", p.ServerName, p.HTTPPort, p.HTTPSPort))
 	s := &site{p: p, t: t, id: hex.EncodeToString(sum[:4])}
+	s.step = "    "
+	if t.Server == link.Caddy {
+		s.step = "\t" // as caddy fmt has it
+	}
 	domain := ""
 	if p.Docker == link.DockerSubdomain {
 		domain = strings.TrimPrefix(p.Wildcard, "*.")
@@ -254,6 +258,7 @@ func (s *site) stripped() []string {
 // text is a configuration in the making.
 type text struct {
 	strings.Builder
+	step  string // of indentation
 	depth int
 }
 
@@ -263,9 +268,7 @@ func (t *text) line(format string, args ...any) {
 		t.WriteByte('\n')
 		return
 	}
-	for range t.depth {
-		t.WriteString("    ")
-	}
+	t.WriteString(strings.Repeat(t.step, t.depth))
 	fmt.Fprintf(t, format, args...)
 	t.WriteByte('\n')
 }

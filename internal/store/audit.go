@@ -20,32 +20,24 @@ func (tx *Tx) AddAudit(e audit.Entry) error {
 }
 
 // writeAudit stores what AddAudit was given, behind the last entry there is.
-func (tx *Tx) writeAudit(entries []audit.Entry) error {
-	if len(entries) == 0 {
-		return nil
-	}
-	last, err := tx.AuditHead()
-	if err != nil {
-		return err
-	}
+func (tx *Tx) writeAudit(entries []audit.Entry, last audit.Sealed) (all []asked, err error) {
 	for _, e := range entries {
 		var salt [16]byte
 		_, _ = rand.Read(salt[:]) // never fails: crypto/rand aborts the program instead
 		if last, err = audit.Seal(e, last, salt); err != nil {
-			return err
+			return nil, err
 		}
-		_, err := tx.exec(`INSERT INTO audit_entries (position, at, organisation_id, cluster_id, body, previous, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			last.Position, stamp(e.At), e.Place.OrganisationID, e.Place.ClusterID, string(last.Body), last.Previous.String(), last.Hash.String())
-		if err != nil {
-			return err
-		}
+		all = append(all, tx.ask(nil, `INSERT INTO audit_entries (position, at, organisation_id, cluster_id, body, previous, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+			last.Position, stamp(e.At), e.Place.OrganisationID, e.Place.ClusterID, string(last.Body), last.Previous.String(), last.Hash.String()))
 	}
-	return nil
+	return all, nil
 }
+
+const auditHead = `SELECT position, body, previous, hash FROM audit_entries ORDER BY position DESC LIMIT 1`
 
 // AuditHead is the last entry of the audit log, the zero Sealed while there is none.
 func (tx *Tx) AuditHead() (audit.Sealed, error) {
-	s, err := scanSealed(tx.row(`SELECT position, body, previous, hash FROM audit_entries ORDER BY position DESC LIMIT 1`))
+	s, err := scanSealed(tx.row(auditHead))
 	if errors.Is(err, ErrNotFound) {
 		return audit.Sealed{}, nil
 	}

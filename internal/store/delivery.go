@@ -11,9 +11,15 @@ import (
 // WorkDelivery is the kind of work that brings a delivery to its receiver; its id is the delivery's.
 const WorkDelivery = "delivery"
 
-// fanOut makes a delivery of an event for every subscription that is to be told of it, in the transaction that stores the
-// event: there is one of each event and subscription, and none without the event.
-func (tx *Tx) fanOut(e link.Event) error {
+// told is an event with whom is to be told of it.
+type told struct {
+	event link.Event
+	by    []link.ID // of the subscriptions
+}
+
+// receivers finds the subscriptions that are to be told of an event.
+func (tx *Tx) receivers(t *told) []asked {
+	e := t.event
 	h, ok := e.Happening()
 	if !ok {
 		return nil
@@ -24,17 +30,23 @@ func (tx *Tx) fanOut(e link.Event) error {
 		_, id, _ := strings.Cut(e.Object.ID, "/")
 		about, with = `id = $2`, []any{true, id} // the one that is tested
 	}
-	subscriptions, err := list(tx, scanWebhook, `SELECT `+webhookColumns+` FROM webhooks WHERE enabled = $1 AND `+about+` ORDER BY seq`, with...)
-	if err != nil {
-		return err
-	}
-	for _, w := range subscriptions {
-		if !w.v.Wants(h) {
-			continue
+	return []asked{tx.ask(func(r Row) error {
+		w, err := scanWebhook(r)
+		if err == nil && w.v.Wants(h) {
+			t.by = append(t.by, w.v.ID)
 		}
+		return err
+	}, `SELECT `+webhookColumns+` FROM webhooks WHERE enabled = $1 AND `+about+` ORDER BY seq`, with...)}
+}
+
+// fanOut makes a delivery of an event for every subscription that is to be told of it, in the transaction that stores the
+// event: there is one of each event and subscription, and none without the event.
+func (tx *Tx) fanOut(t told) error {
+	h, _ := t.event.Happening()
+	for _, webhook := range t.by {
 		id := link.NewID()
 		_, err := tx.exec(`INSERT INTO deliveries (id, webhook_id, event_id, type, event, status, attempts, next_at, last_error, created_at, updated_at, version)
-			VALUES ($1, $2, $3, $4, $5, $6, 0, $7, '', $7, $7, 1)`, id, w.v.ID, e.ID, h, text(e), link.DeliveryPending, stamp(tx.now))
+			VALUES ($1, $2, $3, $4, $5, $6, 0, $7, '', $7, $7, 1)`, id, webhook, t.event.ID, h, text(t.event), link.DeliveryPending, stamp(tx.now))
 		if err != nil {
 			return err
 		}
@@ -48,11 +60,8 @@ func (tx *Tx) fanOut(e link.Event) error {
 // AddTest stores the event of a test of a subscription, and returns its delivery; it is ErrNotFound when the subscription is
 // switched off. It begins what a transaction writes in the order of the commits, which should end soon after.
 func (tx *Tx) AddTest(webhook link.ID, e link.Event) (link.Delivery, error) {
-	if err := tx.s.lockOrder(tx.ctx); err != nil {
-		return link.Delivery{}, err
-	}
 	e.At = tx.now
-	if err := tx.writeEvents([]link.Event{e}); err != nil {
+	if err := tx.writeOrdered(last{events: []link.Event{e}}); err != nil {
 		return link.Delivery{}, err
 	}
 	return tx.DeliveryOf(webhook, tx.made.event)

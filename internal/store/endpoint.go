@@ -83,6 +83,16 @@ func (tx *Tx) RemoveServiceEndpoints(p link.Provider, serviceID string) error {
 // looked at together: there is one endpoint at the cloud to accept or reject, whoever of them wants it.
 const WorkEndpoint = "endpoint"
 
+// MarkEndpointsDue is MarkEndpointDue for the endpoints of some connections, in as many steps for thousands as for a few: the
+// looks at those beyond the first begin within a second.
+func (tx *Tx) MarkEndpointsDue(conns []link.Connection) error {
+	ids := make([]string, len(conns))
+	for i, c := range conns {
+		ids[i] = objectKey(c.Provider, string(c.EndpointID))
+	}
+	return tx.markAllDue(WorkEndpoint, ids)
+}
+
 // MarkEndpointDue makes an endpoint's connections due at once.
 func (tx *Tx) MarkEndpointDue(p link.Provider, id link.EndpointID) error {
 	return tx.MarkDue(WorkEndpoint, objectKey(p, string(id)))

@@ -27,6 +27,24 @@ type engine interface {
 	close() error
 }
 
+// asked is a statement of several that go to the engine together.
+type asked struct {
+	text string
+	args []any
+	take func(Row) error // gets each row; nil for a statement that gives none
+}
+
+// takeAll reads a result to its end.
+func (a asked) takeAll(rows Rows) error {
+	defer func() { _ = rows.Close() }() // what matters is told by Err
+	for rows.Next() {
+		if err := a.take(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
 // session is one transaction of an engine. Errors that say that the database cannot be reached are ErrUnavailable.
 type session interface {
 	Q
@@ -38,11 +56,11 @@ type session interface {
 	retryJob(ctx context.Context, id int64) error
 	// lock waits until no other transaction holds the lock of that key, and holds it until this one ends.
 	lock(ctx context.Context, key string) error
-	// lockOrder waits until no other transaction writes what is ordered. What is written then is committed in the order
-	// in which it was written.
-	lockOrder(ctx context.Context) error
-	// ring tells the other processes on this database what is newest, with the commit.
-	ring(ctx context.Context, n newest) error
+	// inOrder waits until no other transaction writes what is ordered, and runs statements, all of them in one go to the
+	// server and back. What is written from then on is committed in the order in which it was written.
+	inOrder(ctx context.Context, all []asked) error
+	// ring tells the other processes on this database what is newest, with the commit; none where there are no others.
+	ring(n newest) []asked
 }
 
 // LockOwner is Lock for everything that belongs to what the object belongs to: the objects of one cluster, whatever their

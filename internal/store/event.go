@@ -20,28 +20,42 @@ func (tx *Tx) AddEvent(e link.Event) error {
 	return nil
 }
 
-// writeEvents stores what AddEvent was given, and who is to be told of it.
-func (tx *Tx) writeEvents(events []link.Event) error {
-	for _, e := range events {
-		if e.Place == (link.Place{}) {
+// placeEvents says of events where their objects stand, unless they have it. Objects that several are about are looked up once.
+func (tx *Tx) placeEvents(events []link.Event) error {
+	known := map[link.ObjectRef]link.Place{}
+	for i, e := range events {
+		if e.Place != (link.Place{}) {
+			continue
+		}
+		at, seen := known[e.Object]
+		if !seen {
 			var err error
-			if e.Place, err = tx.placeOfEvent(e.Object); err != nil {
+			if at, err = tx.placeOfEvent(e.Object); err != nil {
 				return err
 			}
+			known[e.Object] = at
 		}
-		err := tx.row(`INSERT INTO events (object_kind, object_id, organisation_id, project_id, cluster_id, at, type, state, reason, message, next_step, actor)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING seq`,
-			e.Object.Kind, e.Object.ID, e.Place.OrganisationID, e.Place.ProjectID, e.Place.ClusterID, stamp(e.At), e.Type, e.State,
-			e.Reason, e.Message, e.NextStep, e.Actor).Scan(&e.ID)
-		if err != nil {
-			return err
-		}
-		tx.made.event = e.ID
-		if err := tx.fanOut(e); err != nil {
-			return err
-		}
+		events[i].Place = at
 	}
 	return nil
+}
+
+// writeEvents stores what AddEvent was given, and finds out who is to be told of it. The seq of each is set when that is done.
+func (tx *Tx) writeEvents(events []told) (all []asked) {
+	for i := range events {
+		one := &events[i]
+		e := &one.event
+		all = append(all, tx.ask(func(r Row) error {
+			err := r.Scan(&e.ID)
+			tx.made.event = e.ID
+			return err
+		}, `INSERT INTO events (object_kind, object_id, organisation_id, project_id, cluster_id, at, type, state, reason, message, next_step, actor)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING seq`,
+			e.Object.Kind, e.Object.ID, e.Place.OrganisationID, e.Place.ProjectID, e.Place.ClusterID, stamp(e.At), e.Type, e.State,
+			e.Reason, e.Message, e.NextStep, e.Actor))
+		all = append(all, tx.receivers(one)...)
+	}
+	return all
 }
 
 // placeOfEvent is PlaceOf also for what is not there any more: its history tells where it stood.

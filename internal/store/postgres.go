@@ -186,18 +186,27 @@ func (s postgresTx) lock(ctx context.Context, key string) error {
 	return err
 }
 
-// lockOrder takes a lock of two numbers, of which lock takes none.
-func (s postgresTx) lockOrder(ctx context.Context) error {
-	_, err := s.Exec(ctx, `SELECT pg_advisory_xact_lock(1, 1)`)
-	return err
+// inOrder takes a lock of two numbers, of which lock takes none. Each statement behind it sees what was committed before the
+// lock was got, although it was sent before.
+func (s postgresTx) inOrder(ctx context.Context, all []asked) error {
+	within, cancel := context.WithTimeout(ctx, pgStatement)
+	defer cancel()
+	b := &pgx.Batch{}
+	b.Queue(`SELECT pg_advisory_xact_lock(1, 1)`)
+	for _, one := range all {
+		q := b.Queue(one.text, one.args...)
+		if one.take != nil {
+			q.Query(func(rows pgx.Rows) error { return one.takeAll(pgRows{rows, ctx, func() {}}) })
+		}
+	}
+	return pgError(ctx, s.tx.SendBatch(within, b).Close())
 }
 
 // pgChannel is where processes on one database tell each other what is newest.
 const pgChannel = "postern_newest"
 
-func (s postgresTx) ring(ctx context.Context, n newest) error {
-	_, err := s.Exec(ctx, `SELECT pg_notify($1, $2)`, pgChannel, fmt.Sprintf("%d %d", n.rules, n.event))
-	return err
+func (postgresTx) ring(n newest) []asked {
+	return []asked{{text: `SELECT pg_notify($1, $2)`, args: []any{pgChannel, fmt.Sprintf("%d %d", n.rules, n.event)}}}
 }
 
 // parseNewest reads what ring wrote; false for anything else.

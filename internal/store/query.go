@@ -54,6 +54,11 @@ func plainText(args []any) []any {
 	return args
 }
 
+// ask is a statement to go to the engine with others.
+func (tx *Tx) ask(take func(Row) error, text string, args ...any) asked {
+	return asked{text, plainText(args), take}
+}
+
 // change runs a statement that must hit a row; missed is what to return when it hits none.
 func (tx *Tx) change(missed error, text string, args ...any) error {
 	n, err := tx.exec(text, args...)

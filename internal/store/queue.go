@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -79,6 +80,38 @@ func (tx *Tx) MarkDue(kind, id string) error {
 		return fmt.Errorf("mark %s %s due: %w", kind, id, err)
 	}
 	return tx.enqueue(kind, id, job)
+}
+
+// mostAtOnce is how many objects of those that are marked due together get their jobs with the transaction. The sweep sees to
+// the others: whoever marks thousands does not wait for thousands of jobs, nor does anybody for whoever marks them.
+const mostAtOnce = 8
+
+// markAllDue is MarkDue for some objects of a kind. All are marked in this transaction; what there is no job for at its end
+// the next sweeps find.
+func (tx *Tx) markAllDue(kind string, ids []string) error {
+	slices.Sort(ids) // or two who mark the same could wait for each other
+	ids = slices.Compact(ids)
+	atOnce, others := ids[:min(len(ids), mostAtOnce)], ids[min(len(ids), mostAtOnce):]
+	for _, id := range atOnce {
+		if err := tx.MarkDue(kind, id); err != nil {
+			return err
+		}
+	}
+	for some := range slices.Chunk(others, mostInList) {
+		var rows strings.Builder
+		for i := range some {
+			if i > 0 {
+				rows.WriteString(", ")
+			}
+			fmt.Fprintf(&rows, "($1, $%d, 1, 0, 0, 0, 0)", i+2)
+		}
+		_, err := tx.exec(`INSERT INTO work (kind, id, wanted, seen, next_look_at, failures, job_id) VALUES `+rows.String()+`
+			ON CONFLICT (kind, id) DO UPDATE SET wanted = work.wanted + 1`, append([]any{kind}, args(some)...)...)
+		if err != nil {
+			return fmt.Errorf("mark %d of kind %s due: %w", len(some), kind, err)
+		}
+	}
+	return nil
 }
 
 // enqueue sees to it that the object has a live job that is not waiting. known is the job it had last, 0 when none.

@@ -2,11 +2,13 @@ package store_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/store"
 	"github.com/postern/postern/internal/storetest"
 )
@@ -89,6 +91,33 @@ func testMarkWhileWaitingMakesDueAtOnce(t *testing.T, d storetest.Database) {
 	receive(t, looks, "the first look")
 	due(t, st, "a")
 	receive(t, looks, "the look that was an hour away")
+}
+
+// However many are marked together, each is looked at, though only the first have their jobs from whoever marks them.
+func TestAllThatAreMarkedTogetherAreLookedAt(t *testing.T) {
+	storetest.OnEach(t, testAllThatAreMarkedTogetherAreLookedAt)
+}
+
+func testAllThatAreMarkedTogetherAreLookedAt(t *testing.T, d storetest.Database) {
+	st := open(t, d)
+	looks := make(chan string, 1000)
+	work(t, st, store.WorkOptions{Handlers: map[string]store.Handler{
+		store.WorkEndpoint: func(_ context.Context, w store.Work) store.Outcome {
+			looks <- w.ID
+			return store.Outcome{Look: time.Hour}
+		},
+	}})
+	var conns []link.Connection
+	for i := range 40 {
+		conns = append(conns, link.Connection{Provider: link.AWS, EndpointID: link.EndpointID(fmt.Sprintf("vpce-%d", i%30))}) // some twice
+	}
+	for round := range 2 { // of objects that nobody knew, and of those whose next look is an hour away
+		write(t, st, func(tx *store.Tx) error { return tx.MarkEndpointsDue(conns) })
+		seen := map[string]bool{}
+		for len(seen) < 30 {
+			seen[receive(t, looks, fmt.Sprintf("look %d of round %d", len(seen)+1, round+1))] = true
+		}
+	}
 }
 
 func TestMarkWhileRunningLooksAgain(t *testing.T) {

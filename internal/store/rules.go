@@ -64,32 +64,20 @@ func (tx *Tx) clustersChanged(clusters []link.ID) error {
 	return nil
 }
 
-// newRevision makes a new revision of the rules of what changed, and forgets the oldest.
-func (tx *Tx) newRevision(changed []rulesPart) error {
-	var revision int64
-	if err := tx.row(`UPDATE rules_revision SET revision = revision + 1 WHERE id = 1 RETURNING revision`).Scan(&revision); err != nil {
-		return err
-	}
-	if _, err := tx.exec(`INSERT INTO rules_history (revision, tag) VALUES ($1, $2)`, revision, link.NewID()); err != nil {
-		return err
-	}
+// newRevision makes a new revision of the rules of what changed, and forgets the oldest. Its number is known when it is made,
+// so that the statements read it from where it stands.
+func (tx *Tx) newRevision(changed []rulesPart) (all []asked) {
+	const revision = `(SELECT revision FROM rules_revision WHERE id = 1)`
+	all = append(all,
+		tx.ask(func(r Row) error { return r.Scan(&tx.made.rules) }, `UPDATE rules_revision SET revision = revision + 1 WHERE id = 1 RETURNING revision`),
+		tx.ask(nil, `INSERT INTO rules_history (revision, tag) VALUES (`+revision+`, $1)`, link.NewID()))
 	for _, part := range changed {
-		_, err := tx.exec(`INSERT INTO rules_changes (kind, id, revision) VALUES ($1, $2, $3)
-			ON CONFLICT (kind, id) DO UPDATE SET revision = excluded.revision`, part.kind, part.id, revision)
-		if err != nil {
-			return err
-		}
+		all = append(all, tx.ask(nil, `INSERT INTO rules_changes (kind, id, revision) VALUES ($1, $2, `+revision+`)
+			ON CONFLICT (kind, id) DO UPDATE SET revision = excluded.revision`, part.kind, part.id))
 	}
-	for _, forget := range []string{
-		`DELETE FROM rules_history WHERE revision < $1`,
-		`DELETE FROM rules_changes WHERE revision <= $1`,
-	} {
-		if _, err := tx.exec(forget, revision-tx.st.keptRevisions); err != nil {
-			return err
-		}
-	}
-	tx.made.rules = revision
-	return nil
+	return append(all,
+		tx.ask(nil, `DELETE FROM rules_history WHERE revision < `+revision+` - $1`, tx.st.keptRevisions),
+		tx.ask(nil, `DELETE FROM rules_changes WHERE revision <= `+revision+` - $1`, tx.st.keptRevisions))
 }
 
 // RulesRevision is the current revision of the rules, at least 1.

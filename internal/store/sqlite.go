@@ -166,9 +166,27 @@ func (s sqliteTx) insertJob(ctx context.Context, of lookArgs) (int64, bool, erro
 
 func (s sqliteTx) retryJob(ctx context.Context, id int64) error { return s.jobs.retry(ctx, s.tx, id) }
 
-// lock, lockOrder and ring implement session: there is one writer, in one process.
+// lock and ring implement session: there is one writer, in one process.
 func (sqliteTx) lock(context.Context, string) error { return nil }
 
-func (sqliteTx) lockOrder(context.Context) error { return nil }
+// inOrder implements session: no server is far away.
+func (s sqliteTx) inOrder(ctx context.Context, all []asked) error {
+	for _, one := range all {
+		if one.take == nil {
+			if _, err := s.Exec(ctx, one.text, one.args...); err != nil {
+				return err
+			}
+			continue
+		}
+		rows, err := s.Query(ctx, one.text, one.args...)
+		if err != nil {
+			return err
+		}
+		if err := one.takeAll(rows); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
-func (sqliteTx) ring(context.Context, newest) error { return nil }
+func (sqliteTx) ring(newest) []asked { return nil }

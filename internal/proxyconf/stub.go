@@ -1,3 +1,0 @@
-package proxyconf
-
-func (s *site) caddy() {}
