@@ -87,7 +87,7 @@ var fences = map[string]string{
 	"github.com/miekg/dns":           "internal/fabric internal/verify",
 	"github.com/pires/go-proxyproto": "internal/fabric internal/verify", // the gateway's hot path reads its own
 
-	"go.yaml.in/yaml":               "internal/config",
+	"go.yaml.in/yaml":               "internal/config cmd/postern", // settings; of a reverse proxy, which people write by hand
 	"github.com/danielgtaylor/huma": "internal/httpapi",
 	"github.com/spf13/cobra":        "cmd/postern",
 	"github.com/spf13/pflag":        "cmd/postern",
@@ -110,8 +110,8 @@ var fences = map[string]string{
 	"go.opentelemetry.io/otel":            "cmd/postern internal/httpapi internal/store internal/reconcile internal/cloud/awsprivatelink",
 	"go.opentelemetry.io/otel/sdk":        "cmd/postern",
 	"go.opentelemetry.io/otel/exporters":  "cmd/postern",
-	"github.com/caddyserver/certmagic":    "cmd/postern internal/certificate",
-	"go.uber.org/zap":                     "cmd/postern internal/certificate", // certmagic's log, which is silenced
+	"github.com/caddyserver/certmagic":    "internal/certificate",
+	"go.uber.org/zap":                     "internal/certificate", // certmagic's log, which is silenced
 
 	// The conformance suite is test code that other packages' tests call.
 	"github.com/google/go-cmp": "internal/cloud/cloudtest",

@@ -25,6 +25,8 @@ type ErrorDetail struct {
 	Reason string `json:"reason" doc:"Stable name of the cause, upper snake case"`
 	Field  string `json:"field,omitempty" doc:"The input at fault; absent when none is"`
 	Hint   string `json:"hint,omitempty" doc:"What to do next"`
+	// Message is told where several things are wrong at once; the error's own is the first of them.
+	Message string `json:"message,omitempty" doc:"What is wrong there, where several things are"`
 }
 
 // Error returns the message, with the hints when there are any.
@@ -33,7 +35,10 @@ func (e *Error) Error() string {
 	if s == "" {
 		s = fmt.Sprintf("the API answered %d %s", e.Status, http.StatusText(e.Status))
 	}
-	for _, d := range e.Details {
+	for i, d := range e.Details {
+		if i > 0 && d.Message != "" {
+			s += "; " + d.Message
+		}
 		if d.Hint != "" {
 			s += ": " + d.Hint
 		}

@@ -59,7 +59,7 @@ type ProxyCertificates struct {
 	Mode    string `json:"mode,omitempty" enum:"OFF,OPTIONAL,REQUIRED" doc:"OFF when absent"`
 	CAFile  string `json:"ca_file,omitempty" doc:"On the web server: all certificates that are trusted, PEM"`
 	CRLFile string `json:"crl_file,omitempty" doc:"On the web server; none when absent"`
-	Depth   int    `json:"depth,omitempty" minimum:"1" maximum:"16" doc:"Of certificate chains; 2 when absent"`
+	Depth   int    `json:"depth,omitempty" minimum:"1" maximum:"10" doc:"Of certificate chains; 2 when absent"`
 	Header  string `json:"header,omitempty" doc:"That tells the application the certificate; X-JFrog-Client-Cert when absent"`
 }
 

@@ -48,8 +48,8 @@ func parse(args []string) (settings, error) {
 	var s settings
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.IntVar(&s.Rounds, "rounds", 3, "how often each measure is taken from each proxy, in turns")
-	only := f.String("only", "", "measures to take, separated by commas: saturated, one-core, paced, bulk, memory (all)")
-	proxies := f.String("proxies", "", "proxies to measure, separated by commas: postern, haproxy, haproxy-splice, nginx (all)")
+	only := f.String("only", "", "measures to take, separated by commas: saturated, one-core, paced, bulk, memory; of HTTP h1-small, h2-small, h1-large, h2-large, each also with -paced (all)")
+	proxies := f.String("proxies", "", "proxies to measure, separated by commas: postern, haproxy, haproxy-splice, nginx, caddy (all)")
 	f.BoolVar(&s.Quick, "quick", false, "one short round, to see that everything runs; its numbers mean little")
 	f.StringVar(&s.TLS, "tls", "replay", "short flows: replay the bytes of a recorded TLS session, or real TLS")
 	f.Float64Var(&s.Rate, "rate", 0, "flows per second of the measure paced (a quarter of what HAProxy does when saturated)")
@@ -65,7 +65,7 @@ func parse(args []string) (settings, error) {
 	if err != nil {
 		return s, err
 	}
-	if s.Proxies, err = choice("proxy", *proxies, []string{ourName, plainName, spliceName, nginxName}); err != nil {
+	if s.Proxies, err = choice("proxy", *proxies, []string{ourName, plainName, spliceName, nginxName, caddyName}); err != nil {
 		return s, err
 	}
 	switch {

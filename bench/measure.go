@@ -15,6 +15,7 @@ type measure struct {
 	rows    []row
 	direct  bool // also driven without any proxy, to tell what the proxies add
 	splices bool // HAProxy with splicing forced takes part
+	web     bool // the proxies end TLS and speak HTTP
 	run     func(b *bench, ctx context.Context, on site) (outcome, error)
 }
 
@@ -46,6 +47,7 @@ const (
 	nothing    against = "absolute"
 	betterPeer against = "the better peer"
 	splicePeer against = "HAProxy with splicing forced"
+	nginxPeer  against = "nginx"
 )
 
 // site is where a measure runs.
@@ -69,7 +71,7 @@ const (
 	streams     = 8   // bulk flows side by side, half of them each way
 )
 
-var measures = []measure{
+var measures = append([]measure{
 	{
 		name: "saturated",
 		rows: []row{
@@ -109,7 +111,7 @@ var measures = []measure{
 		rows: []row{{Name: "memory", Title: "Resident memory per idle flow, beyond the idle process", Unit: "KiB", Goal: goal{1, nothing}}},
 		run:  (*bench).memory,
 	},
-}
+}, webMeasures()...)
 
 // flows is the load of short flows: played back, or real TLS.
 type flows interface {
@@ -137,6 +139,11 @@ func (b *bench) shortFlows(run *process) flows {
 
 // placed runs do with the proxy on n processors of its own, as far as there are others for the load, or with no proxy.
 func (b *bench) placed(ctx context.Context, p proxy, n int, do func(run *process) error) error {
+	return errors.Join(b.placedAt(ctx, p, n, b.routes(), do), b.backend.failure())
+}
+
+// placedAt is placed with other routes than those of the short flows' backend.
+func (b *bench) placedAt(ctx context.Context, p proxy, n int, routes []route, do func(run *process) error) error {
 	proxyCores, loadCores := b.cores.split(n)
 	if err := stayOn(loadCores); err != nil {
 		return err
@@ -144,7 +151,7 @@ func (b *bench) placed(ctx context.Context, p proxy, n int, do func(run *process
 	if p.command == nil {
 		return do(nil)
 	}
-	run, err := p.run(ctx, b.routes(), min(n, b.cores.all.Count()), proxyCores)
+	run, err := p.run(ctx, routes, min(n, b.cores.all.Count()), proxyCores)
 	if err != nil {
 		return err
 	}
@@ -152,7 +159,7 @@ func (b *bench) placed(ctx context.Context, p proxy, n int, do func(run *process
 	if ended := run.close(); ended != nil {
 		err = errors.Join(err, fmt.Errorf("%s: %w", p.name, ended))
 	}
-	return errors.Join(err, b.backend.failure())
+	return err
 }
 
 func (b *bench) saturated(ctx context.Context, on site) (outcome, error) {

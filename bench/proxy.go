@@ -24,6 +24,8 @@ type proxy struct {
 	name string
 	// command prepares a start in s.dir and returns what to run.
 	command func(s *start) (*exec.Cmd, error)
+	bare    bool // takes no PROXY header
+	talks   bool // also when nothing is wrong
 }
 
 // start is what a proxy is started with.
@@ -131,6 +133,7 @@ type process struct {
 	cancel  context.CancelFunc
 	release func()
 	dir     string
+	talks   bool
 }
 
 // run starts the proxy on some processors, and returns when it takes flows. Its process ends with close.
@@ -139,7 +142,7 @@ func (p proxy) run(ctx context.Context, routes []route, workers int, on cores) (
 	if err != nil {
 		return nil, err
 	}
-	run := &process{dir: dir}
+	run := &process{dir: dir, talks: p.talks}
 	ctx, run.cancel = context.WithCancel(ctx)
 	defer func() {
 		if err != nil {
@@ -194,7 +197,7 @@ func (p *process) close() error {
 	if early != nil {
 		return fmt.Errorf("it has ended by itself: %w\n%s", err, p.output.String())
 	}
-	if text := p.output.String(); text != "" {
+	if text := p.output.String(); text != "" && !p.talks {
 		return fmt.Errorf("it complained:\n%s", text)
 	}
 	return nil // that a signal ended it is what was asked for

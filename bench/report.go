@@ -35,6 +35,7 @@ const (
 	plainName  = "haproxy"
 	spliceName = "haproxy-splice"
 	nginxName  = "nginx"
+	caddyName  = "caddy"
 	directName = "direct"
 )
 
@@ -75,6 +76,8 @@ func judge(r row, rounds values, names []string) result {
 		out.Ratio = ratio(ours, better)
 	case splicePeer:
 		out.Ratio = ratio(ours, medians[spliceName])
+	case nginxPeer:
+		out.Ratio = ratio(ours, medians[nginxName])
 	}
 	out.Missed = out.Ratio > r.Goal.Limit
 	if r.More {

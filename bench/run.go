@@ -23,7 +23,8 @@ type bench struct {
 	realTLS  *tlsBackend // nil when short flows are played back
 	client   *client
 	rate     float64
-	others   float64 // the most that other programs took of the processors in any window
+	webRates map[string]float64 // by the names of kinds
+	others   float64            // the most that other programs took of the processors in any window
 }
 
 func run(ctx context.Context, args []string) (err error) {
@@ -48,18 +49,16 @@ func run(ctx context.Context, args []string) (err error) {
 	defer func() { err = errors.Join(err, b.close()) }()
 	m := describeMachine(b)
 	fmt.Println(m)
-	var proxies []proxy
-	for _, p := range []proxy{
-		gateway(s.Gateway), haproxy(plainName, false), haproxy(spliceName, true), nginx(),
-	} {
-		if slices.Contains(s.Proxies, p.name) {
-			proxies = append(proxies, p)
+	chosen := func(all ...proxy) []proxy {
+		return slices.DeleteFunc(all, func(p proxy) bool { return !slices.Contains(s.Proxies, p.name) })
+	}
+	proxies := chosen(gateway(s.Gateway), haproxy(plainName, false), haproxy(spliceName, true), nginx())
+	if slices.ContainsFunc(measures, func(m measure) bool { return !m.web && slices.Contains(s.Only, m.name) }) {
+		if err := b.verify(ctx, proxies); err != nil {
+			return err
 		}
 	}
-	if err := b.verify(ctx, proxies); err != nil {
-		return err
-	}
-	results, err := b.measure(ctx, proxies)
+	results, err := b.measure(ctx, proxies, chosen(webProxies(b.identity)...))
 	printResults(os.Stdout, results)
 	if b.others > quiet {
 		fmt.Printf("\nThe machine was not quiet: up to %.0f%% of its processors' time went to other programs.\n", 100*b.others)
@@ -72,7 +71,7 @@ func run(ctx context.Context, args []string) (err error) {
 }
 
 func newBench(s settings) (*bench, error) {
-	b := &bench{settings: s, rate: s.Rate}
+	b := &bench{settings: s, rate: s.Rate, webRates: map[string]float64{}}
 	var err error
 	if b.cores, err = ownProcessors(); err != nil {
 		return nil, err
@@ -142,7 +141,7 @@ func (b *bench) verify(ctx context.Context, proxies []proxy) error {
 }
 
 // measure takes all rounds of all measures. With an error it returns what there is so far.
-func (b *bench) measure(ctx context.Context, proxies []proxy) (results []result, err error) {
+func (b *bench) measure(ctx context.Context, proxies, web []proxy) (results []result, err error) {
 	for _, m := range measures {
 		if !slices.Contains(b.Only, m.name) {
 			continue
@@ -152,7 +151,11 @@ func (b *bench) measure(ctx context.Context, proxies []proxy) (results []result,
 				return results, err
 			}
 		}
-		rounds, names, err := b.rounds(ctx, m, proxies)
+		taking := proxies
+		if m.web {
+			taking = web
+		}
+		rounds, names, err := b.rounds(ctx, m, taking)
 		if err != nil {
 			return results, fmt.Errorf("%s: %w", m.name, err)
 		}

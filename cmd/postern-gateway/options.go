@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postern/postern/internal/certificate"
 	"github.com/postern/postern/internal/gateway"
 	"github.com/postern/postern/internal/link"
 )
@@ -45,6 +46,13 @@ Flows (one of --private and --public at least; repeat them for more)
   --dial-timeout TIME        for one try to reach a backend (5s)
   --idle-timeout TIME        ends a flow on which nothing moves (1h0m0s)
   --half-close-timeout TIME  the same once one side has ended (5m0s)
+TLS that ends here, of clusters with a reverse proxy
+  --certificates DIR         pairs NAME.crt and NAME.key (PEM), read again when they change
+  --acme-domain NAME         a name to get a certificate for from an ACME authority
+  --acme-directory URL       the authority (https://acme-v02.api.letsencrypt.org/directory)
+  --acme-email ADDRESS       of the account there
+  --acme-ca-file FILE        PEM roots of the authority's own certificate
+  --private-target CIDR      redirects and OCSP may lead there though it is not public
 Control plane
   --data DIR                 the proof key, the last rules, unsent records (required)
   --id NAME                  unique in the installation (default: the host's name)
@@ -80,6 +88,10 @@ type options struct {
 	handoverDrain time.Duration
 	logLevel      slog.Level
 	logJSON       bool
+
+	certificates   string // a directory; empty for none
+	acme           certificate.ACMEConfig
+	privateTargets peers
 }
 
 // listenerOption is one --private or --public.
@@ -114,6 +126,8 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 		return o, fmt.Errorf("--loops and --max-flows count: give 0 for the default; %w", errUsage)
 	}
 	c.RulesFile = filepath.Join(o.data, "rules")
+	c.PrivateTargets = o.privateTargets
+	o.acme.Dir = o.data
 	if c.ControlURL != "" {
 		c.SpoolDir = filepath.Join(o.data, "spool")
 	}
@@ -142,6 +156,21 @@ func (o *options) flags(host string) *flag.FlagSet {
 	flags.DurationVar(&c.Timeouts.Dial, "dial-timeout", 5*time.Second, "")
 	flags.DurationVar(&c.Timeouts.Idle, "idle-timeout", time.Hour, "")
 	flags.DurationVar(&c.Timeouts.HalfClose, "half-close-timeout", 5*time.Minute, "")
+	flags.StringVar(&o.certificates, "certificates", "", "")
+	flags.Func("acme-domain", "", func(s string) error {
+		for part := range strings.SplitSeq(s, ",") {
+			name := strings.ToLower(strings.TrimSpace(part))
+			if name == "" || strings.ContainsAny(name, "*/:") {
+				return errors.New("not a host name: for example art.example.com")
+			}
+			o.acme.Domains = append(o.acme.Domains, name)
+		}
+		return nil
+	})
+	flags.StringVar(&o.acme.DirectoryURL, "acme-directory", "https://acme-v02.api.letsencrypt.org/directory", "")
+	flags.StringVar(&o.acme.Email, "acme-email", "", "")
+	flags.StringVar(&o.acme.CAFile, "acme-ca-file", "", "")
+	flags.Var(&o.privateTargets, "private-target", "")
 	flags.StringVar(&o.data, "data", "", "")
 	flags.StringVar(&c.ID, "id", host, "")
 	flags.StringVar(&c.ControlURL, "control-url", "", "")

@@ -27,6 +27,7 @@ type process struct {
 	notifySocket  string // the service manager's, empty for none
 	setProcessors bool   // nobody has said how many processors Go may use
 
+	certs   certificates
 	gateway *gateway.Gateway
 	ended   chan struct{} // closed by end
 	signals chan os.Signal
@@ -121,6 +122,14 @@ func (p *process) start(getenv func(string) string) (err error) {
 	if c.Listeners, err = p.listenerConfigs(); err != nil {
 		return err
 	}
+	if err = p.openCertificates(); err != nil {
+		p.certs.close()
+		for _, l := range c.Listeners {
+			_ = l.Listener.Close()
+		}
+		return err
+	}
+	c.Certificates = p.certs.source
 	// One processor more than event loops: each loop holds its own while it is busy, and the rest needs one too.
 	if c.Loops == 0 {
 		c.Loops = runtime.GOMAXPROCS(0)
@@ -133,7 +142,13 @@ func (p *process) start(getenv func(string) string) (err error) {
 	}
 	c.HoldProcessors = runtime.GOMAXPROCS(0) > c.Loops
 	if p.gateway, err = gateway.Start(context.Background(), *c); err != nil {
+		p.certs.close()
 		return err
+	}
+	if p.certs.acme != nil {
+		if err := p.certs.acme.Manage(); err != nil { // which is no reason to carry no flows
+			p.log.Error("the authority is not asked for certificates", "error", err)
+		}
 	}
 	p.log.Info("gateway listens", "id", c.ID, "pid", os.Getpid(), "private", p.gateway.PrivateAddr(), "public", p.gateway.PublicAddr(),
 		"listeners", len(c.Listeners), "revision", p.gateway.Revision(), "loops", c.Loops, "descriptors", descriptors())
@@ -241,6 +256,7 @@ func (p *process) end(ctx context.Context) {
 	if err := p.gateway.Shutdown(ctx); err != nil {
 		p.log.Warn("the drain deadline passed", "error", err)
 	}
+	p.certs.close()
 	p.closeMetrics()
 	p.log.Info("gateway ended", "pid", os.Getpid())
 }

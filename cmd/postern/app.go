@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/certificate"
 	"github.com/postern/postern/internal/link"
 )
 
@@ -150,7 +151,7 @@ func (a *app) httpClient() (*http.Client, error) {
 	if file == "" {
 		file = os.Getenv("POSTERN_API_CA_FILE")
 	}
-	roots, err := readRoots(file)
+	roots, err := certificate.ReadRoots(file)
 	if err != nil || roots == nil {
 		return http.DefaultClient, err
 	}
@@ -213,6 +214,12 @@ func (a *app) explain(cmd *cobra.Command, err error) int {
 	if t.Hint != "" {
 		fmt.Fprintf(a.err, "  next:   %s\n", t.Hint)
 	}
+	for _, also := range t.Also {
+		fmt.Fprintf(a.err, "also: %s\n  field:  %s\n", also.Message, also.Field)
+		if also.Hint != "" {
+			fmt.Fprintf(a.err, "  next:   %s\n", also.Hint)
+		}
+	}
 	return t.Code
 }
 
@@ -223,6 +230,8 @@ type telling struct {
 	Field   string `json:"field,omitempty"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
+
+	Also []api.ErrorDetail `json:"also,omitempty"` // what else is wrong
 }
 
 func (t *telling) ofLink(err error) bool {
@@ -258,6 +267,9 @@ func (t *telling) ofAPI(err error) bool {
 	if len(e.Details) > 0 {
 		d := e.Details[0]
 		t.Reason, t.Field, t.Hint = d.Reason, d.Field, d.Hint
+		if d.Message != "" { // several mistakes, each with its own words
+			t.Also = e.Details[1:]
+		}
 	}
 	switch e.Status {
 	case 400, 413, 415, 422:

@@ -89,7 +89,7 @@ Then "postern up" keeps it running, and the other commands talk to it.`,
 	}
 	add("run", a.demoCommand(), a.upCommand(), a.serveCommand(), a.fabricCommand(), a.envCommand(), a.configCommand(),
 		a.backupCommand(), a.restoreCommand(), a.migrateCommand())
-	add("customer", a.connectCommand(), a.disconnectCommand(), a.verifyCommand(), a.dnsCommand())
+	add("customer", a.connectCommand(), a.disconnectCommand(), a.verifyCommand(), a.dnsCommand(), a.renderCommand())
 	add("resource", a.resourceCommands()...)
 	root.AddCommand(a.versionCommand())
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))

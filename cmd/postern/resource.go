@@ -22,6 +22,7 @@ func (a *app) resourceCommands() []*cobra.Command {
 		a.loginCommand(), a.logoutCommand(), a.accountCommand(), a.sessionCommand(), a.apiKeyCommand(),
 		a.projectCommand(), a.regionCommand(), a.clusterCommand(), a.serviceCommand(), a.connectionCommand(),
 		a.endpointCommand(), a.claimCommand(), a.ownerCommand(), a.allowListCommand(), a.publicAccessCommand(), a.refusedCommand(),
+		a.reverseProxyCommand(), a.clientCertificateCommand(), a.trustedCertificateCommand(), a.revokedCertificateCommand(),
 		a.egressCommand(), a.flowCommand(), a.eventCommand(), a.auditCommand(), a.webhookCommand(), a.gatewayCommand(),
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +21,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/postern/postern/internal/config"
+	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/servertest"
 )
 
@@ -38,58 +38,11 @@ func writePair(t *testing.T, ca *authority, certFile, keyFile string, names ...s
 	}
 }
 
-// TestCertificateIsReadAgain: a renewed certificate is shown without a restart; one that is not good never is.
-func TestCertificateIsReadAgain(t *testing.T) {
-	dir := t.TempDir()
-	ca, err := openAuthority(dir, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	certFile, keyFile := filepath.Join(dir, "c.pem"), filepath.Join(dir, "k.pem")
-	writePair(t, ca, certFile, keyFile, "first.test")
-	now := time.Now()
-	var log strings.Builder
-	files := &certificateFiles{certFile: certFile, keyFile: keyFile, now: func() time.Time { return now }, log: slog.New(slog.NewTextHandler(&log, nil))}
-	if err := files.read(); err != nil {
-		t.Fatal(err)
-	}
-	shows := func(want string) {
-		t.Helper()
-		now = now.Add(2 * recheck)
-		cert, err := files.certificate(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		leaf, err := x509.ParseCertificate(cert.Certificate[0])
-		if err != nil || leaf.DNSNames[0] != want {
-			t.Errorf("it shows %v, %v; want %s", leaf.DNSNames, err, want)
-		}
-	}
-	shows("first.test")
-
-	// Half of a renewal: the certificate is there, its key is not yet.
-	writePair(t, ca, certFile, filepath.Join(dir, "new-key.pem"), "second.test")
-	shows("first.test")
-	if !strings.Contains(log.String(), "the old one still is") {
-		t.Errorf("a bad pair is not told: %s", log.String())
-	}
-	told := log.Len()
-	shows("first.test")
-	if log.Len() != told {
-		t.Error("the same bad pair is told again and again")
-	}
-	if err := os.Rename(filepath.Join(dir, "new-key.pem"), keyFile); err != nil {
-		t.Fatal(err)
-	}
-	shows("second.test")
-
-	if err := os.Remove(certFile); err != nil {
-		t.Fatal(err)
-	}
-	shows("second.test")
-	_, err = apiCertificates(config.TLS{CertificateFile: certFile, KeyFile: keyFile}, dir, 443, slog.New(slog.DiscardHandler))
-	if err == nil {
-		t.Error("an API starts without its certificate")
+func TestAPINeedsItsCertificate(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "c.pem")
+	_, err := apiCertificates(config.TLS{CertificateFile: missing, KeyFile: missing}, t.TempDir(), 443, slog.New(slog.DiscardHandler))
+	if e, ok := errors.AsType[*link.Error](err); !ok || e.Field != "api.tls" {
+		t.Errorf("an API starts without its certificate: %v", err)
 	}
 }
 

@@ -18,6 +18,7 @@ type cluster struct {
 type listKey struct {
 	cluster link.ID
 	port    uint16
+	group   uint8
 }
 
 // list is a Target as the pool knows it. It is guarded by its part's lock.
@@ -36,7 +37,7 @@ type member struct {
 
 // list returns the list for a target, and makes or changes it as the target says.
 func (p *Pool) list(s *part, t Target, now time.Duration) *list {
-	key := listKey{t.ClusterID, t.Port}
+	key := listKey{t.ClusterID, t.Port, t.Group}
 	l := s.lists[key]
 	if l == nil {
 		c := s.clusters[t.ClusterID]

@@ -57,7 +57,8 @@ type Config struct {
 // Pick has seen them: a change comes as another slice.
 type Target struct {
 	ClusterID     link.ID
-	Port          uint16 // with ClusterID it says which list of backends an earlier one is that this takes the place of
+	Port          uint16 // with ClusterID and Group it says which list of backends an earlier one is that this takes the place of
+	Group         uint8  // tells apart what has the same Port
 	Backends      []link.Backend
 	Health        link.HealthCheck
 	ProxyProtocol bool // the backends expect a PROXY header, in checks too

@@ -158,11 +158,11 @@ func derOf(data []byte, kind string) ([]byte, *link.Error) {
 	if !bytes.Contains(data, []byte("-----BEGIN ")) {
 		return data, nil
 	}
-	block, rest := pem.Decode(data)
+	block, _ := pem.Decode(data)
 	switch {
 	case block == nil || block.Type != kind:
 		return nil, invalid("", "this is not "+strings.ToLower(kind)+" in PEM", "see whether the whole of it was copied", nil)
-	case bytes.Contains(rest, []byte("-----BEGIN ")):
+	case bytes.Count(data, []byte("-----BEGIN ")) > 1:
 		return nil, invalid("", "there is more than one block in it", "give one; of a chain, the CA that is to be trusted", nil)
 	}
 	return block.Bytes, nil

@@ -222,10 +222,11 @@ func (f Facts) is(s Standing) bool { return !f.off() && f.Certificate == s }
 func (f Facts) unsure() bool { return f.Revocation != Good && f.Revocation != Revoked }
 
 func (f Facts) good(i Identity) bool {
-	if f.Identity > KnownUser { // not one of ours: it names nobody
-		f.Identity = NoIdentity
+	names := f.Identity
+	if names > KnownUser { // which is none of ours: it names nobody
+		names = NoIdentity
 	}
-	return f.is(Trusted) && f.Revocation == Good && f.Identity == i
+	return f.is(Trusted) && f.Revocation == Good && names == i
 }
 
 // conflict reports whether the other credentials are those of another user. Names are compared as they are: whether the

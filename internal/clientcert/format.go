@@ -233,12 +233,15 @@ func withoutSpace(r rune) rune {
 	return r
 }
 
+// caddyNone is what Caddy writes of ":{…}:" where there is no certificate: a placeholder that is not set stays as it is.
+const caddyNone = ":{http.request.tls.client.certificate_der_base64}:"
+
 // parseByteSequence reads a byte sequence of RFC 8941; an empty one is no certificate.
 func parseByteSequence(text string) ([]*x509.Certificate, error) {
 	if len(text) < 2 || text[0] != ':' || text[len(text)-1] != ':' {
 		return nil, malformed("the header is not base64 between colons", nil)
 	}
-	if text == "::" {
+	if text == "::" || text == caddyNone {
 		return nil, nil
 	}
 	return parseBase64(nil, text[1:len(text)-1])

@@ -3,6 +3,7 @@ package clientcert
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"math/big"
 	"time"
@@ -141,6 +142,9 @@ func readList(ca *x509.Certificate, der []byte) (*revocationList, error) {
 // says so by a critical extension (RFC 5280, sections 5.2.4 and 5.2.5), and one of other CAs' certificates in its entries.
 func parseList(ca *x509.Certificate, der []byte) (*x509.RevocationList, error) {
 	list, err := x509.ParseRevocationList(der)
+	if err == nil && len(list.Raw) != len(der) {
+		err = errors.New("something stands behind it")
+	}
 	if err != nil {
 		return nil, invalid("crl", "this is not a revocation list", "give the CA's list, version 2, in PEM or DER", err)
 	}

@@ -16,7 +16,7 @@ const categories = "L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf P
 
 // scan reads an expression as far as is needed to know that it means here what it means in Java, where those come from
 // that people have, and whether it takes the engine that goes back and forth. What it does not know it refuses: much of
-// Java's syntax compiles elsewhere and then means something else, such as [a-z&&[^b]], [a[bc]], \v, \h, (?U), x{,5} or
+// Java's syntax compiles elsewhere and then means something else, such as [a-z&&[^b]], [a[bc]], \v, \b, (?U), x{,5} or
 // \p{Alpha}. A letter's case is left alone by all of them only without (?i), which folds ASCII in Java, and everything
 // elsewhere. Line ends, of which the engines know different ones, are not in names.
 func scan(text string) (back bool, err *link.Error) {
@@ -140,7 +140,7 @@ func (s *scanner) escape(inClass bool) {
 	switch c := rest[0]; {
 	case c < utf8.RuneSelf && !isAlphanumeric(c), strings.IndexByte("dDwWsStnrf", c) >= 0:
 		s.take(2, atom)
-	case strings.IndexByte("bBAz", c) >= 0 && !inClass:
+	case strings.IndexByte("Az", c) >= 0 && !inClass:
 		s.take(2, assertion)
 	case c >= '1' && c <= '9' && !inClass && (len(rest) == 1 || rest[1] < '0' || rest[1] > '9'):
 		s.back = true
@@ -150,7 +150,7 @@ func (s *scanner) escape(inClass bool) {
 	default:
 		r, _ := utf8.DecodeRuneInString(rest)
 		s.refuse(fmt.Sprintf("\\%c is not known, or means different things in different engines", r),
-			"known are \\d \\w \\s and their capitals, \\b \\B \\A \\z, \\p{L} and other categories of Unicode, and \\ before punctuation")
+			"known are \\d \\w \\s and their capitals, \\A \\z, \\p{L} and other categories of Unicode, and \\ before punctuation")
 	}
 }
 

@@ -277,6 +277,9 @@ func (t *Trust) responder(leaf *x509.Certificate) string {
 // the scheme's.
 func responderHost(u *url.URL) string {
 	host, port := strings.ToLower(u.Hostname()), u.Port()
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
 	if port == "" || port == map[string]string{"http": "80", "https": "443"}[u.Scheme] {
 		return host
 	}

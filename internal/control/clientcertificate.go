@@ -75,9 +75,8 @@ func (p *Plane) PutClientCertificates(ctx context.Context, c policy.Caller, clus
 		if err != nil || reflect.DeepEqual(before, s) {
 			return err
 		}
-		return errors.Join(ch.PutClientCertificates(clusterID, s), ch.RulesChanged(store.RulesOfCluster, clusterID),
-			ch.note(clusterRef(clusterID), eventChanged, "CLIENT_CERTIFICATES", "the settings of client certificates were changed"),
-			ch.changed(clientCertificatesRef(clusterID), eventChanged, "", before, s, "client certificates are now %s", strings.ToLower(string(s.Mode))))
+		return errors.Join(ch.PutClientCertificates(clusterID, s), ch.proxyChanged(clientCertificatesRef(clusterID), clusterID, eventChanged, "CLIENT_CERTIFICATES",
+			before, s, "client certificates are now "+strings.ToLower(string(s.Mode))))
 	})
 	return s, err
 }
@@ -201,7 +200,7 @@ func (p *Plane) AddTrustedCertificate(ctx context.Context, c policy.Caller, clus
 		if out, err = viewTrusted(t, ch.Now()); err != nil {
 			return err
 		}
-		return ch.trustedChanged(out, eventCreated, "", nil, trustedOf(out), "%s %s is trusted", string(kind), name)
+		return ch.trustedChanged(out, eventCreated, nil, trustedOf(out), string(kind)+" "+name+" is trusted")
 	})
 	return out, err
 }
@@ -229,11 +228,8 @@ func trustedOf(v TrustedCertificateView) trustedValue {
 	return trustedValue{v.Name, v.Kind, clientcert.Fingerprint(v.Certificate), v.Certificate.Subject.String(), v.Certificate.NotAfter.UTC(), v.CRLNumber}
 }
 
-// trustedChanged writes down that a trusted certificate was made, changed or removed, and has the gateways know.
-func (ch *change) trustedChanged(v TrustedCertificateView, typ, reason string, before, after any, format string, args ...any) error {
-	return errors.Join(ch.RulesChanged(store.RulesOfCluster, v.ClusterID),
-		ch.note(clusterRef(v.ClusterID), eventChanged, "TRUSTED_CERTIFICATES", format, args...),
-		ch.changed(part(link.ObjectTrustedCertificate, v.ClusterID, string(v.ID)), typ, reason, before, after, format, args...))
+func (ch *change) trustedChanged(v TrustedCertificateView, typ string, before, after any, why string) error {
+	return ch.proxyChanged(part(link.ObjectTrustedCertificate, v.ClusterID, string(v.ID)), v.ClusterID, typ, "TRUSTED_CERTIFICATES", before, after, why)
 }
 
 // RemoveTrustedCertificate ends the trust in a certificate, and in every one that it vouches for, and returns what it was. What
@@ -250,7 +246,7 @@ func (p *Plane) RemoveTrustedCertificate(ctx context.Context, c policy.Caller, c
 		if err := ch.RemoveTrustedCertificate(clusterID, id); err != nil {
 			return err
 		}
-		return ch.trustedChanged(out, eventDeleted, "", trustedOf(out), nil, "%s %s is no longer trusted", string(t.Kind), t.Name)
+		return ch.trustedChanged(out, eventDeleted, trustedOf(out), nil, string(t.Kind)+" "+t.Name+" is no longer trusted")
 	})
 	return out, err
 }
@@ -288,7 +284,7 @@ func (p *Plane) PutCRL(ctx context.Context, c policy.Caller, clusterID, id link.
 		before := trustedOf(out)
 		out.CRL, out.CRLNumber, out.CRLNext = list.DER, list.Number, list.Next
 		return errors.Join(ch.PutCRL(out.TrustedCertificate),
-			ch.trustedChanged(out, eventChanged, "CRL", before, trustedOf(out), "CA %s has revocation list %s, of %d certificates", t.Name, list.Number, list.Revoked))
+			ch.trustedChanged(out, eventChanged, before, trustedOf(out), fmt.Sprintf("CA %s has revocation list %s, of %d certificates", t.Name, list.Number, list.Revoked)))
 	})
 	return out, err
 }
@@ -363,7 +359,7 @@ func (p *Plane) AddRevokedCertificate(ctx context.Context, c policy.Caller, clus
 				Hint: "give the CA's revocation list instead, or trust another CA",
 			}
 		}
-		return ch.revokedChanged(out, eventCreated, nil, revokedOf(out), "certificate %s of %s is revoked", number, t.Name)
+		return ch.revokedChanged(out, eventCreated, nil, revokedOf(out), "certificate "+number+" of "+t.Name+" is revoked")
 	})
 	return out, err
 }
@@ -387,7 +383,7 @@ func (p *Plane) RemoveRevokedCertificate(ctx context.Context, c policy.Caller, c
 		if err := ch.RemoveRevokedCertificate(clusterID, id); err != nil {
 			return err
 		}
-		return ch.revokedChanged(out, eventDeleted, revokedOf(out), nil, "certificate %s is no longer revoked here", out.Serial)
+		return ch.revokedChanged(out, eventDeleted, revokedOf(out), nil, "certificate "+out.Serial+" is no longer revoked here")
 	})
 	return out, err
 }
@@ -403,9 +399,6 @@ func revokedOf(r link.RevokedCertificate) revokedValue {
 	return revokedValue{r.TrustedID, r.Serial, r.Reason}
 }
 
-// revokedChanged writes down that a certificate was revoked, or is no longer, and has the gateways know.
-func (ch *change) revokedChanged(r link.RevokedCertificate, typ string, before, after any, format string, args ...any) error {
-	return errors.Join(ch.RulesChanged(store.RulesOfCluster, r.ClusterID),
-		ch.note(clusterRef(r.ClusterID), eventChanged, "REVOKED_CERTIFICATES", format, args...),
-		ch.changed(part(link.ObjectRevokedCertificate, r.ClusterID, string(r.ID)), typ, "", before, after, format, args...))
+func (ch *change) revokedChanged(r link.RevokedCertificate, typ string, before, after any, why string) error {
+	return ch.proxyChanged(part(link.ObjectRevokedCertificate, r.ClusterID, string(r.ID)), r.ClusterID, typ, "REVOKED_CERTIFICATES", before, after, why)
 }

@@ -42,12 +42,12 @@ func (p *Plane) ReverseProxy(ctx context.Context, c policy.Caller, clusterID lin
 	return out, err
 }
 
-// reasonNoProxy is the reason of the answer about a cluster without a reverse proxy.
-const reasonNoProxy = "REVERSE_PROXY_NOT_FOUND"
+// ReasonNoProxy is the reason of the answer about a cluster without a reverse proxy.
+const ReasonNoProxy = "REVERSE_PROXY_NOT_FOUND"
 
 func reverseProxy(tx *store.Tx, clusterID link.ID) (out ReverseProxyView, err error) {
 	out.ReverseProxy, out.Version, err = tx.ReverseProxy(clusterID)
-	return out, missing(err, reasonNoProxy, "reverse proxy of this cluster: its TLS passes the gateway unread", `PUT one, or use "postern reverse-proxy set"`)
+	return out, missing(err, ReasonNoProxy, "reverse proxy of this cluster: its TLS passes the gateway unread", `PUT one, or use "postern reverse-proxy set"`)
 }
 
 // ReverseProxyChange is what is to become of a cluster's reverse proxy.
@@ -96,11 +96,17 @@ func (p *Plane) SetReverseProxy(ctx context.Context, c policy.Caller, clusterID 
 		if version == 0 {
 			typ, old = eventCreated, nil
 		}
-		return errors.Join(ch.RulesChanged(store.RulesOfCluster, clusterID),
-			ch.note(clusterRef(clusterID), eventChanged, "REVERSE_PROXY", "the reverse proxy was changed"),
-			ch.changed(reverseProxyRef(clusterID), typ, "", old, out.ReverseProxy, "the reverse proxy is now: %s", describeProxy(out.ReverseProxy)))
+		return ch.proxyChanged(reverseProxyRef(clusterID), clusterID, typ, "REVERSE_PROXY", old, out.ReverseProxy,
+			"the reverse proxy is now: "+describeProxy(out.ReverseProxy))
 	})
 	return out, tried, err
+}
+
+// proxyChanged writes down that something was changed by which the reverse proxy of a cluster acts, in the audit log and in the
+// history of the cluster, and has the gateways know.
+func (ch *change) proxyChanged(of link.ObjectRef, clusterID link.ID, typ, reason string, before, after any, why string) error {
+	return errors.Join(ch.RulesChanged(store.RulesOfCluster, clusterID), ch.note(clusterRef(clusterID), eventChanged, reason, "%s", why),
+		ch.audit(of, typ, "", before, after, why))
 }
 
 // DeleteReverseProxy takes a cluster's reverse proxy away: its flows pass the gateway unread again. There being none is no error.
@@ -116,9 +122,8 @@ func (p *Plane) DeleteReverseProxy(ctx context.Context, c policy.Caller, cluster
 		if err != nil {
 			return err
 		}
-		return errors.Join(ch.RemoveReverseProxy(clusterID), ch.RulesChanged(store.RulesOfCluster, clusterID),
-			ch.note(clusterRef(clusterID), eventChanged, "REVERSE_PROXY", "the reverse proxy was taken away"),
-			ch.changed(reverseProxyRef(clusterID), eventDeleted, "", before, nil, "the reverse proxy was taken away"))
+		return errors.Join(ch.RemoveReverseProxy(clusterID),
+			ch.proxyChanged(reverseProxyRef(clusterID), clusterID, eventDeleted, "REVERSE_PROXY", before, nil, "the reverse proxy was taken away"))
 	})
 }
 
@@ -160,9 +165,15 @@ func (ch *change) settleProxy(domain string, cl link.Cluster, before, given link
 
 // checkProxyLengths bounds the lists of settings, which stand in the rules of every gateway.
 func checkProxyLengths(p link.ReverseProxy) error {
-	return errors.Join(checkLength("nodes", p.Nodes), checkLength("repositories", p.Repositories), checkLength("trusted_peers", p.TrustedPeers),
-		checkLength("endpoints", p.Endpoints), checkLength("redirects.hosts", p.Redirects.Hosts))
+	if n := len(p.Repositories); n > mostRepositories {
+		return invalid("repositories", "TOO_MANY", fmt.Sprintf("repositories lists %d values", n), fmt.Sprintf("give at most %d", mostRepositories))
+	}
+	return errors.Join(checkLength("nodes", p.Nodes), checkLength("trusted_peers", p.TrustedPeers), checkLength("endpoints", p.Endpoints),
+		checkLength("redirects.hosts", p.Redirects.Hosts))
 }
+
+// mostRepositories is how many repositories a reverse proxy may name.
+const mostRepositories = 1000
 
 // asGiven makes an error about complete settings, whose lists are sorted, one about those that were given: it names the place
 // where what is wrong stands there.
@@ -173,9 +184,9 @@ func asGiven(e link.Error, given, complete link.ReverseProxy) error {
 		field           string
 		given, complete []string
 	}{
-		{"repositories", of(given.Repositories, key), of(complete.Repositories, key)},
-		{"endpoints", of(given.Endpoints, func(id link.EndpointID) string { return string(id) }), of(complete.Endpoints, func(id link.EndpointID) string { return string(id) })},
-		{"redirects.hosts", of(given.Redirects.Hosts, host), complete.Redirects.Hosts},
+		{"repositories", textsOf(given.Repositories, key), textsOf(complete.Repositories, key)},
+		{"endpoints", textsOf(given.Endpoints, func(id link.EndpointID) string { return string(id) }), textsOf(complete.Endpoints, func(id link.EndpointID) string { return string(id) })},
+		{"redirects.hosts", textsOf(given.Redirects.Hosts, host), complete.Redirects.Hosts},
 	} {
 		place, rest, ok := strings.Cut(strings.TrimPrefix(e.Field, list.field+"["), "]")
 		at, err := strconv.Atoi(place)
@@ -202,7 +213,7 @@ func asGiven(e link.Error, given, complete link.ReverseProxy) error {
 	return &e
 }
 
-func of[T any](list []T, f func(T) string) (out []string) {
+func textsOf[T any](list []T, f func(T) string) (out []string) {
 	for _, v := range list {
 		out = append(out, f(v))
 	}

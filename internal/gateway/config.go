@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/postern/postern/internal/certificate"
 	"github.com/postern/postern/internal/link"
 )
 
@@ -33,6 +34,12 @@ type Config struct {
 	// HTTPClient talks to the control plane; nil means one of the gateway's own. It must have no overall time-out, which
 	// would end the rules stream.
 	HTTPClient *http.Client
+
+	// Certificates are shown to the clients of proxied clusters, whose TLS ends here. With nil there are none.
+	Certificates certificate.Source
+	// PrivateTargets are ranges of addresses that redirects are followed to, and OCSP responders asked at, though they are
+	// not public: for installations of which both are a part.
+	PrivateTargets []netip.Prefix
 
 	Timeouts Timeouts
 	// MaxFlows bounds the flows that are open at once; what comes beyond waits in the listeners' queues. 0 derives it from

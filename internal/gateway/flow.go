@@ -58,6 +58,7 @@ type flow struct {
 	cluster link.ID
 	claim   link.ID
 	target  *policy.Target
+	web     *webFlow // nil unless the gateway speaks HTTP on it
 	backend *backend.Backend
 	to      netip.AddrPort // the backend's address
 	id      [16]byte       // of the flow's record
@@ -171,17 +172,21 @@ func (f *flow) decide() engine.Action {
 	case d.Proof:
 		return f.answer(reasonProofDone)
 	}
+	if f.proxied(d.Target) {
+		return f.serve()
+	}
 	return f.dial(nil)
 }
 
-// holds reports whether rules still let a flow pass that was admitted: to the same cluster and in the same way. That its
-// backends changed does not end a flow, and an answer to a claim is not cut short by the claim's own success.
+// holds reports whether rules still let a flow pass that was admitted: to the same cluster and in the same way, which is
+// to say with its TLS ended here or not. That its backends changed does not end a flow, and an answer to a claim is not
+// cut short by the claim's own success.
 func (f *flow) holds(rules *policy.Rules) bool {
 	if f.claim != "" {
 		return true
 	}
 	d := rules.Decide(f.facts())
-	return d.Allow && d.ClusterID == f.cluster && d.Proof == f.proof
+	return d.Allow && d.ClusterID == f.cluster && d.Proof == f.proof && f.proxied(d.Target) == (f.web != nil)
 }
 
 // recheck cuts the admitted flows that rules no longer allow, and returns how many. The rules must be in force already:
@@ -199,5 +204,6 @@ func (g *Gateway) recheck(rules *policy.Rules) int {
 		}
 		return reason, true
 	})
+	g.web.server.Recheck()
 	return int(cut.Load())
 }

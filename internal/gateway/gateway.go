@@ -36,6 +36,7 @@ type Gateway struct {
 	appliedAt atomic.Int64 // when the rules in force were applied, in Unix milliseconds; 0 without any
 	seen      *observer
 	proof     *proofServer
+	web       *webServer
 	ctl       *controlPlane // nil without a control plane
 
 	serving   sync.WaitGroup     // what is not a flow
@@ -52,6 +53,9 @@ func Start(ctx context.Context, cfg Config) (_ *Gateway, err error) {
 	defer func() {
 		if err != nil {
 			g.closeListeners(cfg.Listeners)
+			if g.web != nil {
+				g.web.close()
+			}
 		}
 	}()
 	if err := cfg.complete(); err != nil {
@@ -60,6 +64,9 @@ func Start(ctx context.Context, cfg Config) (_ *Gateway, err error) {
 	g.cfg, g.log = cfg, cfg.Log
 	g.loadRules()
 	if g.proof, err = newProofServer(cfg); err != nil {
+		return nil, err
+	}
+	if g.web, err = newWebServer(g); err != nil {
 		return nil, err
 	}
 	loops := cfg.Loops
@@ -132,6 +139,7 @@ func (g *Gateway) sweep(ctx context.Context) {
 	for sleep(ctx, sweepEvery) {
 		g.meters.sweep(g.monotonic())
 		g.claims.sweep(g.monotonic())
+		g.web.sites.sweep(g.rules.Load())
 	}
 }
 
@@ -152,7 +160,10 @@ func (g *Gateway) LiveFlows() int { return int(g.live.Load()) }
 // Shutdown stops to accept, waits until the open flows have ended or ctx is done, cuts those that are left, sends the
 // last reports and returns when nothing of the gateway runs any more. The error is ctx's when flows had to be cut.
 func (g *Gateway) Shutdown(ctx context.Context) error {
+	var draining sync.WaitGroup
+	draining.Go(func() { _ = g.web.server.Shutdown(ctx) }) // that flows were cut is for Drain to say
 	err := g.engine.Drain(ctx, reasonShutdown)
+	draining.Wait()
 	if err != nil {
 		err = fmt.Errorf("flows were cut: %w", err)
 	}
@@ -172,6 +183,7 @@ func (g *Gateway) Close() error {
 func (g *Gateway) finish() {
 	g.closeOnce.Do(func() {
 		_ = g.engine.Close() // no flow is left
+		g.web.close()
 		g.proof.close()
 		g.pool.Close()
 		g.quit()

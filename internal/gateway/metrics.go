@@ -4,6 +4,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/postern/postern/internal/certificate"
 	"github.com/postern/postern/internal/engine"
 	"github.com/postern/postern/internal/link"
 )
@@ -19,8 +21,10 @@ const (
 	// mostBackendSeries bounds the series of backends. With more backends than this only those that are down have one: a
 	// gateway of a hundred thousand clusters must not drown who scrapes it.
 	mostBackendSeries = 1000
-	scrapeTimeout     = 10 * time.Second
-	scrapesAtOnce     = 4
+	// mostCertificateSeries bounds those of certificates likewise.
+	mostCertificateSeries = 1000
+	scrapeTimeout         = 10 * time.Second
+	scrapesAtOnce         = 4
 )
 
 // ruleFacts say what rules a gateway decides by.
@@ -40,6 +44,8 @@ type metricSources struct {
 	waiting   func() int    // records in memory
 	spooled   func() int64  // bytes on disk
 	lost      func() uint64 // records
+
+	certificates func() []certificate.Shown
 }
 
 // newMetricsHandler answers scrapes in the formats of Prometheus. It has a registry of its own, with the process's and
@@ -77,6 +83,14 @@ var (
 	descAcceptErrors = desc("accept_errors_total", "Times that accepting failed.")
 	descAcceptPaused = desc("accept_paused_total", "Times that accepting paused, at the bound of flows or for want of descriptors.")
 
+	descRequests   = desc("http_requests_total", "Requests to proxied clusters, by the class of the status that the client got.", "listener", "status")
+	descTook       = desc("http_request_seconds", "Time from a request's head to the end of its answer.")
+	descFailures   = desc("http_failures_total", "Answers of the gateway's own in the place of the application's, by their codes.", "code")
+	descWebBytes   = desc("http_bytes_total", "Bytes of proxied flows: in is from clients, out is to them.", "direction")
+	descHandshakes = desc("tls_handshakes_failed_total", "TLS handshakes with clients of proxied clusters that failed.", "reason")
+	descCerts      = desc("certificates", "Server certificates that the gateway shows.")
+	descExpiry     = desc("certificate_expiry_timestamp_seconds", "When a server certificate expires, in Unix time; of very many the first to expire.", "certificate")
+
 	descRevision  = desc("rules_revision", "Revision of the rules in force; 0 when there are none and every flow is refused.")
 	descClusters  = desc("rules_clusters", "Clusters in the rules in force.")
 	descEndpoints = desc("rules_endpoints", "Authorised endpoints in the rules in force.")
@@ -99,7 +113,7 @@ func (c *metricCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descAccepted, descOpen, descDecisions, descClosed, descConnect, descFirstByte, descBytes, descSpliced, descRelaying, descPipes,
 		descAcceptErrors, descAcceptPaused, descRevision, descClusters, descEndpoints, descApplied, descConnected, descBackends,
-		descBackendUp, descWaiting, descSpooled, descLost,
+		descBackendUp, descWaiting, descSpooled, descLost, descRequests, descTook, descFailures, descWebBytes, descHandshakes, descCerts, descExpiry,
 	} {
 		out <- d
 	}
@@ -137,6 +151,26 @@ func (c *metricCollector) Collect(out chan<- prometheus.Metric) {
 	counter(descAcceptErrors, e.AcceptErrors)
 	counter(descAcceptPaused, e.Paused)
 
+	for i, l := range sideNames {
+		for class, name := range statusClasses {
+			counter(descRequests, sum.web.requests[i][class], string(l), name)
+		}
+	}
+	out <- sum.web.took.metric(descTook)
+	for code, n := range sum.web.failures {
+		counter(descFailures, n, code)
+	}
+	counter(descWebBytes, sum.web.in, "in")
+	counter(descWebBytes, sum.web.out, "out")
+	for reason, n := range sum.web.handshakes {
+		counter(descHandshakes, n, reason)
+	}
+	certs := slices.SortedFunc(slices.Values(c.certificates()), func(a, b certificate.Shown) int { return a.Expires.Compare(b.Expires) })
+	gauge(descCerts, float64(len(certs)))
+	for _, cert := range firstOfEach(certs) {
+		gauge(descExpiry, float64(cert.Expires.Unix()), strings.ToValidUTF8(cert.Name, "?"))
+	}
+
 	r := c.rules()
 	gauge(descRevision, float64(r.revision))
 	gauge(descClusters, float64(r.clusters))
@@ -158,6 +192,18 @@ func (c *metricCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(descWaiting, float64(c.waiting()))
 	gauge(descSpooled, float64(c.spooled()))
 	counter(descLost, c.lost())
+}
+
+// firstOfEach leaves, of certificates that are sorted by their end, the first of each name, as many as get a series.
+func firstOfEach(certs []certificate.Shown) (out []certificate.Shown) {
+	seen := map[string]bool{}
+	for _, c := range certs {
+		if name := strings.ToValidUTF8(c.Name, "?"); !seen[name] && len(out) < mostCertificateSeries {
+			seen[name] = true
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 func oneIf(b bool) float64 {
@@ -207,10 +253,14 @@ type trafficSum struct {
 	connect, firstByte latencySum
 	decided            map[decidedKey]uint64
 	closed             map[closedKey]uint64
+	web                webSum
 }
 
 func (t *traffic) sum() trafficSum {
-	sum := trafficSum{decided: map[decidedKey]uint64{}, closed: map[closedKey]uint64{}}
+	sum := trafficSum{
+		decided: map[decidedKey]uint64{}, closed: map[closedKey]uint64{},
+		web: webSum{failures: map[string]uint64{}, handshakes: map[string]uint64{}},
+	}
 	for i := range t.loops {
 		c := &t.loops[i]
 		for i := range sideNames {
@@ -220,6 +270,7 @@ func (t *traffic) sum() trafficSum {
 		}
 		sum.connect.add(&c.connect)
 		sum.firstByte.add(&c.firstByte)
+		sum.web.add(&c.web)
 		c.mu.Lock()
 		for _, d := range c.decided {
 			sum.decided[d.key] += d.n

@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"github.com/postern/postern/internal/certificate"
 	"github.com/postern/postern/internal/engine"
 	"github.com/postern/postern/internal/link"
 )
@@ -34,6 +35,9 @@ func testSources(t *traffic, backends iter.Seq[link.BackendHealth]) metricSource
 		waiting:   func() int { return 51 },
 		spooled:   func() int64 { return 52 },
 		lost:      func() uint64 { return 53 },
+		certificates: func() []certificate.Shown {
+			return []certificate.Shown{{Name: "late", Expires: time.Unix(62, 0)}, {Name: "early", Expires: time.Unix(61, 0)}, {Name: "early", Expires: time.Unix(63, 0)}}
+		},
 	}
 }
 
@@ -67,6 +71,15 @@ func TestMetrics(t *testing.T) {
 	counters.ended(1, link.PrivateListener, engine.End{
 		Reason: engine.ClientClosed, Connect: 3 * time.Millisecond, FirstByte: 20 * time.Second,
 	})
+	for _, r := range []struct {
+		status int
+		code   string
+	}{{200, ""}, {204, ""}, {0, "client_gone"}, {502, "bad_gateway"}, {999, ""}} {
+		counters.loops[1].web.request(side(link.PublicListener), r.status, r.code, 10*time.Millisecond)
+	}
+	counters.loops[0].web.handshake("TLS_HANDSHAKE_FAILED")
+	counters.loops[0].web.in.Add(1011)
+	counters.loops[1].web.out.Add(1012)
 	got, text := scrape(t, testSources(counters, slices.Values([]link.BackendHealth{
 		{ClusterID: acmeID, Backend: "10.9.0.1:443", Healthy: true},
 		{ClusterID: acmeID, Backend: "10.9.0.2:443"},
@@ -83,6 +96,9 @@ func TestMetrics(t *testing.T) {
 		`backends{state="up"} 2`,
 		`bytes_total{direction="in"} 1001`,
 		`bytes_total{direction="out"} 1002`,
+		`certificate_expiry_timestamp_seconds{certificate="early"} 61`,
+		`certificate_expiry_timestamp_seconds{certificate="late"} 62`,
+		`certificates 3`,
 		`connect_seconds_bucket{le="0.0025"} 0`,
 		`connect_seconds_bucket{le="0.005"} 1`,
 		`connect_seconds_bucket{le="+Inf"} 1`,
@@ -103,6 +119,26 @@ func TestMetrics(t *testing.T) {
 		`flows_open{listener="private"} 1`,
 		`flows_open{listener="public"} 0`,
 		`flows_relaying 1004`,
+		`http_bytes_total{direction="in"} 1011`,
+		`http_bytes_total{direction="out"} 1012`,
+		`http_failures_total{code="bad_gateway"} 1`,
+		`http_failures_total{code="client_gone"} 1`,
+		`http_request_seconds_bucket{le="0.005"} 0`,
+		`http_request_seconds_bucket{le="0.01"} 5`,
+		`http_request_seconds_sum 0.05`,
+		`http_request_seconds_count 5`,
+		`http_requests_total{listener="private",status="1xx"} 0`,
+		`http_requests_total{listener="private",status="2xx"} 0`,
+		`http_requests_total{listener="private",status="3xx"} 0`,
+		`http_requests_total{listener="private",status="4xx"} 0`,
+		`http_requests_total{listener="private",status="5xx"} 0`,
+		`http_requests_total{listener="private",status="none"} 0`,
+		`http_requests_total{listener="public",status="1xx"} 0`,
+		`http_requests_total{listener="public",status="2xx"} 2`,
+		`http_requests_total{listener="public",status="3xx"} 0`,
+		`http_requests_total{listener="public",status="4xx"} 0`,
+		`http_requests_total{listener="public",status="5xx"} 1`,
+		`http_requests_total{listener="public",status="none"} 2`,
 		`reports_dropped_total 53`,
 		`reports_spooled_bytes 52`,
 		`reports_waiting 51`,
@@ -112,6 +148,7 @@ func TestMetrics(t *testing.T) {
 		`rules_revision 41`,
 		`splice_pipes 1005`,
 		`spliced_bytes_total 1003`,
+		`tls_handshakes_failed_total{reason="TLS_HANDSHAKE_FAILED"} 1`,
 	}
 	left := slices.DeleteFunc(slices.Clone(got), func(s string) bool {
 		return slices.Contains(want, s) || strings.Contains(s, "_seconds_bucket")

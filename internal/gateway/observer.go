@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/certificate"
 	"github.com/postern/postern/internal/engine"
 	"github.com/postern/postern/internal/link"
 )
@@ -84,6 +85,10 @@ func (f *flow) record() flowRecord {
 	}
 	if f.backend != nil {
 		rec.backend = f.backend.Address()
+	} else if f.web != nil {
+		if b := f.web.backend.Load(); b != nil {
+			rec.backend = b.Address()
+		}
 	}
 	return rec
 }
@@ -104,6 +109,12 @@ func (g *Gateway) Metrics() http.Handler {
 				facts.applied = time.UnixMilli(g.appliedAt.Load())
 			}
 			return facts
+		},
+		certificates: func() []certificate.Shown {
+			if g.cfg.Certificates == nil {
+				return nil
+			}
+			return g.cfg.Certificates.All()
 		},
 		connected: func() bool { return g.ctl != nil && g.ctl.connected.Load() },
 		backends: func(yield func(link.BackendHealth) bool) {

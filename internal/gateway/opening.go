@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 
+	"github.com/postern/postern/internal/certificate"
 	"github.com/postern/postern/internal/engine"
 	"github.com/postern/postern/internal/l4"
 	"github.com/postern/postern/internal/link"
@@ -219,6 +220,9 @@ func (f *flow) hello(read []byte, eof bool) engine.Action {
 		return f.refuse("", reasonBadHello)
 	}
 	f.name = hello.ServerName
+	if f.listener.Side == link.PublicListener && hello.OffersProtocol(certificate.ChallengeProtocol) && f.g.web.provesName(f.name) {
+		return f.answerChallenge()
+	}
 	if f.protocol == link.ProtocolPostgres && !f.postgres && !hello.OffersProtocol(l4.PostgresALPN) {
 		return f.refuse("", reasonNotTLS)
 	}

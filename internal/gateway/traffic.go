@@ -47,6 +47,7 @@ type loopTraffic struct {
 	accepted, ended [2]atomic.Uint64 // by side
 	connect         latency
 	firstByte       latency
+	web             webCounts
 
 	mu      sync.Mutex
 	decided tally[decidedKey]

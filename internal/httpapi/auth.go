@@ -37,6 +37,9 @@ func (s *server) authenticate(ctx huma.Context, next func(huma.Context)) {
 			requestOf(ctx.Context()).fail(ctx.Context(), err)
 		}
 		_, w := humago.Unwrap(ctx)
+		if p.Status == http.StatusUnauthorized && ctx.Operation().Metadata[asArtifactory] != nil {
+			w.Header().Set("WWW-Authenticate", `Basic realm="postern"`) // many of them wait to be asked
+		}
 		if p.Status == http.StatusUnauthorized && !s.addresses.passes(w, addressOf(requestOf(ctx.Context()).source)) {
 			return
 		}
@@ -55,10 +58,19 @@ func (s *server) caller(ctx huma.Context) (policy.Caller, error) {
 	if header == "" {
 		if r, _ := humago.Unwrap(ctx); s.ofBrowser(r) != "" {
 			if err := s.sameOrigin.Check(r); err != nil {
-				return policy.Caller{}, newProblem(http.StatusForbidden, 7, "another site's page made this request",
-					api.ErrorDetail{Reason: "CROSS_ORIGIN", Field: "Origin", Hint: "send Authorization: Bearer and a token instead of the cookie"})
+				return policy.Caller{}, errCrossOrigin
 			}
 			return s.plane.Authenticate(ctx.Context(), visitor(ctx.Context()), s.ofBrowser(r))
+		}
+	}
+	if ctx.Operation().Metadata[asArtifactory] != nil {
+		r, _ := humago.Unwrap(ctx)
+		if token := artifactoryToken(r); token != "" {
+			// A browser keeps what was typed into its dialog, and sends it along with whatever a page asks for.
+			if err := s.sameOrigin.Check(r); err != nil {
+				return policy.Caller{}, errCrossOrigin
+			}
+			return s.plane.Authenticate(ctx.Context(), visitor(ctx.Context()), token)
 		}
 	}
 	scheme, token, _ := strings.Cut(header, " ")
@@ -68,6 +80,9 @@ func (s *server) caller(ctx huma.Context) (policy.Caller, error) {
 	}
 	return s.plane.Authenticate(ctx.Context(), visitor(ctx.Context()), token)
 }
+
+var errCrossOrigin = newProblem(http.StatusForbidden, 7, "another site's page made this request",
+	api.ErrorDetail{Reason: "CROSS_ORIGIN", Field: "Origin", Hint: "send Authorization: Bearer and a token instead of what the browser keeps"})
 
 // ofBrowser returns the session that a browser keeps; empty when it keeps none.
 func (s *server) ofBrowser(r *http.Request) string {

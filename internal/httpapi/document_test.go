@@ -64,6 +64,9 @@ func TestEveryRouteHasAMethod(t *testing.T) {
 	delete(asked, "GET /openapi.json") // it describes the others
 	listed := map[string]bool{}
 	for path, item := range doc.Paths.Map() {
+		if strings.Contains(path, "/artifactory/") {
+			continue // is asked for by clients of Artifactory
+		}
 		for method := range item.Operations() {
 			u := &url.URL{Path: path}
 			listed[method+" "+shape(u)] = true

@@ -133,8 +133,7 @@ func (s *server) describeHeaders() {
 			if op == nil {
 				continue
 			}
-			ok := op.Responses["200"]
-			if s.objects[s.answers[op.OperationID]] {
+			if ok := op.Responses[strconv.Itoa(op.DefaultStatus)]; s.objects[s.answers[op.OperationID]] {
 				ok.Headers = map[string]*huma.Param{"ETag": tag}
 			}
 			switch {

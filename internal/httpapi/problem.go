@@ -86,6 +86,13 @@ func problemOf(err error) *problem {
 	if p, ok := errors.AsType[*problem](err); ok {
 		return p
 	}
+	if all := mistakes(err); len(all) > 1 {
+		p := newProblem(http.StatusBadRequest, kinds[link.Invalid].code, all[0].Message)
+		for _, e := range all[:min(len(all), maxDetails)] {
+			p.Details = append(p.Details, api.ErrorDetail{Reason: e.Reason, Field: e.Field, Hint: e.Hint, Message: e.Message})
+		}
+		return p
+	}
 	if e, ok := errors.AsType[*link.Error](err); ok && e.Kind != link.Internal {
 		k, field := kinds[e.Kind], e.Field
 		if field == "" {
@@ -103,13 +110,35 @@ func problemOf(err error) *problem {
 		api.ErrorDetail{Reason: "INTERNAL", Hint: "the server's log has the cause under the request id in X-Request-Id"})
 }
 
+// mistakes are the errors of an input that were joined to be told at once; none when something else is among them.
+func mistakes(err error) (out []*link.Error) {
+	switch e := err.(type) {
+	case *link.Error:
+		if e.Kind == link.Invalid {
+			return []*link.Error{e}
+		}
+	case interface{ Unwrap() []error }:
+		for _, part := range e.Unwrap() {
+			some := mistakes(part)
+			if len(some) == 0 {
+				return nil
+			}
+			out = append(out, some...)
+		}
+		return out
+	case interface{ Unwrap() error }:
+		return mistakes(e.Unwrap())
+	}
+	return nil
+}
+
 func newProblem(status, code int, message string, details ...api.ErrorDetail) *problem {
 	return &problem{Status: status, Code: code, Message: message, Details: details}
 }
 
 // write answers a request outside of huma with p.
 func (p *problem) write(w http.ResponseWriter) {
-	p.headers(w.Header().Set)
+	p.headers(w.Header().Add)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p) // the peer is gone when this fails
@@ -183,7 +212,7 @@ func humaProblem(status int, message string, errs []error) *problem {
 }
 
 // maxDetails bounds the details of one answer: a hostile body can be wrong in many places.
-const maxDetails = 20
+const maxDetails = 40
 
 const reasonUnknownField = "UNKNOWN_FIELD"
 

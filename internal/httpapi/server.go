@@ -119,6 +119,9 @@ func New(plane *control.Plane, o Options) http.Handler {
 	s.claims()
 	s.egress()
 	s.awsEndpointConnections()
+	s.reverseProxy()
+	s.clientCertificates()
+	s.artifactory()
 	s.trustedOwners()
 	s.allowList()
 	s.records()
@@ -172,6 +175,8 @@ type route struct {
 	single                         bool  // a GET of one object, though its path does not end in a name
 	secret                         bool  // the answer is shown once: it is kept nowhere, and told to no repetition
 	signsIn                        bool  // makes somebody known: slowed down by address
+	status                         int   // of a success; 200 when 0
+	artifactory                    bool  // is asked by clients of Artifactory, who show who they are in its ways
 }
 
 func (r route) operation() huma.Operation {
@@ -187,6 +192,12 @@ func (r route) operation() huma.Operation {
 	}
 	if r.signsIn {
 		op.Metadata = map[string]any{signsIn: true}
+	}
+	if r.artifactory {
+		op.Metadata = map[string]any{asArtifactory: true}
+	}
+	if r.status != 0 {
+		op.DefaultStatus = r.status
 	}
 	if !r.open {
 		op.Security = []map[string][]string{{"token": {}}}
@@ -220,7 +231,7 @@ func register[I, T any](s *server, r route, f func(context.Context, policy.Calle
 			req.cause = err
 			return nil, err
 		}
-		a := &answer[T]{Status: http.StatusOK, Body: out}
+		a := &answer[T]{Status: op.DefaultStatus, Body: out}
 		if s.objects[reflect.TypeFor[T]()] {
 			tag := tagOf(out)
 			req.answer.Set("ETag", tag)

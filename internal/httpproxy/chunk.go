@@ -1,6 +1,7 @@
 package httpproxy
 
 import (
+	"bytes"
 	"errors"
 	"io"
 )
@@ -37,6 +38,15 @@ func (c *chunks) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	n, err := c.read(p)
+	if c.left == 0 && c.within && err == nil && bytes.HasPrefix(c.in.unread(), []byte("\r\n")) {
+		c.in.take(2) // so that nothing is left when nothing more has come
+		c.within = false
+	}
+	return n, err
+}
+
+func (c *chunks) read(p []byte) (int, error) {
 	n := 0
 	for n < len(p) {
 		if c.left == 0 {

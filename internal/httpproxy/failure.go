@@ -1,9 +1,6 @@
 package httpproxy
 
-import (
-	"net/http"
-	"strconv"
-)
+import "net/http"
 
 // failure is an answer of the gateway's own. Its code is stable, and the message is all that the peer is told.
 type failure struct {
@@ -60,10 +57,9 @@ func (f *failure) body(docker bool) []byte {
 }
 
 // fields are the head of the answer.
-func (f *failure) fields(docker bool, length int) []field {
+func (f *failure) fields(docker bool) []field {
 	fields := []field{
 		{name: "Content-Type", value: "application/json"},
-		{name: "Content-Length", value: strconv.Itoa(length)},
 		{name: "Cache-Control", value: "no-store"},
 		{name: "X-Content-Type-Options", value: "nosniff"},
 	}

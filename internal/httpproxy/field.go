@@ -26,10 +26,11 @@ const (
 	expect
 	accept
 	authorization
+	apiKey
 	teaser // TE
 	trailer
 	location
-	links // Link
+	links     // Link
 	challenge // WWW-Authenticate
 	cookie    // Set-Cookie
 	transport // Strict-Transport-Security
@@ -40,7 +41,8 @@ var kinds = func() map[string]kind {
 	m := map[string]kind{
 		"content-length": framing, "transfer-encoding": framing, "connection": connection, "keep-alive": hop,
 		"proxy-connection": hop, "proxy-authenticate": hop, "proxy-authorization": hop, "http2-settings": hop,
-		"upgrade": upgrade, "host": host, "expect": expect, "accept": accept, "authorization": authorization, "te": teaser,
+		"upgrade": upgrade, "host": host, "expect": expect, "accept": accept, "authorization": authorization,
+		"x-jfrog-art-api": apiKey, "te": teaser,
 		"trailer": trailer, "location": location, "link": links, "www-authenticate": challenge, "set-cookie": cookie,
 		"strict-transport-security": transport,
 	}

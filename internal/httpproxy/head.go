@@ -32,18 +32,17 @@ type request struct {
 
 // Errors in a head. Their words are for the operator.
 var (
-	errStartLine  = errors.New("malformed start line")
-	errVersion    = errors.New("neither HTTP/1.1 nor HTTP/1.0")
-	errTarget     = errors.New("malformed target")
-	errHost       = errors.New("no host, or more than one")
-	errField      = errors.New("malformed field")
-	errFields     = errors.New("too many fields")
-	errLength     = errors.New("malformed or contradictory Content-Length")
-	errEncoding   = errors.New("a Transfer-Encoding other than chunked, or one that is not alone")
-	errBoth       = errors.New("both Content-Length and Transfer-Encoding")
-	errExpect     = errors.New("an expectation other than 100-continue")
-	errStatus     = errors.New("malformed status line")
-	errEmptyField = errors.New("empty name of a field")
+	errStartLine = errors.New("malformed start line")
+	errVersion   = errors.New("neither HTTP/1.1 nor HTTP/1.0")
+	errTarget    = errors.New("malformed target")
+	errHost      = errors.New("no host, or more than one")
+	errField     = errors.New("malformed field")
+	errFields    = errors.New("too many fields")
+	errLength    = errors.New("malformed or contradictory Content-Length")
+	errEncoding  = errors.New("a Transfer-Encoding other than chunked, or one that is not alone")
+	errBoth      = errors.New("both Content-Length and Transfer-Encoding")
+	errExpect    = errors.New("an expectation other than 100-continue")
+	errStatus    = errors.New("malformed status line")
 )
 
 // tokenChars are those of a token (RFC 9110 section 5.6.2).
@@ -294,6 +293,7 @@ type response struct {
 	fields []field
 	length int64 // of the body: bytes, chunkedLength or endlessLength; what Content-Length says where there is no body
 	sized  bool  // there was a Content-Length
+	empty  bool  // it has no body whatever its fields say
 
 	close   bool   // the node closes the connection behind it
 	upgrade string // of 101
@@ -377,6 +377,16 @@ func (r *response) connect() error {
 		r.upgrade = ""
 	}
 	return nil
+}
+
+// dropped reports whether Connection names a field.
+func (r *response) dropped(name string) bool {
+	for _, d := range r.drop {
+		if strings.EqualFold(d, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // bodiless reports whether an answer has no body whatever its fields say (RFC 9112 section 6.3).

@@ -71,7 +71,9 @@ func (r *reader) fill(most int) error {
 		default:
 			grown := make([]byte, min(2*len(r.buf), most))
 			copy(grown, r.buf)
-			readerBuffers.Put(r.base)
+			if r.base != nil {
+				readerBuffers.Put(r.base)
+			}
 			r.base, r.buf = nil, grown
 		}
 	}

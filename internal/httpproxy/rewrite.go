@@ -11,7 +11,6 @@ type view struct {
 	site     *Site
 	way      *route
 	listener link.Listener
-	port     uint16 // as the client dialled it
 	scheme   string
 	host     string // as the client names it, with the port where it gives one
 	node     string // the address of the node that answers
@@ -26,7 +25,7 @@ const (
 	outside
 )
 
-// url is an address as it stands in a head. Nothing in it is decoded.
+// address is an address as it stands in a head. Nothing in it is decoded.
 type address struct {
 	scheme, authority string // empty of a relative one
 	path              string // with query and fragment

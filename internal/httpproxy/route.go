@@ -15,7 +15,6 @@ type route struct {
 	docker     bool   // a Docker client asked
 	repository string // of a Docker client
 	ticket     string // the sealed address of a redirect that is to be followed: nothing is asked of the application
-	ping       bool   // the gateway itself answers that this is a Docker registry
 }
 
 // ticketPath is where the addresses of RedirectRewrite are.
@@ -62,11 +61,11 @@ func (s *Site) routeByPath(path, query string, asked bool) (route, *failure) {
 	switch {
 	case rest == "" || rest == "token":
 		// Whoever asks whether this is a registry learns how to sign in there. All repositories are one application's, so
-		// that the first one's answer is right for all.
+		// that the first one's answer is right for all; where none is known, the application itself has to answer.
 		if len(s.keys) == 0 {
-			r.ping = rest == ""
-			if !r.ping {
-				return r, noRepository
+			r.target, r.direct = path, false
+			if asked {
+				r.target += "?" + query
 			}
 			return r, nil
 		}

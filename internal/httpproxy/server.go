@@ -5,8 +5,11 @@ package httpproxy
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/postern/postern/internal/link"
@@ -14,7 +17,19 @@ import (
 
 // Server answers flows. Make one with New; end it with Shutdown or Close.
 type Server struct {
-	cfg Config
+	cfg    Config
+	two    *two
+	idle   idle
+	follow *follower
+	seal   *sealer
+
+	quit    context.CancelFunc
+	working sync.WaitGroup
+
+	mu       sync.Mutex
+	sessions map[*session]struct{}
+	draining bool
+	empty    chan struct{} // closed when draining and no session is left
 }
 
 // Flow is one flow that was admitted to a cluster with a reverse proxy.
@@ -58,23 +73,117 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	return &Server{cfg: cfg}, nil
+	seal, err := newSealer(cfg.TicketKey)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, seal: seal, sessions: map[*session]struct{}{}, empty: make(chan struct{})}
+	s.idle = idle{perKey: cfg.Limits.IdlePerKey, most: cfg.Limits.Idle, age: cfg.Timeouts.IdleNode, byKey: map[string][]*upstream{}}
+	s.follow = newFollower(&s.cfg)
+	s.two = newTwo(s)
+	ctx, quit := context.WithCancel(context.Background())
+	s.quit = quit
+	s.working.Go(func() { s.idle.run(ctx) })
+	return s, nil
 }
 
 // Serve answers the requests of one flow, whose ClientHello is still unread in conn, and returns when the flow has ended
-// and conn is closed. When ctx is done the flow is cut.
+// and conn is closed. When ctx is done the flow is cut. The error says why nothing was answered; a flow that ends after
+// its handshake ends without one.
 func (s *Server) Serve(ctx context.Context, conn net.Conn, flow *Flow) error {
-	return conn.Close()
+	c := &session{s: s, ctx: ctx, flow: flow, forwarded: describe(flow.Source.Addr(), "https", flow.Port)}
+	c.wire = newWire(conn, c)
+	c.own = idle{perKey: s.cfg.Limits.Streams, most: s.cfg.Limits.Streams, age: s.cfg.Timeouts.IdleNode, byKey: map[string][]*upstream{}}
+	defer c.own.close()
+	defer c.wire.Close()
+	s.mu.Lock()
+	if s.draining {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	s.sessions[c] = struct{}{}
+	s.mu.Unlock()
+	defer s.remove(c)
+	stop := context.AfterFunc(ctx, func() { c.wire.Close() })
+	defer stop()
+	return c.serve()
+}
+
+func (s *Server) remove(c *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sessions, c)
+	if s.draining && len(s.sessions) == 0 {
+		close(s.empty)
+	}
+}
+
+// all returns the flows that are open.
+func (s *Server) all() []*session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.sessions))
+}
+
+func (s *Server) record(r *Record) {
+	if s.cfg.Record != nil {
+		s.cfg.Record(r)
+	}
 }
 
 // Recheck closes the flows that new rules no longer allow to stay open as they are: those whose client certificate no
-// longer stands, and those without requests whose handshake did not ask for the certificate that is now wanted. Call it
-// when new rules are in force.
-func (s *Server) Recheck() (closed int) { return 0 }
+// longer stands, and those without requests whose handshake did not ask for the certificate that is now wanted; of the
+// latter one with a request ends behind it. Call it when new rules are in force. It returns how many it closed.
+func (s *Server) Recheck() (closed int) {
+	now := s.cfg.Now()
+	for _, c := range s.all() {
+		if c.recheck(now) {
+			closed++
+		}
+	}
+	return closed
+}
 
 // Shutdown closes flows without requests at once, lets requests end, and returns when no flow is left or when ctx is done,
 // with ctx's error and after cutting those that were.
-func (s *Server) Shutdown(ctx context.Context) error { return nil }
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	first := !s.draining
+	s.draining = true
+	if first && len(s.sessions) == 0 {
+		close(s.empty)
+	}
+	s.mu.Unlock()
+	for _, c := range s.all() {
+		c.closeIdle()
+	}
+	var draining sync.WaitGroup
+	defer draining.Wait()
+	limit, cancel := context.WithCancel(ctx)
+	defer cancel()
+	draining.Go(func() { s.two.drain(limit) })
+	var err error
+	select {
+	case <-s.empty:
+	case <-ctx.Done():
+		err = ctx.Err()
+		for _, c := range s.all() {
+			c.wire.Close()
+		}
+		<-s.empty
+	}
+	s.two.close()
+	s.quit()
+	s.working.Wait()
+	s.idle.close()
+	s.follow.close()
+	return err
+}
 
 // Close cuts all flows and returns when none is left.
-func (s *Server) Close() error { return nil }
+func (s *Server) Close() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = s.Shutdown(ctx) // that flows were cut is what was asked for
+	return nil
+}

@@ -53,9 +53,6 @@ func Complete(p link.ReverseProxy) link.ReverseProxy {
 		}
 		n.DirectPort = cmp.Or(n.DirectPort, DefaultDirectPort)
 	}
-	if len(p.Nodes) > 1 {
-		p.Upstream = cmp.Or(p.Upstream, DefaultContext)
-	}
 
 	p.Repositories = slices.Clone(p.Repositories)
 	for i := range p.Repositories {

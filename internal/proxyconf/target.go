@@ -44,18 +44,20 @@ func (v Version) String() string {
 }
 
 // before reports whether v is older than the given version.
-func (v Version) before(major, minor, patch int) bool { return v.Compare(Version{major, minor, patch}) < 0 }
+func (v Version) before(major, minor, patch int) bool {
+	return v.Compare(Version{major, minor, patch}) < 0
+}
 
 // Target is the program that a text is for.
 type Target struct {
 	Server  link.WebServer
-	Version Version // of the server; the zero value is Debian 12's
+	Version Version // of the server; the zero value is Debian 12's, and so is Debian 12's without its last part
 	OpenSSL Version // that the server runs with; the zero value is Debian 12's. Caddy and the gateway have none
 }
 
-// debian12 are the versions of a target that names none, also the oldest that are known to take what is rendered.
+// debian12 are the versions of a target that names none, or the same without its last part.
 var debian12 = map[link.WebServer]Version{
-	link.NGINX: {1, 22, 1}, link.Apache: {2, 4, 0}, link.HAProxy: {2, 6, 12}, link.Caddy: {2, 6, 2},
+	link.NGINX: {1, 22, 1}, link.Apache: {2, 4, 57}, link.HAProxy: {2, 6, 12}, link.Caddy: {2, 6, 2},
 }
 
 // debian12OpenSSL is the library that Debian 12's servers run with.
@@ -106,8 +108,9 @@ func (t Target) String() string {
 }
 
 func (t Target) complete() Target {
-	if t.Version == (Version{}) {
-		t.Version = debian12[t.Server]
+	d := debian12[t.Server]
+	if t.Version == (Version{}) || t.Version == (Version{Major: d.Major, Minor: d.Minor}) {
+		t.Version = d
 	}
 	if t.OpenSSL == (Version{}) {
 		t.OpenSSL = debian12OpenSSL

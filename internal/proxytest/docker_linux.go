@@ -81,7 +81,6 @@ func (tr *trial) docker(t *testing.T, certificate *tls.Certificate) {
 func (tr *trial) leads(t *testing.T, c *http.Client, which int, image string) {
 	host, prefix := tr.registry(which)
 	root := "https://" + host + "/v2/"
-	authorise := func(*http.Request) {}
 	below := func(what, lead, path string) string {
 		t.Helper()
 		base, err := url.Parse(root)
@@ -95,24 +94,22 @@ func (tr *trial) leads(t *testing.T, c *http.Client, which int, image string) {
 		return to.String()
 	}
 
-	ping := must(t, c, http.MethodGet, root, http.NoBody)
-	challenge := must(t, c, http.MethodGet, root+prefix+image+"/tags/list", http.NoBody)
-	if which == 0 {
-		if ping.status != http.StatusOK {
-			t.Errorf("/v2/: %d", ping.status)
-		}
-	} else {
+	var token struct{ Token string }
+	for _, path := range []string{"", prefix + image + "/tags/list"} {
+		challenge := must(t, c, http.MethodGet, root+path, http.NoBody)
 		if challenge.status != http.StatusUnauthorized {
-			t.Fatalf("without a token: %d", challenge.status)
+			t.Fatalf("%s without a token: %d %s", path, challenge.status, challenge.body)
 		}
 		_, realm, _ := strings.Cut(challenge.header.Get("WWW-Authenticate"), `realm="`)
 		realm, _, _ = strings.Cut(realm, `"`)
-		token := must(t, c, http.MethodGet, below("realm", realm, "/v2/"), http.NoBody, func(r *http.Request) { r.SetBasicAuth(User, Password) })
-		var said struct{ Token string }
-		if err := json.Unmarshal([]byte(token.body), &said); err != nil || said.Token == "" {
-			t.Fatalf("token: %d %s", token.status, token.body)
+		said := must(t, c, http.MethodGet, below("realm", realm, "/v2/"), http.NoBody, func(r *http.Request) { r.SetBasicAuth(User, Password) })
+		if err := json.Unmarshal([]byte(said.body), &token); err != nil || token.Token == "" {
+			t.Fatalf("token: %d %s", said.status, said.body)
 		}
-		authorise = func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+said.Token) }
+	}
+	authorise := func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token.Token) }
+	if ping := must(t, c, http.MethodGet, root, http.NoBody, authorise); ping.status != http.StatusOK {
+		t.Errorf("/v2/: %d", ping.status)
 	}
 
 	// Pages of tags.

@@ -12,13 +12,11 @@ import (
 )
 
 // Registry is Debian's docker-registry for one repository of the application, whose part of the application's paths it
-// serves.
+// serves. It asks for a token, the same for all repositories, which User gets for Password at …/v2/token.
 type Registry struct {
 	Key string
 	// Relative has it answer paths where others answer URLs.
 	Relative bool
-	// Protected asks for a token, which User gets for Password at …/v2/token.
-	Protected bool
 
 	url   *url.URL
 	proxy *httputil.ReverseProxy
@@ -51,6 +49,13 @@ func (g *Registry) Start(t testing.TB) {
 				}
 			}
 		},
+		ModifyResponse: func(r *http.Response) error {
+			// It leaves its prefix out of the paths that it answers; an application does not.
+			if path, relative := strings.CutPrefix(r.Header.Get("Location"), "/v2/"); relative {
+				r.Header.Set("Location", g.prefix()+"v2/"+path)
+			}
+			return nil
+		},
 	}
 }
 
@@ -66,7 +71,7 @@ func (g *Registry) serve(w http.ResponseWriter, r *http.Request, path string) {
 			return
 		}
 		fmt.Fprintf(w, `{"token":%q,"expires_in":300}`, token)
-	case g.Protected && r.Header.Get("Authorization") != "Bearer "+token:
+	case r.Header.Get("Authorization") != "Bearer "+token:
 		realm := publicURL(r).JoinPath(g.prefix(), "v2/token")
 		w.Header().Set("WWW-Authenticate", fmt.Sprintf("Bearer realm=%q,service=%q", realm, r.Host))
 		http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`, http.StatusUnauthorized)

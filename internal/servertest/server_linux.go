@@ -99,6 +99,15 @@ func Run(t testing.TB, as Account, addr netip.AddrPort, path string, args ...str
 	return s
 }
 
+// RunSaying starts a program that stays in the foreground, and waits until it has printed a text: for those that do not
+// bear a connection on which nothing comes.
+func RunSaying(t testing.TB, as Account, text, path string, args ...string) *Server {
+	t.Helper()
+	s := start(t, as, path, args...)
+	s.await(func() bool { return s.says(text) })
+	return s
+}
+
 func start(t testing.TB, as Account, path string, args ...string) *Server {
 	t.Helper()
 	s := &Server{t: t, cmd: as.run(t, path, args...), ended: make(chan struct{})}

@@ -1,6 +1,7 @@
 package webserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,12 +49,13 @@ type Report struct {
 // Where the target is another version than the installed one, the check counts if what is rendered for both is the same,
 // and is left out otherwise. The error says why a check could not be made, or is that of proxyconf.Render.
 func Check(ctx context.Context, p link.ReverseProxy, t proxyconf.Target) (Report, error) {
+	t.Server = cmp.Or(t.Server, p.Server)
 	want, err := proxyconf.Render(p, t)
 	if err != nil {
 		return Report{}, err
 	}
 	program, err := Find(ctx, t.Server)
-	if e, ok := errors.AsType[*link.Error](err); ok {
+	if e, ok := errors.AsType[*link.Error](err); ok && e.Kind == link.Precondition {
 		return Report{Outcome: NotChecked, Why: e.Message}, nil
 	} else if err != nil {
 		return Report{}, err

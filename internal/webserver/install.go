@@ -73,7 +73,7 @@ func Install(ctx context.Context, in Installation) (Installed, error) {
 			return out, err
 		}
 		out.Changed = true
-	} else if now.mark == nil {
+	} else if !now.unfinished {
 		return out, nil
 	}
 	if now.previous {
@@ -148,7 +148,7 @@ func (in Installation) prove(ctx context.Context, p *place, now state) error {
 	if err := in.at(stepRestored); err != nil {
 		return err
 	}
-	if reason == "RELOAD_FAILED" || now.mark != nil {
+	if reason == "RELOAD_FAILED" || now.unfinished {
 		if err := in.run(ctx, in.Reload); err != nil {
 			failed.Message += fmt.Sprintf("; and with the previous text it fails too: %v", err)
 			failed.Hint = fmt.Sprintf("%s is what it was; see why the server does not reload", in.Path)

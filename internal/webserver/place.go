@@ -27,11 +27,13 @@ type place struct {
 
 // state is what a place holds.
 type state struct {
-	exists   bool
-	text     string
-	info     fs.FileInfo // nil when the file does not exist
-	mark     *mark       // nil: the last installation went to its end
-	previous bool        // the text that the server took last is in the previous file; of use when the one in place is not proven
+	exists bool
+	text   string
+	info   fs.FileInfo // nil when the file does not exist
+	mark   *mark       // nil: no installation is under way
+	// unfinished says that an installation before this one did not go to its end: nobody knows what the server took.
+	unfinished bool
+	previous   bool // the text that the server took last is in the previous file; of use when the one in place is not proven
 }
 
 // mark is the note that an installation leaves while it is under way.
@@ -161,7 +163,7 @@ func (p *place) look() (state, error) {
 			Hint: "an installation did not end; see that the server runs well with the file, then remove the note", Err: err,
 		}
 	}
-	s.previous = s.mark.Previous
+	s.previous, s.unfinished = s.mark.Previous, true
 	return s, nil
 }
 

@@ -113,20 +113,28 @@ func (tr *trial) otherFiles(p *link.ReverseProxy) error {
 	if err != nil {
 		return err
 	}
-	files := map[string][]byte{}
-	put := func(path *string, text []byte) {
-		if *path == "" {
-			return
+	type named struct {
+		path *string
+		text []byte
+	}
+	root, files := tr.path("files"), map[string][]byte{}
+	for _, together := range [][]named{
+		{{&p.Certificate, made.certificate}, {&p.Key, made.key}},
+		{{&p.ClientCertificates.CAFile, made.ca}}, {{&p.ClientCertificates.CRLFile, made.crl}},
+	} {
+		// A path that would get too long loses its beginning, and a key as much as its certificate, beside which it may have to be.
+		over := 0
+		for _, f := range together {
+			over = max(over, len(root)+len("/")+len(*f.path)-longestPath)
 		}
-		*path = tr.path("files", *path)
-		if !slices.Equal(files[*path], text) {
-			files[*path] = append(files[*path], text...)
+		for _, f := range together {
+			if *f.path == "" {
+				continue
+			}
+			*f.path = root + "/" + strings.TrimLeft((*f.path)[min(over, len(*f.path)-1):], "/")
+			files[*f.path] = append(files[*f.path], f.text...)
 		}
 	}
-	put(&p.Certificate, made.certificate)
-	put(&p.Key, made.key)
-	put(&p.ClientCertificates.CAFile, made.ca)
-	put(&p.ClientCertificates.CRLFile, made.crl)
 	for path, text := range files {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return err
@@ -137,6 +145,9 @@ func (tr *trial) otherFiles(p *link.ReverseProxy) error {
 	}
 	return nil
 }
+
+// longestPath is the longest that proxyconf takes.
+const longestPath = 255
 
 // material is what a configuration names as files, in PEM.
 type material struct{ certificate, key, ca, crl []byte }

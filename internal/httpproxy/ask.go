@@ -1,0 +1,262 @@
+package httpproxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+func (x *exchange) ask() *failure {
+	var failed Node
+	var cause error // of failed
+	fresh := false  // no connection that was used before
+	for tries := 0; ; tries++ {
+		err := x.connect(failed, fresh)
+		if err != nil {
+			if cause != nil {
+				err = errors.Join(cause, err)
+			}
+			failed, cause = x.node, err
+			x.release(false, true)
+			if failed == nil || tries > 0 || !errors.Is(err, errDial) {
+				return x.upstreamFault(err)
+			}
+			continue
+		}
+		silent, err := x.exchangeHeads()
+		if err == nil {
+			return nil
+		}
+		again := x.up.reused && silent && x.body == nil && isIdempotent(x.req.method) && tries == 0 && !isTimeout(err) && !x.left.Load()
+		if sent := x.stopBody(); sent != nil && !errors.Is(sent, errNodeGone) {
+			x.release(!silent, false)
+			return x.clientFault(sent)
+		}
+		if x.left.Load() {
+			x.release(!silent, false)
+			return gone.because(err)
+		}
+		x.release(!silent, !again)
+		if !again {
+			return x.upstreamFault(err)
+		}
+		fresh = true
+	}
+}
+
+var (
+	errDial     = errors.New("cannot reach the node")
+	errNodeGone = errors.New("the node takes no more")
+	errInterims = errors.New("too many interim answers")
+	errSwitch   = errors.New("a change of protocols that nobody asked for")
+)
+
+func (x *exchange) connect(failed Node, fresh bool) error {
+	c := x.c
+	node, err := c.s.cfg.Pick(c.ctx, Destination{Flow: c.flow, Site: x.site, Direct: x.way.direct, Failed: failed})
+	if err != nil {
+		x.node = nil
+		return err
+	}
+	x.node = node
+	key := node.Key()
+	x.rec.Node = key
+	kept := &c.s.idle
+	if key == "" {
+		kept = &c.own
+	}
+	if !fresh {
+		for u := kept.get(key); u != nil; u = kept.get(key) {
+			if x.body != nil || !isIdempotent(x.req.method) {
+				if !alive(u.conn) {
+					u.close()
+					continue
+				}
+			}
+			u.in.from = u.conn
+			x.up = u
+			return nil
+		}
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, c.s.cfg.Timeouts.Dial)
+	defer cancel()
+	conn, err := node.Dial(ctx)
+	if err != nil {
+		return errors.Join(errDial, err)
+	}
+	x.up = &upstream{conn: conn, key: key}
+	x.up.in.from = conn
+	return nil
+}
+
+func isIdempotent(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return false
+}
+
+func (x *exchange) exchangeHeads() (silent bool, err error) {
+	u, now := x.up, time.Now()
+	_ = u.conn.SetWriteDeadline(now.Add(x.c.s.cfg.Timeouts.Send))
+	if _, err := u.conn.Write(x.head); err != nil {
+		return true, err
+	}
+	if x.body != nil {
+		x.sent = make(chan error, 1)
+		go x.send(x.sent, x.body, u)
+	}
+	for range interims {
+		head, err := x.awaitHead(now)
+		if err != nil {
+			return !x.began && len(u.in.unread()) == 0 && head == nil, err
+		}
+		if err := parseResponse(&x.resp, string(head), x.c.s.cfg.Limits.Fields); err != nil {
+			return false, err
+		}
+		switch s := x.resp.status; {
+		case s == http.StatusSwitchingProtocols:
+			if x.req.upgrade == "" || x.resp.upgrade == "" {
+				return false, errSwitch
+			}
+			return false, nil
+		case s >= 200:
+			return false, nil
+		case s == http.StatusContinue && !x.req.expect, x.req.old:
+			continue
+		}
+		x.view.node = strings.ToLower(u.key)
+		x.view.turnFields(&x.resp)
+		if err := x.out.inform(&x.resp); err != nil {
+			x.left.Store(true)
+			return false, err
+		}
+	}
+	return false, errInterims
+}
+
+func (x *exchange) awaitHead(now time.Time) ([]byte, error) {
+	u, most := x.up, x.c.s.cfg.Limits.Header
+	if x.sent != nil {
+		u.expect(now, x.c.s.cfg.Timeouts.Upstream)
+		return u.in.head(most)
+	}
+	first := min(patience, x.c.s.cfg.Timeouts.Upstream)
+	u.until = now.Add(first)
+	_ = u.conn.SetReadDeadline(u.until)
+	head, err := u.in.head(most)
+	if err == nil || !isTimeout(err) || x.c.s.cfg.Timeouts.Upstream <= patience {
+		return head, err
+	}
+	u.until = now.Add(x.c.s.cfg.Timeouts.Upstream)
+	_ = u.conn.SetReadDeadline(u.until)
+	stop := x.out.watch(func() {
+		x.left.Store(true)
+		u.conn.Close()
+	})
+	defer stop()
+	return u.in.head(most)
+}
+
+func (x *exchange) upstreamFault(err error) *failure {
+	switch {
+	case x.c.ctx.Err() != nil:
+		return gone.because(err)
+	case errors.Is(err, ErrNoNode), errors.Is(err, errDial):
+		return noNode.because(err)
+	case isTimeout(err):
+		return slowNode.because(err)
+	}
+	return brokenNode.because(err)
+}
+
+func (x *exchange) release(answered, broken bool) {
+	if x.up != nil {
+		x.up.close()
+		x.up = nil
+	}
+	if x.node != nil {
+		x.node.Ended(answered, broken)
+		x.node = nil
+	}
+}
+
+func (x *exchange) send(done chan<- error, from body, to *upstream) {
+	buffer := bulkBuffers.Get().(*[bulkSize]byte)
+	defer bulkBuffers.Put(buffer)
+	const before, behind = 8, 2 // room for the line before a chunk and the end behind it
+	chunked := x.req.length == chunkedLength
+	end := len(buffer)
+	if chunked {
+		end -= behind
+	}
+	for {
+		n, err := from.Read(buffer[before:end])
+		if n > 0 {
+			x.in.Add(int64(n))
+			out := buffer[before : before+n]
+			if chunked {
+				var line [before + 2]byte
+				size := appendChunkSize(line[:0], n)
+				begin := before - len(size)
+				copy(buffer[begin:], size)
+				copy(buffer[before+n:], "\r\n")
+				out = buffer[begin : before+n+behind]
+			}
+			_ = to.conn.SetWriteDeadline(time.Now().Add(x.c.s.cfg.Timeouts.Upstream))
+			if _, err := to.conn.Write(out); err != nil {
+				done <- errNodeGone
+				return
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF) && (chunked || x.in.Load() == x.req.length):
+			if chunked {
+				last := append(buffer[:0], "0\r\n"...)
+				for _, f := range passableTrailers(from.trailers(), x.site.spelling) {
+					last = appendField(last, f.name, f.value)
+				}
+				if _, err := to.conn.Write(append(last, "\r\n"...)); err != nil {
+					done <- errNodeGone
+					return
+				}
+			}
+			done <- nil
+			return
+		case err != nil:
+			// The node sees a body that is not whole, and the goroutine that waits for its answer an error.
+			done <- unexpected(err)
+			to.conn.Close()
+			return
+		}
+	}
+}
+
+func (x *exchange) stopBody() error {
+	if x.sent == nil {
+		return nil
+	}
+	select {
+	case err := <-x.sent:
+		x.sent = nil
+		return err
+	default:
+	}
+	if x.body.whole() {
+		// What is left of it is on its way to a node that has answered already.
+		_ = x.up.conn.SetWriteDeadline(time.Now().Add(patience))
+		err := <-x.sent
+		x.sent = nil
+		return err
+	}
+	x.body.stop()
+	x.up.conn.Close()
+	<-x.sent
+	x.sent = nil
+	x.broken = true
+	return errNodeGone
+}

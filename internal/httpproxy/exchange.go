@@ -1,0 +1,305 @@
+package httpproxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/postern/postern/internal/clientcert"
+	"github.com/postern/postern/internal/link"
+)
+
+// sink is the client's side of one request.
+
+type sink interface {
+	// inform sends an interim answer (1xx).
+	inform(r *response) error
+	// begin sends the head of the answer, whose body has r.length bytes; last says that no request follows.
+	begin(r *response, last bool) error
+	// write sends a part of the body. With more there, it may wait for the next part.
+	write(p []byte, more bool) error
+	// flush sends what waits, for there is nothing to follow yet.
+	flush() error
+	// finish ends the answer. Without it, or with an error, the client sees that the answer is not whole.
+	finish(trailers []field) error
+	// change hands the stream over behind an answer of 101: what the client sends, and its connection.
+	change() (io.Reader, net.Conn, error)
+	// watch calls left when the client goes away, until stop is called.
+	watch(left func()) (stop func())
+}
+
+// body is a request's body that is not there yet.
+
+type body interface {
+	io.Reader
+	trailers() []field
+	whole() bool // it was read to its end
+	stop()       // makes a Read that waits return, and every other
+}
+
+// Bounds of what is held of one request.
+
+const (
+	smallBody = 16 << 10        // a body up to this is read before the request goes out
+	patience  = 2 * time.Second // after which it is looked whether the client still waits
+	interims  = 16              // interim answers to one request
+)
+
+// exchange is one request and its answer.
+
+type exchange struct {
+	c    *session
+	req  request
+	body body // nil: there is none, or it is in small
+	out  sink
+
+	site     *Site
+	way      route
+	decision clientcert.Decision
+	view     view
+	resp     response
+	head     []byte // the request as it goes out, with a small body behind it
+	rec      Record
+	begun    time.Time
+
+	verified string // the certificate as the application is told it; empty when none stands
+
+	up     *upstream
+	node   Node
+	in     atomic.Int64 // of the body
+	left   atomic.Bool  // the client went away
+	sent   chan error   // of the body; nil when nobody sends it
+	began  bool         // the client got the head of an answer
+	broken bool         // the client's connection cannot go on
+	torn   bool         // the client has to see that its answer is not whole
+}
+
+// run answers the request. It reports whether another may follow on the same connection.
+
+func (x *exchange) run() bool {
+	x.begun = time.Now()
+	c := x.c
+	x.rec = Record{Flow: c.flow, At: c.s.cfg.Now(), Method: x.req.method, Host: x.req.host, Protocol: "HTTP/1.1"}
+	if x.req.two {
+		x.rec.Protocol = "HTTP/2.0"
+	}
+	x.rec.Path, _, _ = strings.Cut(x.req.target, "?")
+	x.began, x.broken, x.torn, x.sent, x.up, x.node = false, false, false, nil, nil, nil
+	x.site, x.way, x.decision, x.verified = nil, route{}, clientcert.Decision{}, ""
+	x.left.Store(false)
+	if f := x.proxy(); f != nil {
+		x.rec.Code, x.rec.Err = f.code, f.err
+		if x.began || f.code == gone.code {
+			x.broken, x.torn = true, true
+		} else {
+			x.answer(f)
+		}
+	}
+	x.settle()
+	x.rec.Took = time.Since(x.begun)
+	c.s.record(&x.rec)
+	return !x.broken
+}
+
+// proxy answers the request as the site says; what it returns was not answered yet, unless the answer had begun.
+
+func (x *exchange) proxy() *failure {
+	c, r := x.c, &x.req
+	host, port := cutPort(strings.ToLower(r.host))
+	host = strings.TrimSuffix(host, ".")
+	if port != "" {
+		if n, ok := parseLength(port); !ok || n >= 1<<16 {
+			return badRequest.because(errHost)
+		}
+	}
+	x.site = c.flow.Site(host)
+	if x.site == nil {
+		return misdirected
+	}
+	x.rec.ClusterID = x.site.cluster
+	repository, ok := x.site.find(c.flow.Listener, host)
+	if !ok {
+		return misdirected
+	}
+	if r.method == http.MethodConnect || r.method == http.MethodTrace {
+		return badMethod
+	}
+	if repository == "" && x.site.docker == link.DockerPort {
+		repository = x.site.ports[c.flow.Port]
+	}
+	if f := x.decide(); f != nil {
+		path, _, _ := strings.Cut(r.target, "?")
+		x.way.docker = x.site.docker != link.DockerNone && isDocker(path)
+		return f
+	}
+	var f *failure
+	if x.way, f = x.site.route(r.target, repository); f != nil {
+		return f
+	}
+	x.view = view{site: x.site, way: &x.way, listener: c.flow.Listener, scheme: "https", host: r.host}
+	if x.way.ticket != "" {
+		x.rec.Path = ticketPath
+		return x.redeem(x.way.ticket)
+	}
+	if err := x.prepare(); err != nil {
+		return err
+	}
+	if err := x.ask(); err != nil {
+		return err
+	}
+	return x.relay()
+}
+
+// decide asks the table whether the client's certificate lets the request pass.
+
+func (x *exchange) decide() *failure {
+	c, trust := x.c, x.site.trust
+	if trust.Mode() == link.CertificatesOff {
+		x.decision = clientcert.Decision{Outcome: clientcert.ByCredentials}
+		return nil
+	}
+	now := c.s.cfg.Now()
+	st := c.stands(trust, now)
+	answer := clientcert.Unknown
+	if q := st.verified.Question; q != nil && c.s.cfg.Revocation != nil {
+		answer = c.s.cfg.Revocation.Await(c.ctx, *q)
+	}
+	var credentials, keys []string
+	if c.leaf != nil {
+		for i := range x.req.fields {
+			switch f := &x.req.fields[i]; f.kind {
+			case authorization:
+				credentials = append(credentials, f.value)
+			case apiKey:
+				keys = append(keys, f.value)
+			}
+		}
+	}
+	facts := trust.Facts(st.verified, now, answer, clientcert.ReadCredentials(credentials, keys))
+	x.decision = clientcert.Decide(facts)
+	x.rec.User, x.rec.Note = x.decision.User, x.decision.Reason
+	if x.decision.Outcome == clientcert.Refuse {
+		return &failure{
+			status: x.decision.Status, code: x.decision.Code, message: "the client certificate does not allow this request",
+			close: true, err: errors.New(x.decision.Reason + ": " + st.verified.Detail),
+		}
+	}
+	if facts.Certificate == clientcert.Trusted && facts.Revocation == clientcert.Good {
+		x.verified = st.encoded
+	}
+	return nil
+}
+
+// prepare writes the request as it goes out, with its body behind it when that is small.
+
+func (x *exchange) prepare() *failure {
+	r := &x.req
+	o := onward{
+		target: x.way.target, host: r.host, forwarded: x.c.forwarded, user: x.decision.User, cert: x.verified, site: x.site,
+	}
+	if x.site.override {
+		o.base = x.view.scheme + "://" + r.host
+	}
+	if protocol := r.upgrade; protocol != "" && (len(protocol) >= 2 && strings.EqualFold(protocol[:2], "h2") || hasToken(protocol, "HTTP/2.0")) {
+		r.upgrade = "" // what the node would answer then is not what is read here
+	}
+	x.head = o.appendTo(x.head[:0], r)
+	if x.body == nil || r.length < 0 || r.length > smallBody || r.expect {
+		return nil
+	}
+	begin := len(x.head)
+	x.head = append(x.head, make([]byte, r.length)...)
+	n, err := io.ReadFull(x.body, x.head[begin:])
+	x.rec.In = int64(n)
+	if err != nil {
+		return x.clientFault(err)
+	}
+	x.body = nil
+	return nil
+}
+
+// clientFault is what becomes of a request whose body does not come.
+
+func (x *exchange) clientFault(err error) *failure {
+	switch {
+	case isTimeout(err):
+		return tooSlow.because(err)
+	case errors.Is(err, errChunk), errors.Is(err, errChunkExcess), errors.Is(err, errBareLF), errors.Is(err, errHeadTooLong),
+		errors.Is(err, errField), errors.Is(err, errFields):
+		return badRequest.because(err)
+	}
+	return gone.because(err)
+}
+
+// ask sends the request to a node and reads the head of its answer. A request that can be sent twice is, when a
+
+// connection that was used before turns out to be closed; another node is tried when one cannot be reached.
+
+// connect finds a node and a connection to it.
+
+// isIdempotent reports whether a request may be sent twice (RFC 9110 section 9.2.2).
+
+// exchangeHeads sends the request and reads the final head of the answer. Silent says that the node sent nothing.
+
+// awaitHead reads a head of the node's. When it does not come soon it is looked whether the client still waits.
+
+// upstreamFault is what the client is told when the node does not answer.
+
+// release gives the node and its connection back, the latter closed.
+
+// send sends the body on, as it comes, and says how that ended.
+
+// stopBody ends the sending of the body and returns how it went: nil when it was sent, or when there was none.
+
+// relay sends the answer whose head was read to the client.
+
+// relayTurned sends the answer whose head is the client's already.
+
+// mustEnd reports whether the client's connection ends with this answer: it asked for it, it has not sent the whole body,
+
+// or the flow is to end.
+
+// relayBytes sends n bytes of the node's, all to the end when n is negative.
+
+// relayChunks sends a body that comes in chunks.
+
+// finish ends an answer that is whole, and keeps the node's connection if it can be used again.
+
+// abandon gives up an answer that the client does not take.
+
+// breakOff gives up an answer that the node does not end.
+
+// answer sends an answer of the gateway's own.
+
+func (x *exchange) answer(f *failure) {
+	x.req.close = x.req.close || f.close
+	text := f.body(x.way.docker)
+	x.resp = response{
+		status: f.status, fields: append(f.fields(x.way.docker), strictTransport), length: int64(len(text)), sized: true,
+		empty: x.req.method == http.MethodHead,
+	}
+	last := x.mustEnd()
+	x.began, x.rec.Status = true, f.status
+	err := x.out.begin(&x.resp, last)
+	if err == nil && !x.resp.empty {
+		err = x.out.write(text, true)
+	}
+	if err == nil {
+		err = x.out.finish(nil)
+	}
+	x.broken = x.broken || last || err != nil
+}
+
+// settle gives back what is still held.
+
+func (x *exchange) settle() {
+	if x.up != nil || x.node != nil {
+		_ = x.stopBody() // the failure was told already
+		x.release(x.began, false)
+	}
+	x.rec.In += x.in.Swap(0)
+}
