@@ -206,6 +206,8 @@ type node string
 
 func (n node) Key() string { return string(n) }
 
+func (node) Own() bool { return false }
+
 func (n node) Dial(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
 	return d.DialContext(ctx, "tcp", string(n))
