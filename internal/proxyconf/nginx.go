@@ -88,7 +88,8 @@ func (s *site) nginxMaps() {
 		s.line("# The private endpoint that a flow came through, as the load balancer tells it, and those that may pass.")
 		m("$proxy_protocol_tlv_0xEA", "endpoint", func() {
 			s.line(`default "";`)
-			s.line(`"~^\x01(?<postern_vpce>vpce-[0-9a-f]+)$" $postern_vpce;`)
+			// \z, since $ would let a new line pass.
+			s.line(`"~^\x01(?<postern_vpce>vpce-[0-9a-f]+)\z" $postern_vpce;`)
 		})
 		m("$"+s.variable("endpoint"), "allowed", func() {
 			s.line("default 0;")
