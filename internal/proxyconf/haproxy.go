@@ -59,6 +59,7 @@ func (s *site) haproxy() {
 		})
 		s.line("")
 	}
+	s.note(NoteGlobal, "this text names no user, group, chroot or log; read it besides the file that does, as in haproxy -f /etc/haproxy/haproxy.cfg -f FILE")
 	if s.asksCertificates() {
 		s.note(NoteCertificateForm, "%s holds the certificate as RFC 9440 has it, the base64 of its DER between colons; nginx and Apache send percent-encoded PEM",
 			p.ClientCertificates.Header)
@@ -143,6 +144,8 @@ func (s *site) haproxyFrontend(first door) {
 		s.line("# By way of a variable: a condition on fc_pp_tlv itself may never end.")
 		s.line("http-request set-var(txn.vpce) fc_pp_tlv(0xEA)")
 		s.line("http-request return status 403 unless { var(txn.vpce),bytes(0,1),hex -m str 01 }")
+		// A string is compared up to its first zero byte alone.
+		s.line("http-request return status 403 unless { var(txn.vpce),bytes(1) -m reg ^vpce-[0-9a-f]+$ }")
 		for ids := range slices.Chunk(p.Endpoints, mostWords) {
 			s.line("acl endpoint var(txn.vpce),bytes(1) -m str %s", words(ids))
 		}
