@@ -65,7 +65,7 @@ func (x *exchange) connect(failed Node, fresh bool) error {
 	key := node.Key()
 	x.rec.Node = key
 	kept := &c.s.idle
-	if key == "" {
+	if node.Own() {
 		kept = &c.own
 	}
 	if !fresh {
@@ -87,7 +87,7 @@ func (x *exchange) connect(failed Node, fresh bool) error {
 	if err != nil {
 		return errors.Join(errDial, err)
 	}
-	x.up = &upstream{conn: conn, key: key}
+	x.up = &upstream{conn: conn, key: key, to: strings.ToLower(conn.RemoteAddr().String()), kept: kept}
 	x.up.in.from = conn
 	return nil
 }
@@ -129,7 +129,7 @@ func (x *exchange) exchangeHeads() (silent bool, err error) {
 		case s == http.StatusContinue && !x.req.expect, x.req.old:
 			continue
 		}
-		x.view.node = strings.ToLower(u.key)
+		x.view.node = u.to
 		x.view.turnFields(&x.resp)
 		if err := x.out.inform(&x.resp); err != nil {
 			x.left.Store(true)

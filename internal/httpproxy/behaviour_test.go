@@ -326,6 +326,34 @@ func TestPostsAreNotSentTwice(t *testing.T) {
 	}
 }
 
+// A connection that told the node whose flow it is carries no other flow's requests.
+func TestOwnConnectionsStayWithTheirFlow(t *testing.T) {
+	var conns atomic.Int32
+	node := scripted(t, func(conn net.Conn, in *bufio.Reader) {
+		n := conns.Add(1)
+		for {
+			if _, ok := readRequest(in); !ok {
+				return
+			}
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d", n)
+		}
+	})
+	w := newWorldAt(t, node, nil, nil)
+	w.own = true
+	one, another := w.client(false), w.client(false)
+	for range 3 {
+		if _, body := do(t, one, newRequest(t, "GET", "https://art.test/", nil)); body != "1" {
+			t.Errorf("the first flow's request came over connection %s", body)
+		}
+		if _, body := do(t, another, newRequest(t, "GET", "https://art.test/", nil)); body != "2" {
+			t.Errorf("the second flow's request came over connection %s", body)
+		}
+	}
+	if n := conns.Load(); n != 2 {
+		t.Errorf("%d connections for two flows", n)
+	}
+}
+
 func TestNodesConnectionsAreKept(t *testing.T) {
 	var conns atomic.Int32
 	node := scripted(t, func(conn net.Conn, in *bufio.Reader) {

@@ -215,6 +215,9 @@ func (x *exchange) prepare() *failure {
 	if x.site.override {
 		o.base = x.view.scheme + "://" + r.host
 	}
+	if r.length != 0 {
+		r.upgrade = "" // the stream is still the body's
+	}
 	if protocol := r.upgrade; protocol != "" && (len(protocol) >= 2 && strings.EqualFold(protocol[:2], "h2") || hasToken(protocol, "HTTP/2.0")) {
 		r.upgrade = "" // what the node would answer then is not what is read here
 	}

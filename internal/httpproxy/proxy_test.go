@@ -41,7 +41,7 @@ func TestRequestsReachTheApplication(t *testing.T) {
 		if got := resp.Header.Get("Strict-Transport-Security"); got != "max-age=63072000" {
 			t.Errorf("Strict-Transport-Security: %s", got)
 		}
-		if r := w.recorded(); r.Status != 200 || r.Code != "" || r.Node != w.node || r.In != 5 || r.ClusterID != "c1" {
+		if r := w.recorded(); r.Status != 200 || r.Code != "" || r.Node != "c1 "+w.node || r.In != 5 || r.ClusterID != "c1" {
 			t.Errorf("record: %+v", r)
 		}
 	})

@@ -97,6 +97,7 @@ type world struct {
 	node    string // of the application
 	port    atomic.Uint32
 	front   *Front // of the flows from now on
+	own     bool   // connections to the application are one flow's
 
 	mu      sync.Mutex
 	site    *Site
@@ -110,7 +111,9 @@ type testNode struct {
 	address string
 }
 
-func (n *testNode) Key() string { return n.address }
+func (n *testNode) Key() string { return "c1 " + n.address }
+
+func (n *testNode) Own() bool { return n.w.own }
 
 func (n *testNode) Dial(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
