@@ -40,7 +40,7 @@ type start struct {
 	// processes is how many there are once it works, set by proxy.command; 0 means one. A master listens before its workers
 	// are there, whose processor time is what counts.
 	processes int
-	release func()       // frees what command took; nil for nothing
+	release   func() // frees what command took; nil for nothing
 }
 
 // route says where flows for a name go.
