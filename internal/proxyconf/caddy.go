@@ -250,7 +250,7 @@ func (s *site) caddyNodes(d door, nodes string, docker bool, balance func()) {
 		if s.p.OverrideBaseURL {
 			s.line("header_up X-JFrog-Override-Base-Url %s://{http.request.hostport}", d.scheme())
 		}
-		for _, r := range s.rewrites(d, docker) {
+		for _, r := range s.rewrites(docker) {
 			s.line("header_down %s `%s` `%s`", r.header, r.find, dollars(r.put))
 		}
 		if d.tls {

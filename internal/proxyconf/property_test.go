@@ -142,7 +142,7 @@ func TestEveryCheckedSettingRenders(t *testing.T) {
 
 // flat returns the errors that are joined in err.
 func flat(err error) []*link.Error {
-	if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the join itself is meant
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		var out []*link.Error
 		for _, e := range many.Unwrap() {
 			out = append(out, flat(e)...)
