@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -69,27 +71,61 @@ func TestAuditRecipe(t *testing.T) {
 	if _, err := exec.LookPath("xxd"); err != nil {
 		t.Skip("needs xxd (Debian package xxd)")
 	}
+	if _, err := exec.LookPath("openssl"); err != nil {
+		t.Skip("needs openssl (Debian package openssl)")
+	}
 	doc, err := os.ReadFile("../../docs/audit.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, recipe, found := strings.Cut(string(doc), "## With other tools\n")
-	_, recipe, found2 := strings.Cut(recipe, "```sh\n")
-	recipe, _, found3 := strings.Cut(recipe, "```")
+	_, tools, found := strings.Cut(string(doc), "## With other tools\n")
+	ofEntry, tools, found2 := nextRecipe(tools)
+	ofCheckpoint, _, found3 := nextRecipe(tools)
 	if !found || !found2 || !found3 {
-		t.Fatal("docs/audit.md has no recipe")
+		t.Fatal("docs/audit.md has no two recipes")
 	}
 	dir := t.TempDir()
-	log, want := auditLines(t, 9)
-	if err := os.WriteFile(filepath.Join(dir, "log.jsonl"), log, 0o600); err != nil {
-		t.Fatal(err)
+	put := func(name string, content []byte) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	cmd := exec.CommandContext(t.Context(), "sh", "-e", "-c", recipe)
-	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), want[6]) {
+	follow := func(recipe string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), "sh", "-e", "-c", recipe)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	log, want := auditLines(t, 9)
+	put("log.jsonl", log)
+	if out, err := follow(ofEntry); err != nil || !strings.Contains(out, want[6]) {
 		t.Errorf("%v: %s, want the hash of entry 7, %s", err, out, want[6])
 	}
+
+	// Of several keys: in some their base64 holds the character that parts the line.
+	for seed := range byte(8) {
+		key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{seed}, ed25519.SeedSize))
+		public, _ := key.Public().(ed25519.PublicKey)
+		c := audit.Checkpoint{InstallationID: "0a1b2c3d", Position: 41, Previous: 17, At: time.Date(2026, 5, 6, 7, 8, 9, 123456000, time.UTC)}
+		note := c.Sign(key)
+		put("audit-key.txt", []byte(audit.VerifierKey("0a1b2c3d", public)+"\n"))
+		put("checkpoint.txt", note)
+		if out, err := follow(ofCheckpoint); err != nil {
+			t.Errorf("a checkpoint, by key %d: %v: %s", seed, err, out)
+		}
+		put("checkpoint.txt", bytes.Replace(note, []byte("\n41\n"), []byte("\n42\n"), 1))
+		if out, err := follow(ofCheckpoint); err == nil {
+			t.Errorf("a checkpoint that was changed, by key %d: %s", seed, out)
+		}
+	}
+}
+
+// nextRecipe cuts out the next lines of a document that are for a shell.
+func nextRecipe(doc string) (recipe, rest string, found bool) {
+	_, rest, found = strings.Cut(doc, "```sh\n")
+	recipe, rest, found2 := strings.Cut(rest, "```")
+	return recipe, rest, found && found2
 }
 
 // auditLines are the entries of a log as an export has them, with their hashes.

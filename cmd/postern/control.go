@@ -31,6 +31,7 @@ import (
 type controlConfig struct {
 	Dir      dataDir
 	Database string       // URL of a PostgreSQL database; empty: SQLite in Dir
+	Alone    bool         // the database has to be this installation's: another's is left as it is, and it is an error
 	Listener net.Listener // of the API; becomes the control plane's
 	Domain   string
 	Drivers  func(cloud.Limiter) drivers
@@ -107,12 +108,15 @@ func startControl(ctx context.Context, cfg controlConfig) (_ *controlPlane, err 
 		Domain: cfg.Domain, Log: cfg.Log, AuditKey: key, Mail: cfg.Mail.SMTPAddr != "", Webhooks: cfg.Webhooks.AllowedRanges,
 		OpenID: cfg.OpenID,
 	})
-	keep, endKeep := context.WithCancel(context.WithoutCancel(ctx))
-	c.endAudit = endKeep
-	c.audit.Go(func() { c.plane.KeepAudit(keep) })
 	if c.token, err = installToken(ctx, c.plane, cfg, operatorToken); err != nil {
 		return nil, err
 	}
+	if cfg.Alone && c.token == "" {
+		return nil, usagef("give a database of its own", "the database is another installation's: its operator's token is not in %s", cfg.Dir)
+	}
+	keep, endKeep := context.WithCancel(context.WithoutCancel(ctx))
+	c.endAudit = endKeep
+	c.audit.Go(func() { c.plane.KeepAudit(keep) })
 	if c.gatewayToken, err = installToken(ctx, c.plane, cfg, gatewayToken); err != nil {
 		return nil, err
 	}
