@@ -1,5 +1,5 @@
 # What people type. The whole check is .ci/run; these are its parts and the way around the product.
-.PHONY: build test race lint format fuzz bench bench-reconcile bench-load ci demo
+.PHONY: build test race lint format fuzz bench bench-l7 bench-reconcile bench-load ci demo
 
 build: ## the programs, in dist/
 	go build -o dist/ ./cmd/...
@@ -21,6 +21,9 @@ fuzz: ## every fuzz target for FUZZTIME (3s)
 
 bench: ## the gateway beside HAProxy and nginx, on Linux with both installed; 9 minutes on a quiet machine (docs/benchmarks.md)
 	go run ./bench
+
+bench-l7: ## the part of it in which TLS ends at the proxies, which speak HTTP, with Caddy beside them; 7 minutes on a quiet machine
+	go run ./bench --only h1-small,h2-small,h1-large,h2-large,h1-small-paced,h2-small-paced,h1-large-paced,h2-large-paced
 
 bench-reconcile: ## what 1,000 and 100,000 connections cost the cloud; the latter takes the better part of an hour (docs/benchmarks.md)
 	go run ./bench/reconcile

@@ -40,16 +40,22 @@ func buildGateway(ctx context.Context, dir string) (string, error) {
 // which this process plays, and what it saw it reports.
 func gateway(program string) proxy {
 	return proxy{name: "postern", command: func(s *start) (*exec.Cmd, error) {
-		plane, err := startControl(s.routes)
-		if err != nil {
-			return nil, err
-		}
-		s.release, s.ready = plane.close, plane.awaitAck
-		cmd := exec.CommandContext(s.ctx, program, "--id", "bench", "--data", s.dir, "--log-level", "ERROR",
-			"--private", s.listen.String(), "--trusted-peer", "127.0.0.0/8", "--control-url", plane.url)
-		cmd.Env = append(os.Environ(), "POSTERN_GATEWAY_TOKEN=bench")
-		return cmd, nil
+		return gatewayCommand(s, program, gatewayRules(s.routes))
 	}}
+}
+
+func gatewayCommand(s *start, program string, rules api.GatewayRules, more ...string) (*exec.Cmd, error) {
+	plane, err := startControl(rules)
+	if err != nil {
+		return nil, err
+	}
+	s.release, s.ready = plane.close, plane.awaitAck
+	cmd := exec.CommandContext(s.ctx, program, append([]string{
+		"--id", "bench", "--data", s.dir, "--log-level", "ERROR",
+		"--private", s.listen.String() + "=443", "--trusted-peer", "127.0.0.0/8", "--control-url", plane.url,
+	}, more...)...)
+	cmd.Env = append(os.Environ(), "POSTERN_GATEWAY_TOKEN=bench")
+	return cmd, nil
 }
 
 // control is as much of a control plane as a gateway needs: it tells the rules once, and listens.
@@ -62,8 +68,8 @@ type control struct {
 // revision is that of the rules.
 const revision = 1
 
-func startControl(routes []route) (*control, error) {
-	rules, err := json.Marshal(gatewayRules(routes))
+func startControl(of api.GatewayRules) (*control, error) {
+	rules, err := json.Marshal(of)
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,7 @@ type machine struct {
 	Go         string `json:"go"`
 	HAProxy    string `json:"haproxy"`
 	Nginx      string `json:"nginx"`
+	Caddy      string `json:"caddy"`
 	HelloBytes int    `json:"hello_bytes"` // of a ClientHello
 	FlowBytes  int    `json:"flow_bytes"`  // of a short flow, both ways
 }
@@ -32,7 +33,7 @@ func describeMachine(b *bench) machine {
 	t := &b.client.transcripts[short]
 	m := machine{
 		Cores: b.cores.all.Count(), Go: runtime.Version(), HelloBytes: len(t.hello), FlowBytes: t.size(),
-		HAProxy: versionOf("haproxy", "-v"), Nginx: versionOf("nginx", "-v"),
+		HAProxy: versionOf("haproxy", "-v"), Nginx: versionOf("nginx", "-v"), Caddy: versionOf("caddy", "version"),
 	}
 	var name unix.Utsname
 	if unix.Uname(&name) == nil {
@@ -58,9 +59,9 @@ func versionOf(program, flag string) string {
 }
 
 func (m machine) String() string {
-	return fmt.Sprintf("Linux %s, %d × %s, %s, HAProxy %s, nginx %s\n"+
+	return fmt.Sprintf("Linux %s, %d × %s, %s, HAProxy %s, nginx %s, Caddy %s\n"+
 		"a short flow: %d bytes both ways, of them a ClientHello of %d",
-		m.Kernel, m.Cores, m.Processor, m.Go, m.HAProxy, m.Nginx, m.FlowBytes, m.HelloBytes)
+		m.Kernel, m.Cores, m.Processor, m.Go, m.HAProxy, m.Nginx, m.Caddy, m.FlowBytes, m.HelloBytes)
 }
 
 // cores is a set of processors.

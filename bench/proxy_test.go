@@ -11,10 +11,14 @@ import (
 )
 
 // The peers themselves say whether they understand their configurations.
+func testAddress(port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
+}
+
 func TestPeersTakeTheirConfigurations(t *testing.T) {
 	routes := []route{
-		{"a.bench.example", netip.MustParseAddrPort("127.0.0.1:1001")},
-		{"b.bench.example", netip.MustParseAddrPort("127.0.0.1:1002")},
+		{"a.bench.example", testAddress(1001)},
+		{"b.bench.example", testAddress(1002)},
 	}
 	for _, p := range []struct {
 		proxy
@@ -35,7 +39,7 @@ func TestPeersTakeTheirConfigurations(t *testing.T) {
 				t.Skip("needs ngx_stream_module.so (Debian package libnginx-mod-stream)")
 			}
 			cmd, err := p.command(&start{
-				ctx: context.Background(), dir: t.TempDir(), listen: netip.MustParseAddrPort("127.0.0.1:1000"), workers: 2, routes: routes,
+				ctx: context.Background(), dir: t.TempDir(), listen: testAddress(1000), workers: 2, routes: routes,
 			})
 			if err != nil {
 				t.Fatal(err)

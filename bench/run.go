@@ -58,7 +58,7 @@ func run(ctx context.Context, args []string) (err error) {
 			return err
 		}
 	}
-	results, err := b.measure(ctx, proxies, chosen(webProxies(b.identity)...))
+	results, err := b.measure(ctx, proxies, chosen(webProxies(s.Gateway, b.identity)...))
 	printResults(os.Stdout, results)
 	if b.others > quiet {
 		fmt.Printf("\nThe machine was not quiet: up to %.0f%% of its processors' time went to other programs.\n", 100*b.others)

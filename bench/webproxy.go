@@ -7,11 +7,15 @@ import (
 	"crypto/x509"
 	_ "embed"
 	"encoding/pem"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"text/template"
+
+	"github.com/postern/postern/api"
+	"github.com/postern/postern/internal/link"
 )
 
 //go:embed web.haproxy.cfg.tmpl
@@ -78,9 +82,27 @@ func (id identity) write(dir string) error {
 	return nil
 }
 
-// webProxies are the peers that end TLS and speak HTTP.
-func webProxies(id identity) []proxy {
-	return []proxy{webHAProxy(id), webNginx(id), webCaddy(id)}
+// webProxies are the gateway and its peers where they end TLS and speak HTTP.
+func webProxies(program string, id identity) []proxy {
+	return []proxy{webGateway(program, id), webHAProxy(id), webNginx(id), webCaddy(id)}
+}
+
+// webGateway is the gateway with one cluster, whose reverse proxy it is.
+func webGateway(program string, id identity) proxy {
+	return proxy{name: ourName, command: func(s *start) (*exec.Cmd, error) {
+		certificates := filepath.Join(s.dir, "certificates")
+		if err := errors.Join(os.Mkdir(certificates, 0o700), id.write(certificates)); err != nil {
+			return nil, err
+		}
+		rules := gatewayRules(s.routes)
+		to := s.routes[0].Backend
+		rules.Clusters[0].Proxy = &api.GatewayProxy{
+			ServerName: s.routes[0].ServerName, AppContext: "artifactory", PublicContext: "artifactory", HTTPS: true, HTTPSPort: 443,
+			TLSProfile: string(link.TLSIntermediate), DockerMethod: string(link.DockerNone), OverrideBaseURL: true,
+			Nodes: []api.GatewayProxyNode{{Host: to.Addr().String(), DirectPort: to.Port()}},
+		}
+		return gatewayCommand(s, program, rules, "--certificates", certificates)
+	}}
 }
 
 func webHAProxy(id identity) proxy {

@@ -248,6 +248,14 @@ func (t *telling) ofLink(err error) bool {
 	case link.Denied, link.Unauthenticated:
 		t.Code = exitRefused
 	}
+	if all := parts(err); len(all) > 1 {
+		t.Message = e.Error()
+		for _, one := range all[1:] {
+			if also, ok := errors.AsType[*link.Error](one); ok {
+				t.Also = append(t.Also, api.ErrorDetail{Reason: also.Reason, Field: also.Field, Message: also.Error(), Hint: also.Hint})
+			}
+		}
+	}
 	return true
 }
 

@@ -14,7 +14,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"time"
+
+	"github.com/postern/postern/internal/certificate"
 )
 
 // authority is the certificate authority of an embedded installation: made at its first start, kept in its data
@@ -23,6 +27,9 @@ type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	file string // the certificate as PEM
+
+	mu     sync.Mutex
+	issued map[string]*tls.Certificate // by the name asked for
 }
 
 // openAuthority reads the authority in dir and makes one when there is none.
@@ -102,6 +109,39 @@ func (a *authority) issue(names []string, now time.Time) (tls.Certificate, error
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }
+
+// mostIssued bounds the certificates that an authority keeps for those who ask.
+const mostIssued = 1000
+
+// Certificate implements certificate.Source: an embedded installation's gateway ends TLS for any cluster at once, also
+// when nobody has got a certificate for it. Only names that the rules let in are asked for.
+func (a *authority) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	name := strings.ToLower(hello.ServerName)
+	if name == "" {
+		return nil, certificate.ErrNone
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	if cert := a.issued[name]; cert != nil && now.Before(cert.Leaf.NotAfter) {
+		return cert, nil
+	}
+	cert, err := a.issue([]string{name}, now)
+	if err != nil {
+		return nil, err
+	}
+	if cert.Leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
+		return nil, err
+	}
+	if a.issued == nil || len(a.issued) >= mostIssued {
+		a.issued = map[string]*tls.Certificate{}
+	}
+	a.issued[name] = &cert
+	return &cert, nil
+}
+
+// All implements certificate.Source. What the authority issues by itself it renews by itself: nobody has to look after it.
+func (a *authority) All() []certificate.Shown { return nil }
 
 // pool returns a certificate pool that holds this authority alone.
 func (a *authority) pool() *x509.CertPool {

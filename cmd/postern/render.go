@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 	"time"
@@ -27,7 +26,7 @@ type renderRequest struct {
 	watch         bool
 	interval      time.Duration
 
-	in io.Reader
+	cmd *cobra.Command
 }
 
 // rendering is what came of it.
@@ -81,7 +80,7 @@ made, or the installation failed; 2 the settings or the command line are wrong.`
   postern render --install /etc/nginx/conf.d/postern.conf --test "nginx -t" --reload "systemctl reload nginx" --watch`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			req.in = cmd.InOrStdin()
+			req.cmd = cmd
 			return a.render(cmd.Context(), req)
 		},
 	}
@@ -146,7 +145,11 @@ type settingsSource struct {
 
 func (a *app) settingsSource(req renderRequest) (settingsSource, error) {
 	if req.file != "" {
-		return settingsSource{read: func(context.Context) (api.ReverseProxySettings, error) { return readProxySettings(req.file, req.in) }}, nil
+		return settingsSource{read: func(context.Context) (api.ReverseProxySettings, error) {
+			var p api.ReverseProxy
+			err := readDocument(req.cmd, req.file, &p)
+			return p.ReverseProxySettings, err
+		}}, nil
 	}
 	c, err := a.client()
 	if err != nil {
@@ -193,7 +196,7 @@ func (a *app) settingsSource(req renderRequest) (settingsSource, error) {
 func (req renderRequest) make(ctx context.Context, settings api.ReverseProxySettings) (rendering, error) {
 	proxy, err := proxyOf(settings)
 	if err != nil {
-		return rendering{}, everyWrong(err)
+		return rendering{}, err
 	}
 	aim, err := req.aim(ctx, proxy.Server)
 	if err != nil {
@@ -201,7 +204,7 @@ func (req renderRequest) make(ctx context.Context, settings api.ReverseProxySett
 	}
 	out, err := proxyconf.Render(proxy, aim)
 	if err != nil {
-		return rendering{}, everyWrong(err)
+		return rendering{}, err
 	}
 	r := rendering{Target: aim.String(), Text: out.Text, Notes: []api.ReverseProxyNote{}, proxy: proxy, aim: aim}
 	for _, n := range out.Notes {
@@ -212,7 +215,7 @@ func (req renderRequest) make(ctx context.Context, settings api.ReverseProxySett
 	}
 	rep, err := webserver.Check(ctx, proxy, aim)
 	if err != nil {
-		return rendering{}, everyWrong(err)
+		return rendering{}, err
 	}
 	r.Check = &checkReport{Outcome: rep.Outcome, Started: rep.Started, Missing: rep.Missing, Messages: rep.Messages, Why: rep.Why}
 	if rep.Version != (proxyconf.Version{}) {
@@ -273,6 +276,9 @@ func (a *app) deliver(ctx context.Context, req renderRequest, r rendering) error
 			return usagef("give a readable file to --diff", "the file cannot be read: %v", err)
 		}
 		diff := proxyconf.Diff(string(old), r.Text)
+		if diff != "" {
+			diff = fmt.Sprintf("--- %[1]s\n+++ %[1]s\n%[2]s", req.diff, diff)
+		}
 		r.Diff = &diff
 		failed = failed || diff != ""
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/postern/postern/api"
@@ -16,7 +17,7 @@ import (
 // watchLine is one line of what "postern render --watch" did.
 type watchLine struct {
 	At      time.Time              `json:"at"`
-	What    string                 `json:"what"` // installed, refused, unreachable, reachable
+	What    string                 `json:"what"` // installed, refused, unreachable, well
 	Path    string                 `json:"path"`
 	Message string                 `json:"message"`
 	Notes   []api.ReverseProxyNote `json:"notes,omitempty"`
@@ -138,7 +139,7 @@ func (w *watcher) look(ctx context.Context) error {
 		return w.tell(watchLine{What: "installed", Message: done.String(), Notes: r.Notes})
 	case w.said != "":
 		w.said = ""
-		return w.tell(watchLine{What: "reachable", Message: "all is well again; " + done.String()})
+		return w.tell(watchLine{What: "well", Message: "all is well again; " + done.String()})
 	}
 	return nil
 }
@@ -154,6 +155,7 @@ func unreachable(err error) bool {
 
 // trouble tells what keeps the file from being up to date, once.
 func (w *watcher) trouble(what, message string) error {
+	message = strings.Join(strings.FieldsFunc(message, func(r rune) bool { return r == '\n' }), "; ") // one line each
 	if w.said == message {
 		return nil
 	}

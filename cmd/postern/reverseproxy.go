@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/postern/postern/api"
 	"github.com/postern/postern/internal/link"
@@ -86,10 +88,10 @@ func (a *app) reverseProxySet() *cobra.Command {
 		}
 		return a.showProxy(p)
 	})
-	cmd.Long = `Make or change a cluster's reverse proxy. With --file it is as the file says, a JSON document as "reverse-proxy get --output json"
-prints it; otherwise the flags change what they name, and the rest stays as it is.`
+	cmd.Long = `Make or change a cluster's reverse proxy. With --file it is as the file says, in JSON or YAML, with the words that "reverse-proxy get
+--output json" prints; otherwise the flags change what they name, and the rest stays as it is.`
 	fs := cmd.Flags()
-	fs.StringVar(&f.file, "file", "", "JSON document of all settings, - for standard input")
+	fs.StringVar(&f.file, "file", "", "all settings in JSON or YAML, - for standard input")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "check the settings and print the configuration, and store nothing")
 	fs.StringVar(&f.set.Server, "server", "", "web server: nginx, apache, haproxy, caddy, or direct for the gateway itself")
 	fs.StringVar(&f.set.ServerName, "server-name", "", "public host name")
@@ -248,19 +250,34 @@ func portArg(s string) (int, error) {
 	return int(n), err
 }
 
-// readDocument reads a JSON document that a command line names into v, and refuses fields that v has not.
+// readDocument reads a document in JSON or YAML that a command line names into v, and refuses fields that v has not.
 func readDocument(cmd *cobra.Command, file string, v any) error {
 	b, err := readInput(cmd, file)
 	if err != nil {
 		return err
 	}
+	refuse := func(err error) error {
+		return usagef("give a document in JSON or YAML; /openapi.json describes its fields", "%s does not fit: %v", file, err)
+	}
+	// JSON is YAML too. By way of JSON the names are those of the API, and one that is not known is a mistake.
+	var doc map[string]any
+	y := yaml.NewDecoder(bytes.NewReader(b))
+	switch err := y.Decode(&doc); {
+	case errors.Is(err, io.EOF) || err == nil && doc == nil:
+		return refuse(errors.New("it is empty"))
+	case err != nil:
+		return refuse(errors.New(strings.TrimPrefix(err.Error(), "yaml: ")))
+	}
+	if err := y.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return usagef("give one", "%s holds more than one document", file)
+	}
+	if b, err = json.Marshal(doc); err != nil {
+		return refuse(errors.New(strings.TrimPrefix(err.Error(), "json: ")))
+	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return usagef("give a JSON document; /openapi.json describes its fields", "%s does not fit: %v", file, err)
-	}
-	if d.More() {
-		return usagef("give one", "%s holds more than one document", file)
+		return refuse(errors.New(strings.TrimPrefix(err.Error(), "json: ")))
 	}
 	return nil
 }

@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
+	"github.com/postern/postern/internal/certificate"
 	"github.com/postern/postern/internal/cloud"
 	"github.com/postern/postern/internal/cloud/awsprivatelink"
 	"github.com/postern/postern/internal/config"
@@ -47,6 +49,8 @@ type stack struct {
 	gateway *gateway.Gateway
 	backend *sampleBackend
 	ca      *authority
+
+	certificates *certificate.Directory // that the gateway shows
 }
 
 // startStack starts everything and returns when everything listens and the region's service is there. The caller closes
@@ -120,14 +124,25 @@ func (s *stack) startGateway(ctx context.Context, cfg stackConfig, base, token s
 	if err != nil {
 		return err
 	}
+	log := cfg.Log.With("part", "gateway")
+	dir := cfg.Dir.path("certificates")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if s.certificates, err = certificate.OpenDirectory(dir, nil, log); err != nil {
+		return err
+	}
 	s.gateway, err = gateway.Start(ctx, gateway.Config{
 		ID: "gateway-1", Key: key,
+		// Where TLS ends at the gateway: the operator's own certificates, else those of the embedded authority.
+		Certificates:   certificate.Sources{s.certificates, s.ca},
+		PrivateTargets: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}, // all of it is on this machine
 		Listeners: []gateway.ListenerConfig{
 			{Side: link.PrivateListener, Addr: orLoopback(cfg.PrivateAddr), TrustedPeers: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 			{Side: link.PublicListener, Addr: orLoopback(cfg.PublicAddr), Port: 443},
 		},
 		RulesFile:  cfg.Dir.path("gateway-rules.json"),
-		ControlURL: base, Token: token, Log: cfg.Log.With("part", "gateway"),
+		ControlURL: base, Token: token, Log: log,
 	})
 	return err
 }
@@ -263,6 +278,9 @@ func (s *stack) Close(ctx context.Context) error {
 	var errs []error
 	if s.gateway != nil {
 		errs = append(errs, s.gateway.Close())
+	}
+	if s.certificates != nil {
+		s.certificates.Close()
 	}
 	if s.backend != nil {
 		errs = append(errs, s.backend.Close(ctx))

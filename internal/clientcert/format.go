@@ -79,9 +79,9 @@ func Parse(f Format, values []string) (leaf *x509.Certificate, chain []*x509.Cer
 	var found []*x509.Certificate
 	switch f {
 	case NGINX:
-		found, err = parseEscaped(text, unreserved)
+		found, err = parseEscaped(text, &unreserved)
 	case ApacheEscaped, ALB:
-		found, err = parseEscaped(text, unreserved+"+/=")
+		found, err = parseEscaped(text, &mostlyRaw)
 	case ApachePEM:
 		if text == "(null)" { // which mod_headers writes of a variable that is not set
 			return nil, nil, nil
@@ -145,7 +145,7 @@ func Encode(f Format, cert *x509.Certificate) string {
 	text := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}))
 	switch f {
 	case ApacheEscaped, ALB:
-		return escape(text, unreserved+"+/=")
+		return escape(text, &mostlyRaw)
 	case ApachePEM:
 		return strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", " ")
 	case RFC9440:
@@ -153,9 +153,9 @@ func Encode(f Format, cert *x509.Certificate) string {
 	case Traefik:
 		return base64.StdEncoding.EncodeToString(cert.Raw)
 	case Envoy:
-		return `Cert="` + escape(text, unreserved) + `"`
+		return `Cert="` + escape(text, &unreserved) + `"`
 	default:
-		return escape(text, unreserved)
+		return escape(text, &unreserved)
 	}
 }
 
@@ -172,14 +172,29 @@ func sole(values []string) (string, error) {
 	return strings.Trim(values[0], " \t"), nil
 }
 
-// unreserved are the bytes that no proxy encodes in a URI: RFC 3986, section 2.3.
-const unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+// byteSet holds the bytes that stand for themselves where others are percent-encoded.
+type byteSet [256]bool
+
+func bytesOf(s string) (set byteSet) {
+	for i := range len(s) {
+		set[s[i]] = true
+	}
+	return set
+}
+
+// letters are the bytes that no proxy encodes in a URI: the unreserved of RFC 3986, section 2.3.
+const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+
+var (
+	unreserved = bytesOf(letters)
+	mostlyRaw  = bytesOf(letters + "+/=") // as Apache and AWS leave them
+)
 
 // parseEscaped reads percent-encoded PEM in which nothing but the bytes of plain stands for itself. A '+' is itself and
 // never a space, as it would be in a form.
-func parseEscaped(text, plain string) ([]*x509.Certificate, error) {
+func parseEscaped(text string, plain *byteSet) ([]*x509.Certificate, error) {
 	for i := range len(text) {
-		if text[i] != '%' && strings.IndexByte(plain, text[i]) < 0 {
+		if text[i] != '%' && !plain[text[i]] {
 			return nil, malformed("the header has bytes that are not percent-encoded", nil)
 		}
 	}
@@ -190,11 +205,11 @@ func parseEscaped(text, plain string) ([]*x509.Certificate, error) {
 	return parsePEM(decoded)
 }
 
-func escape(text, plain string) string {
+func escape(text string, plain *byteSet) string {
 	var b strings.Builder
 	b.Grow(len(text) + len(text)/8)
 	for i := range len(text) {
-		if strings.IndexByte(plain, text[i]) >= 0 {
+		if plain[text[i]] {
 			b.WriteByte(text[i])
 		} else {
 			fmt.Fprintf(&b, "%%%02X", text[i])
@@ -217,7 +232,7 @@ func parsePEM(text string) ([]*x509.Certificate, error) {
 			return nil, malformed("a certificate in PEM has no end", nil)
 		}
 		var err error
-		if found, err = parseBase64(found, strings.Map(withoutSpace, body)); err != nil {
+		if found, err = parseBase64(found, withoutSpace.Replace(body)); err != nil {
 			return nil, err
 		}
 	}
@@ -226,12 +241,7 @@ func parsePEM(text string) ([]*x509.Certificate, error) {
 
 const pemSpace = " \t\r\n"
 
-func withoutSpace(r rune) rune {
-	if strings.ContainsRune(pemSpace, r) {
-		return -1
-	}
-	return r
-}
+var withoutSpace = strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "")
 
 // caddyNone is what Caddy writes of ":{…}:" where there is no certificate: a placeholder that is not set stays as it is.
 const caddyNone = ":{http.request.tls.client.certificate_der_base64}:"
@@ -288,7 +298,7 @@ func parseEnvoy(text string) ([]*x509.Certificate, error) {
 				return nil, malformed("there is more than one certificate", nil)
 			}
 			seen[p.key] = true
-			certs, err := parseEscaped(p.value, unreserved)
+			certs, err := parseEscaped(p.value, &unreserved)
 			if err != nil {
 				return nil, err
 			}

@@ -1,7 +1,6 @@
 package clientcert
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -17,57 +16,56 @@ type revocationList struct {
 	serials map[string]bool
 }
 
+// watched is a certificate between a client's and an entry, with those who may revoke it.
+type watched struct {
+	serial string
+	above  []*entry // whose serial numbers are about everything under them
+	issuer *entry   // whose lists are about what it issued itself; nil when the issuer is no entry
+}
+
+// watch finds what has to be looked at to say whether a certificate was revoked, so that it need not be found for every
+// request.
+func (t *Trust) watch(leaf *x509.Certificate, pinned *entry, chains [][]*x509.Certificate) []watched {
+	var out []watched
+	if pinned != nil {
+		out = append(out, watched{serial: Serial(leaf.SerialNumber), above: []*entry{pinned}})
+	}
+	for _, chain := range chains {
+		for i, cert := range chain[:len(chain)-1] {
+			w := watched{serial: Serial(cert.SerialNumber), issuer: t.entryOf(chain[i+1])}
+			for _, ca := range chain[i+1:] {
+				if e := t.entryOf(ca); e != nil {
+					w.above = append(w.above, e)
+				}
+			}
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
 // revocation puts together what the lists, the CAs and a responder say of a trusted certificate and of those above it.
 // That it was revoked outweighs everything; that something ought to be known and is not outweighs that all else is good.
 // Where nothing is set up that could say anything, it is good.
-func (t *Trust) revocation(v *Verified, now time.Time, answer Revocation) Revocation {
-	if t == nil {
-		return Unknown
-	}
+func (v *Verified) revocation(now time.Time, answer Revocation) Revocation {
 	result := Good
 	if v.Question != nil {
-		if answer == Revoked {
-			return Revoked
-		}
 		result = answer
 	}
-	if v.pinned != nil && t.serials[serialKey{sha256.Sum256(v.Leaf.Raw), Serial(v.Leaf.SerialNumber)}] {
-		return Revoked
-	}
-	for _, chain := range v.chains {
-		for i, cert := range chain {
-			switch t.listed(cert, chain[i+1:], now) {
-			case Revoked:
-				return Revoked
-			case Unknown:
-				result = Unknown
-			}
-		}
-	}
-	return result
-}
-
-// listed puts together what is said of a certificate by those above it in a chain, the nearest first: each one's list of
-// serial numbers is about everything under it, and a CA's own list about what it issued itself.
-func (t *Trust) listed(cert *x509.Certificate, above []*x509.Certificate, now time.Time) Revocation {
-	result, serial := Good, Serial(cert.SerialNumber)
-	for i, ca := range above {
-		sum := sha256.Sum256(ca.Raw)
-		by := t.authority[sum]
-		if by == nil {
-			continue
-		}
-		if t.serials[serialKey{sum, serial}] {
-			return Revoked
-		}
-		if i > 0 {
-			continue
-		}
-		for _, list := range by.lists {
-			if list.serials[serial] { // also when it is out of date: time brings nothing back
+	for _, w := range v.watched {
+		for _, e := range w.above {
+			if e.serials[w.serial] {
 				return Revoked
 			}
-			if now.After(list.next) {
+		}
+		if w.issuer == nil {
+			continue
+		}
+		for _, list := range w.issuer.lists {
+			switch {
+			case list.serials[w.serial]: // also when it is out of date: time brings nothing back
+				return Revoked
+			case now.After(list.next) && result == Good:
 				result = Unknown
 			}
 		}

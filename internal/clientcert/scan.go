@@ -115,19 +115,25 @@ func (s *scanner) quantifier(c byte) {
 	}
 	body, _, closed := strings.Cut(s.rest()[1:], "}")
 	low, high, ranged := strings.Cut(body, ",")
-	from, err := strconv.ParseUint(low, 10, 16)
+	from, known := count(low)
 	to := from
-	if err == nil && ranged && high != "" {
-		to, err = strconv.ParseUint(high, 10, 16)
+	if known && ranged && high != "" {
+		to, known = count(high)
 	}
 	switch {
-	case !closed || err != nil:
+	case !closed || !known:
 		s.refuse("this { begins no quantifier", "write {n}, {n,} or {n,m}, or \\{ for the character")
 	case from > MaxName || to > MaxName || from > to:
 		s.refuse("a quantifier's numbers are too large or the wrong way round", fmt.Sprintf("a name has at most %d bytes", MaxName))
 	default:
 		s.take(len(body)+2, quantifier)
 	}
+}
+
+// count reads a quantifier's number. With a zero in front the whole quantifier would be plain text in Go.
+func count(digits string) (n uint64, ok bool) {
+	n, err := strconv.ParseUint(digits, 10, 16)
+	return n, err == nil && (digits[0] != '0' || digits == "0")
 }
 
 // escape reads what begins with \.
@@ -138,6 +144,8 @@ func (s *scanner) escape(inClass bool) {
 		return
 	}
 	switch c := rest[0]; {
+	case c == '<' || c == '\'': // begins a back reference in one engine
+		s.refuse(fmt.Sprintf("\\%c means different things in different engines", c), fmt.Sprintf("write %c for the character", c))
 	case c < utf8.RuneSelf && !isAlphanumeric(c), strings.IndexByte("dDwWsStnrf", c) >= 0:
 		s.take(2, atom)
 	case strings.IndexByte("Az", c) >= 0 && !inClass:

@@ -26,23 +26,17 @@ type Trust struct {
 	authority  map[[sha256.Size]byte]*entry // by the certificate
 	pinned     map[[sha256.Size]byte]*entry
 	roots      *x509.CertPool
-	serials    map[serialKey]bool
 	ocsp       bool
 	responders []string
 	identity   identifier
 }
 
-// entry is a trusted certificate.
+// entry is a trusted certificate, and what it is known to have revoked.
 type entry struct {
-	id    link.ID
-	name  string
-	lists []*revocationList
-}
-
-// serialKey is a revoked certificate: its serial number and the trusted certificate that it stands under.
-type serialKey struct {
-	trusted [sha256.Size]byte
-	serial  string
+	id      link.ID
+	name    string
+	serials map[string]bool // revoked by settings, as Serial has them
+	lists   []*revocationList
 }
 
 // Compile makes a Trust of settings. The error joins a *link.Error for every mistake that keeps them from being acted by;
@@ -50,14 +44,14 @@ type serialKey struct {
 func Compile(c link.ClientCertificates) (*Trust, error) {
 	t := &Trust{
 		mode: c.Mode, authority: map[[sha256.Size]byte]*entry{}, pinned: map[[sha256.Size]byte]*entry{}, roots: x509.NewCertPool(),
-		serials: map[serialKey]bool{}, ocsp: c.OCSP, responders: c.Responders,
+		ocsp: c.OCSP, responders: c.Responders,
 	}
 	var wrong []error
 	var err error
 	if t.identity, err = newIdentifier(c); err != nil {
 		wrong = append(wrong, err)
 	}
-	digest := map[link.ID][sha256.Size]byte{} // of the entries
+	byID := map[link.ID]*entry{}
 	for i, given := range c.Trusted {
 		field := fmt.Sprintf("trusted[%d]", i)
 		cert, err := x509.ParseCertificate(given.DER)
@@ -71,7 +65,6 @@ func Compile(c link.ClientCertificates) (*Trust, error) {
 			continue
 		}
 		sum := sha256.Sum256(cert.Raw)
-		digest[given.ID] = sum
 		entries := t.authority
 		if given.Kind == link.TrustLeaf {
 			entries = t.pinned
@@ -79,8 +72,9 @@ func Compile(c link.ClientCertificates) (*Trust, error) {
 			t.roots.AddCert(cert)
 		}
 		if entries[sum] == nil { // what is there twice counts once, with the revocations of both
-			entries[sum] = &entry{id: given.ID, name: given.Name}
+			entries[sum] = &entry{id: given.ID, name: given.Name, serials: map[string]bool{}}
 		}
+		byID[given.ID] = entries[sum]
 		if given.CRL == nil {
 			continue
 		}
@@ -92,7 +86,9 @@ func Compile(c link.ClientCertificates) (*Trust, error) {
 		entries[sum].lists = append(entries[sum].lists, list)
 	}
 	for _, r := range c.Revoked {
-		t.serials[serialKey{digest[r.TrustedID], r.Serial}] = true
+		if e := byID[r.TrustedID]; e != nil {
+			e.serials[r.Serial] = true
+		}
 	}
 	if len(wrong) > 0 {
 		return nil, errors.Join(wrong...)
@@ -128,14 +124,25 @@ type Verified struct {
 	// Question is what has to be asked of a responder, nil when nobody has to be: OCSP is off, or it is pinned.
 	Question *Question
 
-	chains [][]*x509.Certificate // from it up to an entry
-	pinned *entry                // nil: none
+	by      *Trust
+	watched []watched
 }
 
 // Question is what is asked of a responder: whether the issuer revoked the leaf.
 type Question struct {
 	Leaf, Issuer *x509.Certificate
 	URL          string // of the responder; empty when the certificate names none that may be asked, so that nothing is known
+
+	key [sha256.Size]byte
+}
+
+// Key tells questions apart.
+func (q Question) Key() [sha256.Size]byte {
+	if q.key != [sha256.Size]byte{} {
+		return q.key
+	}
+	leaf, issuer := sha256.Sum256(q.Leaf.Raw), sha256.Sum256(q.Issuer.Raw)
+	return sha256.Sum256(slices.Concat(leaf[:], issuer[:], []byte(q.URL)))
 }
 
 // Fingerprint is the SHA-256 of a certificate in lower hexadecimal.
@@ -165,19 +172,18 @@ func (t *Trust) Verify(leaf *x509.Certificate, chain []*x509.Certificate, now ti
 			return v
 		}
 	}
-	v.pinned = t.pinned[sha256.Sum256(leaf.Raw)]
-	var err error
-	v.chains, err = t.chains(leaf, chain, now)
+	pinned := t.pinned[sha256.Sum256(leaf.Raw)]
+	chains, err := t.chains(leaf, chain, now)
 	switch {
-	case v.pinned != nil:
+	case pinned != nil:
 		v.Standing, v.Detail = standingOfPinned(leaf, now)
-		v.TrustedID, v.TrustedName = v.pinned.id, v.pinned.name
+		v.TrustedID, v.TrustedName = pinned.id, pinned.name
 		v.From, v.Until = leaf.NotBefore, leaf.NotAfter
 	case err != nil:
 		v.Standing, v.Detail = standingOf(err)
 	default:
 		v.Standing = Trusted
-		best := slices.MaxFunc(v.chains, func(a, b []*x509.Certificate) int {
+		best := slices.MaxFunc(chains, func(a, b []*x509.Certificate) int {
 			_, x := window(a)
 			_, y := window(b)
 			return x.Compare(y)
@@ -186,13 +192,16 @@ func (t *Trust) Verify(leaf *x509.Certificate, chain []*x509.Certificate, now ti
 		by := t.entryOf(best[len(best)-1])
 		v.TrustedID, v.TrustedName = by.id, by.name
 		if t.ocsp && len(best) > 1 {
-			v.Question = &Question{Leaf: leaf, Issuer: best[1], URL: t.responder(leaf)}
+			q := Question{Leaf: leaf, Issuer: best[1], URL: t.responder(leaf)}
+			q.key = q.Key()
+			v.Question = &q
 		}
 	}
 	if v.Standing != Trusted {
 		return v
 	}
 	v.Detail = fmt.Sprintf("trusted through %q", v.TrustedName)
+	v.by, v.watched = t, t.watch(leaf, pinned, chains)
 	v.Identity, v.User = t.identity.of(leaf)
 	return v
 }
@@ -297,10 +306,13 @@ func (t *Trust) Facts(v *Verified, now time.Time, answer Revocation, c Credentia
 	if v.Standing != Trusted {
 		return f
 	}
-	if now.Before(v.From) || now.After(v.Until) {
+	switch {
+	case v.by != t || t == nil: // another Trust's word is not this one's
+		f.Certificate = Untrusted
+	case now.Before(v.From) || now.After(v.Until):
 		f.Certificate = Expired
-		return f
+	default:
+		f.Revocation = v.revocation(now, answer)
 	}
-	f.Revocation = t.revocation(v, now, answer)
 	return f
 }

@@ -144,6 +144,9 @@ func TestVerifiedWhile(t *testing.T) {
 		t.Errorf("after it: %+v", f)
 	}
 	with.Trusted = nil
+	if f := compile(t, with).Facts(v, now, Good, Credentials{}); f.Certificate != Untrusted {
+		t.Errorf("verified by what was in force before: %+v", f)
+	}
 	if v := compile(t, with).Verify(leaf, []*x509.Certificate{root.cert}, now); v.Standing != Untrusted {
 		t.Errorf("without the entry: %+v", v)
 	}
@@ -229,6 +232,9 @@ func TestResponder(t *testing.T) {
 		}), nil, now)
 		if v.Question == nil || v.Question.URL != want || !v.Question.Issuer.Equal(root.cert) {
 			t.Errorf("%s: %+v, want %q", named, v.Question, want)
+		}
+		if again := (Question{Leaf: v.Question.Leaf, Issuer: v.Question.Issuer, URL: v.Question.URL}); again.Key() != v.Question.Key() {
+			t.Errorf("%s: one question has two keys", named)
 		}
 	}
 	pinned := root.issue(t, "a")

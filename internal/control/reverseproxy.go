@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -155,6 +156,12 @@ func (ch *change) settleProxy(domain string, cl link.Cluster, before, given link
 	var wrong []error
 	for _, e := range proxyconf.Check(out) {
 		wrong = append(wrong, asGiven(*e, given, out))
+	}
+	had := before.Server == link.Embedded && slices.Equal(out.Nodes, before.Nodes)
+	if out.Server == link.Embedded && len(out.Nodes) > 0 && !had && !operates(ch.caller) {
+		// The gateway speaks with them inside the vendor's network, where a customer chooses neither hosts nor ports.
+		wrong = append(wrong, invalid("nodes", "NODES_OF_THE_VENDOR", "where the gateway finds the application is the vendor's to say",
+			"leave nodes out: requests then go to the cluster's backends; or ask an operator to name them"))
 	}
 	taken, err := ch.takenNames(domain, cl, before, out)
 	if err != nil {

@@ -81,7 +81,7 @@ func TestACMEAtTheGateway(t *testing.T) {
 	if err := leaf.VerifyHostname(acmePublic); err != nil || !strings.Contains(leaf.Issuer.CommonName, "Pebble") {
 		t.Errorf("issued by %s: %v", leaf.Issuer, err)
 	}
-	_, text := scrapeGateway(t, w.g)
+	text := scrapeGateway(t, w.g)
 	if !strings.Contains(text, `flows_closed_total{listener="public",reason="`+reasonChallenge+`"}`) {
 		t.Error("the challenge is not counted")
 	}

@@ -19,6 +19,7 @@ type node struct {
 	backend *backend.Backend
 	to      netip.AddrPort
 	key     string
+	own     bool // its connections begin with a PROXY header
 	over    bool // the backend was told how it ended
 }
 
@@ -45,10 +46,7 @@ func (w *webServer) pick(ctx context.Context, d httpproxy.Destination) (httpprox
 		switch {
 		case err == nil:
 			wf.backend.Store(b)
-			n := &node{flow: wf.flow, backend: b, to: addr}
-			if !target.ProxyProtocol {
-				n.key = site.key(addr)
-			}
+			n := &node{flow: wf.flow, backend: b, to: addr, key: site.key(addr), own: target.ProxyProtocol}
 			return n, nil
 		case !errors.Is(err, backend.ErrUnresolved) || until <= 0:
 			return nil, fmt.Errorf("%w: %w", httpproxy.ErrNoNode, err)
@@ -60,15 +58,18 @@ func (w *webServer) pick(ctx context.Context, d httpproxy.Destination) (httpprox
 	}
 }
 
-// Key implements httpproxy.Node. Without a key the connection told the backend whose flow it is, and is that flow's alone.
+// Key implements httpproxy.Node.
 func (n *node) Key() string { return n.key }
+
+// Own implements httpproxy.Node: a connection that told the backend whose flow it is belongs to that flow alone.
+func (n *node) Own() bool { return n.own }
 
 // Dial implements httpproxy.Node.
 func (n *node) Dial(ctx context.Context) (net.Conn, error) {
 	d := net.Dialer{Timeout: n.flow.g.cfg.Timeouts.Dial}
 	d.SetMultipathTCP(false)
 	conn, err := d.DialContext(ctx, "tcp", n.to.String())
-	if err == nil && n.key == "" {
+	if err == nil && n.own {
 		_ = conn.SetWriteDeadline(time.Now().Add(n.flow.g.cfg.Timeouts.Dial))
 		if _, err = conn.Write(l4.AppendProxyHeader(make([]byte, 0, 128), n.flow.proxyHeader(n.to))); err != nil {
 			_ = conn.Close()

@@ -249,7 +249,7 @@ func TestProxiedCluster(t *testing.T) {
 		if n := w.g.LiveFlows(); n == 0 {
 			t.Error("kept-alive flows are not counted")
 		}
-		_, text := scrapeGateway(t, w.g)
+		text := scrapeGateway(t, w.g)
 		for _, want := range []string{`http_requests_total{listener="private",status="2xx"} 4`, `http_requests_total{listener="public",status="2xx"} 2`, `certificates 1`} {
 			if !strings.Contains(text, "postern_gateway_"+want+"\n") {
 				t.Errorf("no %s in\n%s", want, text)
@@ -273,11 +273,11 @@ func TestProxiedCluster(t *testing.T) {
 	})
 }
 
-func scrapeGateway(t *testing.T, g *Gateway) (status int, text string) {
+func scrapeGateway(t *testing.T, g *Gateway) (text string) {
 	t.Helper()
 	rec := httptest.NewRecorder()
 	g.Metrics().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	return rec.Code, rec.Body.String()
+	return rec.Body.String()
 }
 
 // TestProxiedNames: a flow may ask for what its client could have opened a flow to, and for nothing else.
@@ -367,6 +367,12 @@ func TestNewRulesAndOpenFlows(t *testing.T) {
 
 // TestRequestsEndBeforeTheGatewayDoes: draining waits for them.
 func TestRequestsEndBeforeTheGatewayDoes(t *testing.T) {
+	for _, two := range []bool{false, true} {
+		t.Run(fmt.Sprintf("HTTP/2 %t", two), func(t *testing.T) { requestsEndBeforeTheGatewayDoes(t, two) })
+	}
+}
+
+func requestsEndBeforeTheGatewayDoes(t *testing.T, two bool) {
 	w := newWebWorld(t, nil)
 	type result struct {
 		e   echoed
@@ -374,7 +380,7 @@ func TestRequestsEndBeforeTheGatewayDoes(t *testing.T) {
 	}
 	done := make(chan result, 1)
 	go func() {
-		e, err := w.get(w.client(endpointA, false), acmePrivate, "/held")
+		e, err := w.get(w.client(endpointA, two), acmePrivate, "/held")
 		done <- result{e, err}
 	}()
 	<-w.app.in
@@ -428,7 +434,7 @@ func TestHandshakesThatFail(t *testing.T) {
 	if c := w.open(endpointB, globexName); c != nil { // and close that cluster alone
 		echo(t, c, "hello\n")
 	}
-	_, text := scrapeGateway(t, w.g)
+	text := scrapeGateway(t, w.g)
 	for _, reason := range []string{reasonNoCertificate, reasonHandshake} {
 		if !strings.Contains(text, `tls_handshakes_failed_total{reason="`+reason+`"} 1`) {
 			t.Errorf("%s is not counted", reason)
@@ -582,6 +588,7 @@ func TestUpgradedFlowThroughTheGateway(t *testing.T) {
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("%+v, %v", resp, err)
 	}
+	defer resp.Body.Close()
 	for _, line := range []string{"hello", "again"} {
 		_, _ = io.WriteString(c, line+"\n")
 		if got, err := r.ReadString('\n'); err != nil || got != strings.ToUpper(line)+"\n" {

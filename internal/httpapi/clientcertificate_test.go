@@ -110,21 +110,33 @@ func TestTrustedCertificates(t *testing.T) {
 		ask  func() error
 		want string
 	}{
-		"an older list":             {func() error { _, err := w.client.PutCRL(ctx, id, ca.ID, api.PutCRLRequest{CRL: pki.list}); return err }, "crl CRL_NUMBER_LOWER"},
-		"another CA's list":         {func() error { _, err := w.client.PutCRL(ctx, id, ca.ID, api.PutCRLRequest{CRL: other.revoke(9)}); return err }, "crl INVALID_CLIENT_CERTIFICATES"},
-		"no list":                   {func() error { _, err := w.client.PutCRL(ctx, id, ca.ID, api.PutCRLRequest{CRL: "%"}); return err }, "crl MALFORMED_CRL"},
-		"a list of who signs none":  {func() error { _, err := w.client.PutCRL(ctx, id, leaf.ID, api.PutCRLRequest{CRL: pki.list}); return err }, "certificate_id NOT_A_CA"},
+		"an older list": {func() error { _, err := w.client.PutCRL(ctx, id, ca.ID, api.PutCRLRequest{CRL: pki.list}); return err }, "crl CRL_NUMBER_LOWER"},
+		"another CA's list": {func() error {
+			_, err := w.client.PutCRL(ctx, id, ca.ID, api.PutCRLRequest{CRL: other.revoke(9)})
+			return err
+		}, "crl INVALID_CLIENT_CERTIFICATES"},
+		"no list": {func() error { _, err := w.client.PutCRL(ctx, id, ca.ID, api.PutCRLRequest{CRL: "%"}); return err }, "crl MALFORMED_CRL"},
+		"a list of who signs none": {func() error {
+			_, err := w.client.PutCRL(ctx, id, leaf.ID, api.PutCRLRequest{CRL: pki.list})
+			return err
+		}, "certificate_id NOT_A_CA"},
 		"a list of nobody":          {func() error { _, err := w.client.PutCRL(ctx, id, nobody, api.PutCRLRequest{CRL: pki.list}); return err }, "certificate_id TRUSTED_CERTIFICATE_NOT_FOUND"},
 		"a private key":             {func() error { return w.trust(t, "k", pki.keyPEM, "") }, "certificate PRIVATE_KEY_GIVEN"},
 		"a certificate and its key": {func() error { return w.trust(t, "k", other.pem+pki.keyPEM, "") }, "certificate PRIVATE_KEY_GIVEN"},
 		"two certificates":          {func() error { return w.trust(t, "k", other.pem+pki.leaf, "") }, "certificate INVALID_CLIENT_CERTIFICATES"},
-		"no certificate":            {func() error { return w.trust(t, "k", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "") }, "certificate INVALID_CLIENT_CERTIFICATES"},
-		"a client's as a CA":        {func() error { return w.trust(t, "k", asPEM("CERTIFICATE", other.issue("x", time.Now().Add(time.Hour)).Raw), "CA") }, "certificate INVALID_CLIENT_CERTIFICATES"},
-		"one that is over":          {func() error { return w.trust(t, "k", asPEM("CERTIFICATE", other.issue("x", time.Now().Add(-time.Hour)).Raw), "") }, "certificate CERTIFICATE_EXPIRED"},
-		"one under another name":    {func() error { return w.trust(t, "again", pki.pem, "") }, "certificate CERTIFICATE_TRUSTED"},
-		"another of the name":       {func() error { return w.trust(t, "Clients", other.pem, "") }, "name NAME_TAKEN"},
-		"a name of two lines":       {func() error { return w.trust(t, "a\nb", other.pem, "") }, "name MALFORMED_TEXT"},
-		"no name":                   {func() error { return w.trust(t, "", other.pem, "") }, "name MALFORMED_TEXT"},
+		"no certificate": {func() error {
+			return w.trust(t, "k", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "")
+		}, "certificate INVALID_CLIENT_CERTIFICATES"},
+		"a client's as a CA": {func() error {
+			return w.trust(t, "k", asPEM("CERTIFICATE", other.issue("x", time.Now().Add(time.Hour)).Raw), "CA")
+		}, "certificate INVALID_CLIENT_CERTIFICATES"},
+		"one that is over": {func() error {
+			return w.trust(t, "k", asPEM("CERTIFICATE", other.issue("x", time.Now().Add(-time.Hour)).Raw), "")
+		}, "certificate CERTIFICATE_EXPIRED"},
+		"one under another name": {func() error { return w.trust(t, "again", pki.pem, "") }, "certificate CERTIFICATE_TRUSTED"},
+		"another of the name":    {func() error { return w.trust(t, "Clients", other.pem, "") }, "name NAME_TAKEN"},
+		"a name of two lines":    {func() error { return w.trust(t, "a\nb", other.pem, "") }, "name MALFORMED_TEXT"},
+		"no name":                {func() error { return w.trust(t, "", other.pem, "") }, "name MALFORMED_TEXT"},
 	} {
 		e := apiError(t, c.ask())
 		if got := complaints(e); !slices.Equal(got, []string{c.want}) {

@@ -245,6 +245,13 @@ func TestReverseProxyNames(t *testing.T) {
 	embedded := func(name, wildcard string) api.ReverseProxySettings {
 		return api.ReverseProxySettings{Server: "direct", ServerName: name, Wildcard: wildcard}
 	}
+	nodes := func(hosts ...string) api.ReverseProxySettings {
+		set := embedded("", "")
+		for _, h := range hosts {
+			set.Nodes = append(set.Nodes, api.ProxyNode{Host: h})
+		}
+		return set
+	}
 	const own, private = "acme.us-east-1.postern.test", "acme.us-east-1.pe.postern.test"
 	if got := w.cluster.Regions[0]; got.SQLDNS != own || got.InternalDNS != private {
 		t.Fatalf("the cluster's names are %+v", got)
@@ -267,8 +274,14 @@ func TestReverseProxyNames(t *testing.T) {
 		{w.client, w.cluster.ID, embedded(own, ""), nil},
 		{admin, w.cluster.ID, embedded("art.acme.example", "*."+own), []string{"server_name NAME_NOT_THE_CLUSTERS"}}, // which it gave back
 		{w.client, other.ID, embedded("art.acme.example", ""), nil},
-		// What another web server answers to is its own affair.
+		// Nor does a customer choose with whom the gateway speaks in the vendor's network.
+		{admin, w.cluster.ID, nodes("metadata.internal"), []string{"nodes NODES_OF_THE_VENDOR"}},
+		{w.client, w.cluster.ID, nodes("10.0.0.7"), nil},
+		{admin, w.cluster.ID, nodes("10.0.0.7"), nil}, // which the vendor named
+		{admin, w.cluster.ID, nodes("10.0.0.8"), []string{"nodes NODES_OF_THE_VENDOR"}},
+		// What another web server answers to is its own affair, and where it goes.
 		{admin, w.cluster.ID, api.ReverseProxySettings{Server: "caddy", ServerName: "art.acme.example", HTTP: true, Nodes: []api.ProxyNode{{Host: "localhost"}}}, nil},
+		{admin, w.cluster.ID, nodes("localhost"), []string{"nodes NODES_OF_THE_VENDOR"}},
 	} {
 		_, err := s.who.PutReverseProxy(ctx, s.to, s.set, false)
 		var got []string

@@ -65,7 +65,7 @@ func (x *exchange) connect(failed Node, fresh bool) error {
 	key := node.Key()
 	x.rec.Node = key
 	kept := &c.s.idle
-	if key == "" {
+	if node.Own() {
 		kept = &c.own
 	}
 	if !fresh {
@@ -87,7 +87,7 @@ func (x *exchange) connect(failed Node, fresh bool) error {
 	if err != nil {
 		return errors.Join(errDial, err)
 	}
-	x.up = &upstream{conn: conn, key: key}
+	x.up = &upstream{conn: conn, key: key, to: strings.ToLower(conn.RemoteAddr().String()), kept: kept}
 	x.up.in.from = conn
 	return nil
 }
@@ -129,7 +129,7 @@ func (x *exchange) exchangeHeads() (silent bool, err error) {
 		case s == http.StatusContinue && !x.req.expect, x.req.old:
 			continue
 		}
-		x.view.node = strings.ToLower(u.key)
+		x.view.node = u.to
 		x.view.turnFields(&x.resp)
 		if err := x.out.inform(&x.resp); err != nil {
 			x.left.Store(true)
@@ -216,11 +216,13 @@ func (x *exchange) send(done chan<- error, from body, to *upstream) {
 		switch {
 		case errors.Is(err, io.EOF) && (chunked || x.in.Load() == x.req.length):
 			if chunked {
-				last := append(buffer[:0], "0\r\n"...)
+				last := buffer[:0]
+				last = append(last, "0\r\n"...)
 				for _, f := range passableTrailers(from.trailers(), x.site.spelling) {
 					last = appendField(last, f.name, f.value)
 				}
-				if _, err := to.conn.Write(append(last, "\r\n"...)); err != nil {
+				last = append(last, "\r\n"...)
+				if _, err := to.conn.Write(last); err != nil {
 					done <- errNodeGone
 					return
 				}
@@ -255,8 +257,7 @@ func (x *exchange) stopBody() error {
 	}
 	x.body.stop()
 	x.up.conn.Close()
-	<-x.sent
-	x.sent = nil
-	x.broken = true
-	return errNodeGone
+	err := errors.Join(errNodeGone, <-x.sent)
+	x.sent, x.broken = nil, true
+	return err
 }

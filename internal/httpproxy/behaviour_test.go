@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -68,12 +69,11 @@ func TestForgedFieldsDoNotPass(t *testing.T) {
 	in := bufio.NewReader(conn)
 	for _, name := range forgeries {
 		fmt.Fprintf(conn, "GET /x HTTP/1.1\r\nHost: art.test\r\n%s: forged\r\nConnection: %s, x-forwarded-for, X-Forwarded-Proto, Host, x-named\r\nX-Named: 1\r\n\r\n", name, name)
-		resp, err := http.ReadResponse(in, nil)
+		resp, err := next(in)
 		if err != nil {
 			t.Fatal(err)
 		}
-		body, _ := io.ReadAll(resp.Body)
-		got := string(body)
+		got := resp.body
 		if strings.Contains(got, "forged") || strings.Contains(got, "X-Named") {
 			t.Errorf("%s passed:\n%s", name, got)
 		}
@@ -127,7 +127,7 @@ func TestRefusals(t *testing.T) {
 			r := newRequest(t, c.method, c.target, nil)
 			r.Host = c.host
 			resp, body := do(t, w.client(two), r)
-			if resp.StatusCode != c.status || !strings.Contains(body, c.body) || resp.Header.Get("Content-Type") != "application/json" {
+			if resp.status != c.status || !strings.Contains(body, c.body) || resp.Header.Get("Content-Type") != "application/json" {
 				t.Errorf("%s %s: %s: %s", c.method, c.target, resp.Status, body)
 			}
 		})
@@ -159,15 +159,14 @@ func TestAmbiguousRequestsEndTheConnection(t *testing.T) {
 			conn := w.raw()
 			_, _ = io.WriteString(conn, c.request+"GET /smuggled HTTP/1.1\r\nHost: art.test\r\n\r\n")
 			in := bufio.NewReader(conn)
-			resp, err := http.ReadResponse(in, nil)
+			resp, err := next(in)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if resp.StatusCode != c.status || !resp.Close {
+			if resp.status != c.status || !resp.Close {
 				t.Errorf("%s, closes %v", resp.Status, resp.Close)
 			}
-			_, _ = io.Copy(io.Discard, resp.Body)
-			if more, err := http.ReadResponse(in, nil); err == nil {
+			if more, err := next(in); err == nil {
 				t.Errorf("a second answer: %s", more.Status)
 			}
 		})
@@ -195,8 +194,8 @@ func TestChunksAreWrittenAnew(t *testing.T) {
 	w := newWorldAt(t, node, nil, nil)
 	conn := w.raw()
 	fmt.Fprint(conn, "POST /x HTTP/1.1\r\nHost: art.test\r\nTransfer-Encoding: chunked\r\n\r\n3;ext=\"1\"\r\nabc\r\n0000\r\nX-Sum: 1\r\nContent-Length: 5\r\nX_Forwarded_For: 1\r\n\r\n")
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil || resp.StatusCode != 200 {
+	resp, err := next(bufio.NewReader(conn))
+	if err != nil || resp.status != 200 {
 		t.Fatal(resp, err)
 	}
 	if s := got.Load().(string); !strings.HasSuffix(s, "\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n") {
@@ -261,17 +260,17 @@ func TestNodesThatFail(t *testing.T) {
 				w := newWorldAt(t, c.node(t), nil, func(c *Config) { c.Timeouts.Upstream = 200 * time.Millisecond })
 				client := w.client(two)
 				resp, body := do(t, client, newRequest(t, "GET", "https://art.test/x", nil))
-				if resp.StatusCode != c.status || !strings.HasPrefix(body, `{"code":"`+c.code+`","message":`) {
+				if resp.status != c.status || !strings.HasPrefix(body, `{"code":"`+c.code+`","message":`) {
 					t.Errorf("%s: %s", resp.Status, body)
 				}
 				if strings.Contains(body, "127.0.0.1") || strings.Contains(body, "secret") {
 					t.Errorf("the peer is told too much: %s", body)
 				}
-				if r := w.recorded(0); r.Code != c.code || r.Err == nil || !strings.Contains(r.Err.Error(), c.noted) {
+				if r := w.recorded(); r.Code != c.code || r.Err == nil || !strings.Contains(r.Err.Error(), c.noted) {
 					t.Errorf("record: %s, %v", r.Code, r.Err)
 				}
 				resp, body = do(t, client, newRequest(t, "GET", "https://docker-local.art.test/v2/", nil))
-				if resp.StatusCode != c.status || !strings.HasPrefix(body, docker) {
+				if resp.status != c.status || !strings.HasPrefix(body, docker) {
 					t.Errorf("%s: %s", resp.Status, body)
 				}
 			})
@@ -294,7 +293,7 @@ func TestClosedConnectionsAreReplaced(t *testing.T) {
 			w := newWorldAt(t, node, nil, nil)
 			client := w.client(false)
 			for range 5 {
-				if resp, body := do(t, client, newRequest(t, method, "https://art.test/", strings.NewReader("x"))); resp.StatusCode != 200 || body != "ok" {
+				if resp, body := do(t, client, newRequest(t, method, "https://art.test/", strings.NewReader("x"))); resp.status != 200 || body != "ok" {
 					t.Fatalf("%s: %s", resp.Status, body)
 				}
 				<-closed
@@ -312,7 +311,7 @@ func TestPostsAreNotSentTwice(t *testing.T) {
 			if !ok {
 				return
 			}
-			if r.Method == "POST" {
+			if r.Method == http.MethodPost {
 				posts.Add(1)
 				return
 			}
@@ -322,8 +321,36 @@ func TestPostsAreNotSentTwice(t *testing.T) {
 	w := newWorldAt(t, node, nil, nil)
 	client := w.client(false)
 	do(t, client, newRequest(t, "GET", "https://art.test/", nil))
-	if resp, _ := do(t, client, newRequest(t, "POST", "https://art.test/", strings.NewReader("x"))); resp.StatusCode != 502 || posts.Load() != 1 {
+	if resp, _ := do(t, client, newRequest(t, "POST", "https://art.test/", strings.NewReader("x"))); resp.status != 502 || posts.Load() != 1 {
 		t.Errorf("%s, sent %d times", resp.Status, posts.Load())
+	}
+}
+
+// A connection that told the node whose flow it is carries no other flow's requests.
+func TestOwnConnectionsStayWithTheirFlow(t *testing.T) {
+	var conns atomic.Int32
+	node := scripted(t, func(conn net.Conn, in *bufio.Reader) {
+		n := conns.Add(1)
+		for {
+			if _, ok := readRequest(in); !ok {
+				return
+			}
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d", n)
+		}
+	})
+	w := newWorldAt(t, node, nil, nil)
+	w.own = true
+	one, another := w.client(false), w.client(false)
+	for range 3 {
+		if _, body := do(t, one, newRequest(t, "GET", "https://art.test/", nil)); body != "1" {
+			t.Errorf("the first flow's request came over connection %s", body)
+		}
+		if _, body := do(t, another, newRequest(t, "GET", "https://art.test/", nil)); body != "2" {
+			t.Errorf("the second flow's request came over connection %s", body)
+		}
+	}
+	if n := conns.Load(); n != 2 {
+		t.Errorf("%d connections for two flows", n)
 	}
 }
 
@@ -345,6 +372,17 @@ func TestNodesConnectionsAreKept(t *testing.T) {
 	}
 	if n := conns.Load(); n != 1 {
 		t.Errorf("%d connections for 20 requests", n)
+	}
+	for end := time.Now().Add(patient); ; <-time.After(time.Millisecond) { // the answer is there before the connection is put aside
+		w.server.idle.mu.Lock()
+		n := w.server.idle.count
+		w.server.idle.mu.Unlock()
+		if n == 1 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d connections are kept", n)
+		}
 	}
 	w.server.idle.sweep(time.Now().Add(time.Hour))
 	do(t, client, newRequest(t, "GET", "https://art.test/", nil))
@@ -391,7 +429,7 @@ func TestAnswersThatBreakOff(t *testing.T) {
 			if err == nil {
 				t.Error("the client takes a part for the whole")
 			}
-			if r := w.recorded(0); r.Code != "bad_gateway" {
+			if r := w.recorded(); r.Code != "bad_gateway" {
 				t.Errorf("record: %s", r.Code)
 			}
 		})
@@ -407,7 +445,7 @@ func TestAnswersWithoutALength(t *testing.T) {
 	bothProtocols(t, func(t *testing.T, two bool) {
 		client := w.client(two)
 		for range 2 {
-			if resp, body := do(t, client, newRequest(t, "GET", "https://art.test/", nil)); body != "to the end" || resp.StatusCode != 200 {
+			if resp, body := do(t, client, newRequest(t, "GET", "https://art.test/", nil)); body != "to the end" || resp.status != 200 {
 				t.Errorf("%s: %q", resp.Status, body)
 			}
 		}
@@ -429,15 +467,15 @@ func TestHeadAndRange(t *testing.T) {
 		client := w.client(two)
 		for range 2 {
 			resp, body := do(t, client, newRequest(t, "HEAD", "https://art.test/x", nil))
-			if resp.StatusCode != 200 || resp.ContentLength != 100000 || body != "" {
+			if resp.status != 200 || resp.ContentLength != 100000 || body != "" {
 				t.Errorf("HEAD: %s, %d bytes", resp.Status, resp.ContentLength)
 			}
 			resp, body = do(t, client, newRequest(t, "GET", "https://art.test/x", nil, "Range", "bytes=5-9"))
-			if resp.StatusCode != 206 || body != "56789" || resp.Header.Get("Content-Range") != "bytes 5-9/100000" {
+			if resp.status != 206 || body != "56789" || resp.Header.Get("Content-Range") != "bytes 5-9/100000" {
 				t.Errorf("range: %s: %q", resp.Status, body)
 			}
 			resp, body = do(t, client, newRequest(t, "GET", "https://art.test/x", nil, "If-Modified-Since", time.Now().UTC().Format(http.TimeFormat)))
-			if resp.StatusCode != 304 || body != "" {
+			if resp.status != 304 || body != "" {
 				t.Errorf("condition: %s: %q", resp.Status, body)
 			}
 		}
@@ -474,7 +512,7 @@ func TestStreamsBothWays(t *testing.T) {
 				t.Fatalf("%q, %v", line, err)
 			}
 		}
-		feed.Close()
+		_ = feed.Close() // never fails
 		if rest, err := io.ReadAll(in); err != nil || len(rest) > 0 {
 			t.Errorf("%q, %v", rest, err)
 		}
@@ -530,7 +568,7 @@ func TestExpectations(t *testing.T) {
 	w := newWorldAt(t, node, nil, nil)
 	client := w.client(false)
 	resp, body := do(t, client, newRequest(t, "PUT", "https://art.test/yes", strings.NewReader("hello"), "Expect", "100-continue"))
-	if resp.StatusCode != 200 || body != "hello" {
+	if resp.status != 200 || body != "hello" {
 		t.Errorf("%s: %q", resp.Status, body)
 	}
 	var read atomic.Bool
@@ -539,7 +577,7 @@ func TestExpectations(t *testing.T) {
 		return 0, io.EOF
 	}), "Expect", "100-continue")
 	r.ContentLength = 1 << 20
-	if resp, _ := do(t, client, r); resp.StatusCode != 401 || read.Load() {
+	if resp, _ := do(t, client, r); resp.status != 401 || read.Load() {
 		t.Errorf("%s; the body was asked for: %v", resp.Status, read.Load())
 	}
 }
@@ -565,9 +603,8 @@ func TestEarlyAnswersToLongBodies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer resp.Body.Close()
-		if body, err := io.ReadAll(resp.Body); resp.StatusCode != 413 || string(body) != "big\n" {
-			t.Errorf("%s: %q, %v", resp.Status, body, err)
+		if got, err := readAnswer(resp); got.status != 413 || got.body != "big\n" {
+			t.Errorf("%s: %q, %v", got.Status, got.body, err)
 		}
 	})
 }
@@ -589,8 +626,8 @@ func TestUpgrades(t *testing.T) {
 	conn := w.raw()
 	fmt.Fprint(conn, "GET /ws HTTP/1.1\r\nHost: art.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\nearly\n")
 	in := bufio.NewReader(conn)
-	resp, err := http.ReadResponse(in, nil)
-	if err != nil || resp.StatusCode != 101 || resp.Header.Get("Upgrade") != "websocket" || resp.Header.Get("X-Own") != "1" {
+	resp, err := next(in)
+	if err != nil || resp.status != 101 || resp.Header.Get("Upgrade") != "websocket" || resp.Header.Get("X-Own") != "1" {
 		t.Fatal(resp, err)
 	}
 	for _, want := range []string{"welcome\n", "early\n"} {
@@ -610,13 +647,13 @@ func TestUpgrades(t *testing.T) {
 	if rest, err := io.ReadAll(in); err != nil || len(rest) > 0 {
 		t.Errorf("%q, %v", rest, err)
 	}
-	if r := w.recorded(0); r.Status != 101 || r.In != int64(len("early\nframe 0\nframe 1\nframe 2\n")) {
+	if r := w.recorded(); r.Status != 101 || r.In != int64(len("early\nframe 0\nframe 1\nframe 2\n")) {
 		t.Errorf("record: %d, %d bytes in", r.Status, r.In)
 	}
 
 	conn = w.raw()
 	fmt.Fprint(conn, "GET /ws HTTP/1.1\r\nHost: art.test\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n")
-	if resp, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || resp.StatusCode != 426 {
+	if resp, err := next(bufio.NewReader(conn)); err != nil || resp.status != 426 {
 		t.Errorf("h2c: %v, %v", resp, err)
 	}
 }
@@ -635,7 +672,9 @@ func TestClientsThatLeave(t *testing.T) {
 			<-begun
 			leave()
 		}()
-		if _, err := w.client(two).Do(newRequest(t, "GET", "https://art.test/", nil).WithContext(ctx)); err == nil {
+		resp, err := w.client(two).Do(newRequest(t, "GET", "https://art.test/", nil).WithContext(ctx))
+		if err == nil {
+			resp.Body.Close()
 			t.Fatal("there was an answer")
 		}
 		select {
@@ -643,7 +682,7 @@ func TestClientsThatLeave(t *testing.T) {
 		case <-time.After(patient):
 			t.Fatal("the node still works for a client that left")
 		}
-		if r := w.recorded(0); r.Code != "client_gone" || r.Status != 0 {
+		if r := w.recorded(); r.Code != "client_gone" || r.Status != 0 {
 			t.Errorf("record: %d %s", r.Status, r.Code)
 		}
 	})
@@ -666,9 +705,9 @@ func TestSlowClients(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			conn := w.raw()
 			fmt.Fprint(conn, c.sent)
-			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			resp, err := next(bufio.NewReader(conn))
 			switch {
-			case err == nil && resp.StatusCode != c.status:
+			case err == nil && resp.status != c.status:
 				t.Errorf("%s", resp.Status)
 			case err != nil && c.status != 0:
 				t.Error(err)
@@ -701,12 +740,12 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 	_, _ = io.WriteString(conn, all.String())
 	in := bufio.NewReader(conn)
 	for i := range n {
-		resp, err := http.ReadResponse(in, nil)
+		resp, err := next(in)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if body, _ := io.ReadAll(resp.Body); string(body) != fmt.Sprintf("/%d", i) {
-			t.Fatalf("answer %d is %q", i, body)
+		if resp.body != fmt.Sprintf("/%d", i) {
+			t.Fatalf("answer %d is %q", i, resp.body)
 		}
 	}
 }
@@ -741,7 +780,7 @@ func TestShutdown(t *testing.T) {
 		<-begun
 		down := make(chan error, 1)
 		go func() { down <- w.server.Shutdown(t.Context()) }()
-		if _, err := io.ReadAll(idle); err != nil && !strings.Contains(err.Error(), "reset") && err != io.ErrUnexpectedEOF {
+		if _, err := io.ReadAll(idle); err != nil && !strings.Contains(err.Error(), "reset") && !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("the idle flow: %v", err)
 		}
 		select {
@@ -776,7 +815,10 @@ func TestCloseCutsRequests(t *testing.T) {
 		}), nil, nil)
 		failed := make(chan error, 1)
 		go func() {
-			_, err := w.client(two).Do(newRequest(t, "GET", "https://art.test/", nil))
+			resp, err := w.client(two).Do(newRequest(t, "GET", "https://art.test/", nil))
+			if err == nil {
+				resp.Body.Close()
+			}
 			failed <- err
 		}()
 		<-begun

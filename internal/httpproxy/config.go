@@ -55,9 +55,10 @@ type Destination struct {
 
 // Node is a server of the application, picked for one request.
 type Node interface {
-	// Key is what the node's idle connections are kept by: connections to nodes of one key are interchangeable. The empty
-	// key says that a connection carries something of its flow, a PROXY header for instance, and is used by that flow alone.
+	// Key is what the node's idle connections are kept by: connections to nodes of one key are interchangeable.
 	Key() string
+	// Own says that a connection carries something of its flow, a PROXY header for instance, and is used by that flow alone.
+	Own() bool
 	// Dial opens a connection to the node. An error is the node's failure, which the implementation keeps account of.
 	Dial(ctx context.Context) (net.Conn, error)
 	// Ended says that the request has ended there; it is called exactly once for every Node that Pick gave, also after a

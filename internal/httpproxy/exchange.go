@@ -57,6 +57,8 @@ type exchange struct {
 	body body // nil: there is none, or it is in small
 	out  sink
 
+	client   *client // whose it is: the session's, or own
+	own      client
 	site     *Site
 	way      route
 	decision clientcert.Decision
@@ -89,6 +91,7 @@ func (x *exchange) run() bool {
 	}
 	x.rec.Path, _, _ = strings.Cut(x.req.target, "?")
 	x.began, x.broken, x.torn, x.sent, x.up, x.node = false, false, false, nil, nil, nil
+	x.client, x.own = &c.client, client{}
 	x.site, x.way, x.decision, x.verified = nil, route{}, clientcert.Decision{}, ""
 	x.left.Store(false)
 	if f := x.proxy(); f != nil {
@@ -116,7 +119,15 @@ func (x *exchange) proxy() *failure {
 			return badRequest.because(errHost)
 		}
 	}
-	x.site = c.flow.Site(host)
+	if front := c.flow.Front; front != nil {
+		if f := x.fronted(front); f != nil {
+			return f
+		}
+		x.site = front.Site(host, x.client.source)
+	} else {
+		x.site = c.flow.Site(host)
+	}
+	x.rec.Source = x.client.source
 	if x.site == nil {
 		return misdirected
 	}
@@ -129,7 +140,7 @@ func (x *exchange) proxy() *failure {
 		return badMethod
 	}
 	if repository == "" && x.site.docker == link.DockerPort {
-		repository = x.site.ports[c.flow.Port]
+		repository = x.site.ports[x.client.port]
 	}
 	if f := x.decide(); f != nil {
 		path, _, _ := strings.Cut(r.target, "?")
@@ -140,7 +151,7 @@ func (x *exchange) proxy() *failure {
 	if x.way, f = x.site.route(r.target, repository); f != nil {
 		return f
 	}
-	x.view = view{site: x.site, way: &x.way, listener: c.flow.Listener, scheme: "https", host: r.host}
+	x.view = view{site: x.site, way: &x.way, listener: c.flow.Listener, scheme: x.client.scheme, host: r.host}
 	if x.way.ticket != "" {
 		x.rec.Path = ticketPath
 		return x.redeem(x.way.ticket)
@@ -163,13 +174,13 @@ func (x *exchange) decide() *failure {
 		return nil
 	}
 	now := c.s.cfg.Now()
-	st := c.stands(trust, now)
+	st := c.stands(trust, x.client, now)
 	answer := clientcert.Unknown
 	if q := st.verified.Question; q != nil && c.s.cfg.Revocation != nil {
 		answer = c.s.cfg.Revocation.Await(c.ctx, *q)
 	}
 	var credentials, keys []string
-	if c.leaf != nil {
+	if x.client.leaf != nil {
 		for i := range x.req.fields {
 			switch f := &x.req.fields[i]; f.kind {
 			case authorization:
@@ -199,10 +210,13 @@ func (x *exchange) decide() *failure {
 func (x *exchange) prepare() *failure {
 	r := &x.req
 	o := onward{
-		target: x.way.target, host: r.host, forwarded: x.c.forwarded, user: x.decision.User, cert: x.verified, site: x.site,
+		target: x.way.target, host: r.host, forwarded: x.client.forwarded, user: x.decision.User, cert: x.verified, site: x.site,
 	}
 	if x.site.override {
 		o.base = x.view.scheme + "://" + r.host
+	}
+	if r.length != 0 {
+		r.upgrade = "" // the stream is still the body's
 	}
 	if protocol := r.upgrade; protocol != "" && (len(protocol) >= 2 && strings.EqualFold(protocol[:2], "h2") || hasToken(protocol, "HTTP/2.0")) {
 		r.upgrade = "" // what the node would answer then is not what is read here
@@ -278,10 +292,11 @@ func (x *exchange) clientFault(err error) *failure {
 func (x *exchange) answer(f *failure) {
 	x.req.close = x.req.close || f.close
 	text := f.body(x.way.docker)
-	x.resp = response{
-		status: f.status, fields: append(f.fields(x.way.docker), strictTransport), length: int64(len(text)), sized: true,
-		empty: x.req.method == http.MethodHead,
+	fields := f.fields(x.way.docker)
+	if x.client.scheme == "https" {
+		fields = append(fields, strictTransport)
 	}
+	x.resp = response{status: f.status, fields: fields, length: int64(len(text)), sized: true, empty: x.req.method == http.MethodHead}
 	last := x.mustEnd()
 	x.began, x.rec.Status = true, f.status
 	err := x.out.begin(&x.resp, last)

@@ -41,6 +41,7 @@ var kinds = func() map[string]kind {
 	m := map[string]kind{
 		"content-length": framing, "transfer-encoding": framing, "connection": connection, "keep-alive": hop,
 		"proxy-connection": hop, "proxy-authenticate": hop, "proxy-authorization": hop, "http2-settings": hop,
+		"alt-svc": hop, // of an answer it would lead clients off their path
 		"upgrade": upgrade, "host": host, "expect": expect, "accept": accept, "authorization": authorization,
 		"x-jfrog-art-api": apiKey, "te": teaser,
 		"trailer": trailer, "location": location, "link": links, "www-authenticate": challenge, "set-cookie": cookie,

@@ -29,15 +29,15 @@ var outBuffers = sync.Pool{New: func() any { return new([16 << 10]byte) }}
 
 // serveOne answers the requests of a flow until it ends. The error is for the operator; the end of a flow between two
 // requests is none.
-func (c *session) serveOne() error {
-	o := &one{c: c, conn: c.tls}
+func (c *session) serveOne(conn net.Conn) error {
+	o := &one{c: c, conn: conn}
 	o.in.from = o.conn
 	o.x.c, o.x.out = c, o
 	defer o.in.release()
 	for {
 		err := o.await()
 		if err != nil {
-			return nil //nolint:nilerr // nobody is kept waiting for an answer
+			return nil // nobody is kept waiting for an answer
 		}
 		if !c.begin() {
 			return nil
@@ -120,7 +120,7 @@ func (x *exchange) malformed(err error) bool {
 	default:
 		return false // the client has left
 	}
-	x.begun, x.body, x.way, x.broken, x.torn, x.site = time.Now(), nil, route{}, false, false, nil
+	x.begun, x.body, x.way, x.broken, x.torn, x.site, x.client = time.Now(), nil, route{}, false, false, nil, &x.c.client
 	x.rec = Record{Flow: x.c.flow, At: x.c.s.cfg.Now(), Protocol: "HTTP/1.1", Code: f.code, Err: f.err}
 	x.req.close = true
 	x.answer(f)
@@ -164,7 +164,8 @@ func (o *one) send(p []byte) error {
 
 // appendHead appends the head of an answer, framing and all.
 func (o *one) appendHead(r *response, last bool) {
-	b := append(o.out, "HTTP/1.1 "...)
+	b := o.out
+	b = append(b, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(r.status), 10)
 	b = append(b, ' ')
 	if r.reason == "" {
@@ -195,7 +196,8 @@ func (o *one) appendHead(r *response, last bool) {
 			b = append(b, "Connection: close\r\n"...)
 		}
 	}
-	o.out = append(b, "\r\n"...)
+	b = append(b, "\r\n"...)
+	o.out = b
 }
 
 // inform implements sink.

@@ -27,7 +27,7 @@ func TestRequestsReachTheApplication(t *testing.T) {
 		w := newWorld(t, http.HandlerFunc(echo), nil, nil)
 		client := w.client(two)
 		resp, body := do(t, client, newRequest(t, "POST", "https://art.test/artifactory/api/x?y=%2F", strings.NewReader("hello"), "X-Own", "1"))
-		if resp.StatusCode != 200 || resp.ProtoMajor == 2 != two {
+		if resp.status != 200 || resp.ProtoMajor == 2 != two {
 			t.Fatalf("%s over %s", resp.Status, resp.Proto)
 		}
 		for _, want := range []string{
@@ -41,7 +41,7 @@ func TestRequestsReachTheApplication(t *testing.T) {
 		if got := resp.Header.Get("Strict-Transport-Security"); got != "max-age=63072000" {
 			t.Errorf("Strict-Transport-Security: %s", got)
 		}
-		if r := w.recorded(0); r.Status != 200 || r.Code != "" || r.Node != w.node || r.In != 5 || r.ClusterID != "c1" {
+		if r := w.recorded(); r.Status != 200 || r.Code != "" || r.Node != "c1 "+w.node || r.In != 5 || r.ClusterID != "c1" {
 			t.Errorf("record: %+v", r)
 		}
 	})

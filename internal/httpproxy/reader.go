@@ -33,11 +33,6 @@ type reader struct {
 	base *[readerSize]byte // what buf began as
 }
 
-func (r *reader) reset(from io.Reader) {
-	r.from = from
-	r.r, r.w = 0, 0
-}
-
 // release gives the buffer back; the reader can go on reading, with what was unread lost.
 func (r *reader) release() {
 	if r.base != nil {

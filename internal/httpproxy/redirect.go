@@ -76,7 +76,7 @@ func (x *exchange) fetch(to *http.Request) *failure {
 			to.Header.Add(f.name, f.value)
 		}
 	}
-	resp, done, err := x.c.s.follow.get(x.c.ctx, x.site, to)
+	resp, done, err := x.c.s.follow.get(x.c.ctx, x.site, to) //nolint:bodyclose // done does
 	if err != nil {
 		if errors.Is(err, errNotAllowed) {
 			return leaves.because(err)
@@ -98,7 +98,9 @@ func (x *exchange) fetch(to *http.Request) *failure {
 			r.fields = append(r.fields, field{name: name, value: v})
 		}
 	}
-	r.fields = append(r.fields, strictTransport)
+	if x.client.scheme == "https" {
+		r.fields = append(r.fields, strictTransport)
+	}
 	r.empty = bodiless(x.req.method, r.status)
 	last := x.mustEnd()
 	x.began, x.rec.Status = true, r.status

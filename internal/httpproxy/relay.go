@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/postern/postern/internal/link"
@@ -12,7 +11,7 @@ import (
 
 func (x *exchange) relay() *failure {
 	r := &x.resp
-	x.view.node = strings.ToLower(x.up.key)
+	x.view.node = x.up.to
 	where := x.view.turnFields(r)
 	if where == outside && isRedirect(r.status) && x.site.redirects != link.RedirectPass {
 		return x.leave()
@@ -139,11 +138,7 @@ func (x *exchange) finish(trailers []field) *failure {
 	u := x.up
 	if !unsent && !x.resp.close && len(u.in.unread()) == 0 {
 		x.up = nil
-		kept := &x.c.s.idle
-		if u.key == "" {
-			kept = &x.c.own
-		}
-		kept.put(u, time.Now())
+		u.kept.put(u, time.Now())
 	}
 	x.release(true, false)
 	return nil

@@ -45,6 +45,9 @@ type Flow struct {
 	// answered with 421.
 	Site func(host string) *Site
 
+	// Front is set of a flow that a trusted reverse proxy opened, which ended TLS; then Site and Name mean nothing.
+	Front *Front
+
 	// State is the caller's own.
 	State any
 }
@@ -58,14 +61,15 @@ type Record struct {
 	Protocol  string // HTTP/1.1, HTTP/2.0; empty of a handshake
 	Method    string
 	Host      string
-	Path      string // without the query, and without what is secret in it
-	Status    int    // as the client got it; 0 when it got none
-	Code      string // the stable code of a refusal or a failure; empty when the application answered
-	User      string // that its certificate named and that the application was told
-	Note      string // what the decision has to say for the audit log
-	Node      string // the key of the node that answered
-	In, Out   int64  // bytes of the bodies
-	Err       error  // what went wrong, in words for the operator
+	Path      string     // without the query, and without what is secret in it
+	Status    int        // as the client got it; 0 when it got none
+	Code      string     // the stable code of a refusal or a failure; empty when the application answered
+	Source    netip.Addr // whose it is
+	User      string     // that its certificate named and that the application was told
+	Note      string     // what the decision has to say for the audit log
+	Node      string     // the key of the node that answered
+	In, Out   int64      // bytes of the bodies
+	Err       error      // what went wrong, in words for the operator
 }
 
 // New makes a server.
@@ -87,15 +91,17 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Serve answers the requests of one flow, whose ClientHello is still unread in conn, and returns when the flow has ended
+// Serve answers the requests of one flow, whose ClientHello, or with a Front whose first request, is still unread in conn, and returns when the flow has ended
 // and conn is closed. When ctx is done the flow is cut. The error says why nothing was answered; a flow that ends after
 // its handshake ends without one.
 func (s *Server) Serve(ctx context.Context, conn net.Conn, flow *Flow) error {
-	c := &session{s: s, ctx: ctx, flow: flow, forwarded: describe(flow.Source.Addr(), "https", flow.Port)}
+	c := &session{s: s, ctx: ctx, flow: flow, client: client{
+		source: flow.Source.Addr(), scheme: "https", port: flow.Port, forwarded: describe(flow.Source.Addr(), "https", flow.Port),
+	}}
 	c.wire = newWire(conn, c)
 	c.own = idle{perKey: s.cfg.Limits.Streams, most: s.cfg.Limits.Streams, age: s.cfg.Timeouts.IdleNode, byKey: map[string][]*upstream{}}
 	defer c.own.close()
-	defer c.wire.Close()
+	defer c.wire.cut()
 	s.mu.Lock()
 	if s.draining {
 		s.mu.Unlock()
@@ -104,7 +110,7 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, flow *Flow) error {
 	s.sessions[c] = struct{}{}
 	s.mu.Unlock()
 	defer s.remove(c)
-	stop := context.AfterFunc(ctx, func() { c.wire.Close() })
+	stop := context.AfterFunc(ctx, func() { c.wire.cut() })
 	defer stop()
 	return c.serve()
 }
@@ -168,7 +174,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		err = ctx.Err()
 		for _, c := range s.all() {
-			c.wire.Close()
+			c.wire.cut()
 		}
 		<-s.empty
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -17,16 +18,14 @@ import (
 
 // session is a flow while it is served.
 type session struct {
-	s         *Server
-	ctx       context.Context
-	flow      *Flow
-	wire      *wire
-	tls       *tls.Conn
-	asked     bool   // the handshake asked for a client certificate
-	forwarded string // the fields about the client that are the same for every request
-	leaf      *x509.Certificate
-	chain     []*x509.Certificate
-	standing  atomic.Pointer[standing]
+	s        *Server
+	ctx      context.Context
+	flow     *Flow
+	wire     *wire
+	tls      *tls.Conn // nil with a Front
+	asked    bool      // the handshake asked for a client certificate
+	client   client    // of every request; with a Front each has its own
+	standing atomic.Pointer[standing]
 
 	// requests are those under way; closing when no other may begin.
 	requests atomic.Int32
@@ -41,6 +40,7 @@ const closing = -1 << 30
 // standing is what a Trust found out about the flow's certificate.
 type standing struct {
 	trust    *clientcert.Trust
+	of       client
 	verified *clientcert.Verified
 	encoded  string // the certificate as it goes into a header
 }
@@ -50,6 +50,9 @@ var ErrClosed = errors.New("httpproxy: closed")
 
 // serve does what Serve does, with a session that is among the server's.
 func (c *session) serve() error {
+	if c.flow.Front != nil {
+		return c.serveOne(c.wire)
+	}
 	site := c.flow.Site(c.flow.Name)
 	if site == nil {
 		return errors.New("no rules for this flow")
@@ -68,12 +71,12 @@ func (c *session) serve() error {
 	_ = c.wire.SetDeadline(time.Time{})
 	state := c.tls.ConnectionState()
 	if certs := state.PeerCertificates; len(certs) > 0 {
-		c.leaf, c.chain = certs[0], certs[1:]
+		c.client.leaf, c.client.chain = certs[0], certs[1:]
 	}
 	if state.NegotiatedProtocol == "h2" {
 		return c.s.two.serve(c)
 	}
-	return c.serveOne()
+	return c.serveOne(c.tls)
 }
 
 // describe writes the fields that tell the application of the client.
@@ -101,47 +104,62 @@ func (c *session) end() { c.requests.Add(-1) }
 func (c *session) closeIdle() bool {
 	c.last.Store(true)
 	if c.requests.CompareAndSwap(0, closing) {
-		c.wire.Close()
+		c.wire.cut()
 		return true
 	}
 	return false
 }
 
-// standing returns what a trust holds of the flow's certificate.
-func (c *session) stands(t *clientcert.Trust, now time.Time) *standing {
-	if known := c.standing.Load(); known != nil && known.trust == t {
+// stands returns what a trust holds of a client's certificate. What it said last is remembered: over a flow whose TLS ends
+// here there is one certificate alone, and a proxy in front often has several requests of one client.
+func (c *session) stands(t *clientcert.Trust, of *client, now time.Time) *standing {
+	if known := c.standing.Load(); known != nil && known.trust == t && known.of.shows(of) {
 		return known
 	}
-	found := &standing{trust: t, verified: t.Verify(c.leaf, c.chain, now)}
-	if c.leaf != nil {
-		found.encoded = clientcert.Encode(clientcert.NGINX, c.leaf)
+	found := &standing{trust: t, of: *of}
+	if of.malformed != nil {
+		found.verified = &clientcert.Verified{Standing: clientcert.Malformed, Detail: of.malformed.Error()}
+	} else {
+		found.verified = t.Verify(of.leaf, of.chain, now)
+	}
+	if of.leaf != nil {
+		found.encoded = clientcert.Encode(clientcert.NGINX, of.leaf)
 	}
 	c.standing.Store(found)
 	return found
 }
 
+// shows reports whether both show the same certificates.
+func (c *client) shows(as *client) bool {
+	same := func(a, b *x509.Certificate) bool { return a == b || a != nil && b != nil && a.Equal(b) }
+	return c.malformed == nil && as.malformed == nil && same(c.leaf, as.leaf) && slices.EqualFunc(c.chain, as.chain, same)
+}
+
 // recheck closes the flow where new rules do not let it stay open as it is.
 func (c *session) recheck(now time.Time) bool {
+	if c.flow.Front != nil {
+		return false // it is not the client's own; its requests are decided one by one
+	}
 	site := c.flow.Site(c.flow.Name)
 	if site == nil {
-		c.wire.Close()
+		c.wire.cut()
 		return true
 	}
 	if site.trust.Mode() == link.CertificatesOff {
 		return false
 	}
-	if c.tls == nil || !c.asked {
+	if !c.asked {
 		return c.closeIdle()
 	}
-	if c.leaf == nil {
+	if c.client.leaf == nil {
 		return false
 	}
-	st := c.stands(site.trust, now)
+	st := c.stands(site.trust, &c.client, now)
 	f := site.trust.Facts(st.verified, now, clientcert.Good, clientcert.Credentials{})
 	if f.Certificate == clientcert.Trusted && f.Revocation != clientcert.Revoked {
 		return false
 	}
-	c.wire.Close()
+	c.wire.cut()
 	return true
 }
 

@@ -1,13 +1,12 @@
 package httpproxy
 
 import (
+	"crypto/tls"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-
-	"crypto/tls"
 
 	"github.com/postern/postern/internal/clientcert"
 	"github.com/postern/postern/internal/link"

@@ -11,6 +11,8 @@ import (
 type upstream struct {
 	conn   net.Conn
 	key    string
+	to     string // the node's address, as it may stand in what it answers
+	kept   *idle  // where it is put when it is not used
 	in     reader
 	reused bool // it has carried a request before
 	since  time.Time

@@ -86,6 +86,9 @@ func (w *wire) CloseWrite() error {
 	return nil
 }
 
+// cut ends the stream, in whatever state it is.
+func (w *wire) cut() { _ = w.Close() }
+
 // Close implements net.Conn.
 func (w *wire) Close() error {
 	err := w.Conn.Close()

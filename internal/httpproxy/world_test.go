@@ -1,6 +1,7 @@
 package httpproxy
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -95,6 +96,8 @@ type world struct {
 	address string // of the gateway
 	node    string // of the application
 	port    atomic.Uint32
+	front   *Front // of the flows from now on
+	own     bool   // connections to the application are one flow's
 
 	mu      sync.Mutex
 	site    *Site
@@ -108,7 +111,9 @@ type testNode struct {
 	address string
 }
 
-func (n *testNode) Key() string { return n.address }
+func (n *testNode) Key() string { return "c1 " + n.address }
+
+func (n *testNode) Own() bool { return n.w.own }
 
 func (n *testNode) Dial(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
@@ -200,6 +205,7 @@ func newWorldAt(t testing.TB, node string, change func(*link.ClusterRules), conf
 
 func (w *world) serve(ctx context.Context, conn net.Conn) {
 	_ = w.server.Serve(ctx, conn, &Flow{
+		Front:    w.front,
 		Listener: link.PublicListener, Source: netip.MustParseAddrPort("203.0.113.7:4711"), Port: uint16(w.port.Load()), Name: siteName,
 		Site: func(string) *Site {
 			w.mu.Lock()
@@ -221,19 +227,18 @@ func (w *world) rules(c *link.ClusterRules) {
 	w.mu.Unlock()
 }
 
-// recorded waits for the record of the nth request, from 0.
-func (w *world) recorded(n int) Record {
+// recorded waits for the record of the first request.
+func (w *world) recorded() Record {
 	w.t.Helper()
-	for end := time.Now().Add(patient); time.Now().Before(end); {
+	for end := time.Now().Add(patient); time.Now().Before(end); <-time.After(time.Millisecond) {
 		w.mu.Lock()
-		if len(w.records) > n {
-			defer w.mu.Unlock()
-			return w.records[n]
-		}
+		records := w.records
 		w.mu.Unlock()
-		<-time.After(time.Millisecond)
+		if len(records) > 0 {
+			return records[0]
+		}
 	}
-	w.t.Fatalf("no record %d", n)
+	w.t.Fatal("no record")
 	return Record{}
 }
 
@@ -274,19 +279,49 @@ func bothProtocols(t *testing.T, test func(t *testing.T, two bool)) {
 	t.Run("HTTP/2", func(t *testing.T) { test(t, true) })
 }
 
+// answer is what came of a request, with the whole body.
+type answer struct {
+	Status, Proto      string
+	status, ProtoMajor int
+	Header, Trailer    http.Header
+	ContentLength      int64
+	Close              bool
+	body               string
+}
+
+// readAnswer reads an answer to its end.
+func readAnswer(resp *http.Response) (*answer, error) {
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return &answer{
+		resp.Status, resp.Proto, resp.StatusCode, resp.ProtoMajor, resp.Header, resp.Trailer, resp.ContentLength, resp.Close, string(body),
+	}, err
+}
+
 // do sends a request and returns its answer and the whole body.
-func do(t testing.TB, client *http.Client, r *http.Request) (*http.Response, string) {
+func do(t testing.TB, client *http.Client, r *http.Request) (*answer, string) {
 	t.Helper()
 	resp, err := client.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	got, err := readAnswer(resp)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, string(body)
+	return got, got.body
+}
+
+// next reads the next answer of a connection.
+func next(in *bufio.Reader) (*answer, error) {
+	resp, err := http.ReadResponse(in, nil)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		resp.Body = http.NoBody
+	}
+	return readAnswer(resp)
 }
 
 func newRequest(t testing.TB, method, target string, body io.Reader, header ...string) *http.Request {

@@ -39,6 +39,7 @@ var happens = []struct {
 	{ObjectService, "service", []string{happensFailed, happensActionNeeded}},
 	{ObjectClaim, "claim", []string{happensExpiring}},
 	{ObjectAPIKey, "api_key", []string{happensExpiring, happensExpired}},
+	{ObjectTrustedCertificate, "trusted_certificate", []string{happensExpiring, happensExpired}},
 }
 
 // Happenings are all that a subscription may ask for.

@@ -34,6 +34,8 @@ func TestHappening(t *testing.T) {
 		{"a service failed", event(link.ObjectService, link.EventStateChanged, "CREATE_FAILED", "", ""), "service.failed"},
 		{"a service stands, as it should", event(link.ObjectService, link.EventStateChanged, "AVAILABLE", "", ""), ""},
 		{"a claim ends soon", event(link.ObjectClaim, link.EventExpiring, "", "", ""), "claim.expiring"},
+		{"a certificate ends soon", event(link.ObjectTrustedCertificate, link.EventExpiring, "", "", ""), "trusted_certificate.expiring"},
+		{"a revocation list is over", event(link.ObjectTrustedCertificate, link.EventExpired, "", "", ""), "trusted_certificate.expired"},
 		{"a key ends soon", event(link.ObjectAPIKey, link.EventExpiring, "", "", ""), "api_key.expiring"},
 		{"a cluster was changed", event(link.ObjectCluster, "CHANGED", "", "", ""), ""},
 		{"a subscription is tested", event(link.ObjectWebhook, link.EventTest, "", "", ""), link.TestHappening},

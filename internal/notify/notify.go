@@ -89,7 +89,7 @@ func (n *Notifier) Handlers() map[string]store.Handler {
 	return map[string]store.Handler{store.WorkDelivery: n.deliver}
 }
 
-// warn writes the events of what is about to expire, and of keys that did, each once.
+// warn writes the events of what is about to expire, and of keys and certificates that did, each once.
 func (n *Notifier) warn(ctx context.Context) {
 	tick := time.NewTicker(warnEvery)
 	defer tick.Stop()
@@ -99,6 +99,9 @@ func (n *Notifier) warn(ctx context.Context) {
 		}
 		if err := tellOfKeys(ctx, n.cfg.Store); err != nil && ctx.Err() == nil {
 			n.cfg.Log.Error("look for API keys that expire", "err", err)
+		}
+		if err := tellOfCertificates(ctx, n.cfg.Store); err != nil && ctx.Err() == nil {
+			n.cfg.Log.Error("look for certificates that expire", "err", err)
 		}
 		select {
 		case <-ctx.Done():

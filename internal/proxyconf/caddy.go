@@ -136,7 +136,11 @@ func (s *site) caddySite(d door) {
 		s.line("import postern_tls")
 	}
 	s.block("route {", "}", func() {
-		s.line("@other not header_regexp Host `(?i)^%s(:[0-9]+)?$`", d.host())
+		if d.domain != "" {
+			s.line("@other not header_regexp Host `%s`", repositoryHost(d))
+		} else {
+			s.line("@other not header_regexp Host `(?i)^%s(:[0-9]+)?$`", d.host())
+		}
 		s.line("respond @other 421")
 		if d.redirect {
 			s.line("redir https://{http.request.host}%s{http.request.orig_uri} 308", s.securePort())
@@ -159,6 +163,12 @@ func (s *site) caddySite(d door) {
 		}
 		s.block("handle {", "}", func() { s.caddyProxy(d, s.hasRouter(), false) })
 	})
+}
+
+// repositoryHost is an expression of the names of repositories, whose first group is the repository. Caddy cannot make letters small,
+// and a repository has small ones.
+func repositoryHost(d door) string {
+	return "^(" + label + ")(?i)" + regexp.QuoteMeta("."+d.domain) + "(:[0-9]+)?$"
 }
 
 // caddyDocker leads Docker's paths to the registry of their repository.
@@ -193,7 +203,7 @@ func (s *site) caddyDocker(d door) {
 		}
 	case d.domain != "":
 		s.block("@registry {", "}", func() {
-			s.line("header_regexp name Host `^(%s)%s(:[0-9]+)?$`", label, regexp.QuoteMeta("."+d.domain))
+			s.line("header_regexp name Host `%s`", repositoryHost(d))
 			s.line("path_regexp ^/v[12]/")
 		})
 		registry("registry", "{http.regexp.name.1}{http.request.uri}")
@@ -203,17 +213,18 @@ func (s *site) caddyDocker(d door) {
 	}
 }
 
+// caddyFail is for how many seconds a node is left alone after it failed. A request with a body that meets a dead node is
+// answered 502, so it is not to be tried often.
+const caddyFail = 30
+
+// caddyProxy writes how requests go to the nodes. Caddy has closed a request's body by the time it tries the next node, and takes
+// the failure for that node's, so what has a body is tried at one node alone.
 func (s *site) caddyProxy(d door, router, docker bool) {
-	var to []string
-	for _, a := range s.addresses(router) {
-		to = append(to, "http://"+a)
-	}
-	nodes := strings.Join(to, " ")
-	if len(to) == 1 {
+	nodes := "http://" + strings.Join(s.addresses(router), " http://")
+	if len(s.p.Nodes) == 1 {
 		s.caddyNodes(d, nodes, docker, func() {})
 		return
 	}
-	// Caddy has closed a request's body by the time it tries the next node, and takes the failure for that node's.
 	passive := func() {
 		s.line("lb_policy least_conn")
 		s.line("fail_duration %ds", caddyFail)
@@ -225,10 +236,6 @@ func (s *site) caddyProxy(d door, router, docker bool) {
 		s.line("lb_try_duration %ds", 2*dialing)
 	})
 }
-
-// caddyFail is for how many seconds a node is left alone after it failed. A request with a body that meets a dead node is
-// answered 502, so it is not to be tried often.
-const caddyFail = 30
 
 func (s *site) caddyNodes(d door, nodes string, docker bool, balance func()) {
 	s.block("reverse_proxy "+nodes+" {", "}", func() {
@@ -243,7 +250,7 @@ func (s *site) caddyNodes(d door, nodes string, docker bool, balance func()) {
 		if s.p.OverrideBaseURL {
 			s.line("header_up X-JFrog-Override-Base-Url %s://{http.request.hostport}", d.scheme())
 		}
-		for _, r := range s.rewrites(d, docker) {
+		for _, r := range s.rewrites(docker) {
 			s.line("header_down %s `%s` `%s`", r.header, r.find, dollars(r.put))
 		}
 		if d.tls {

@@ -139,7 +139,7 @@ func (c *checker) ports() {
 func (c *checker) file(field, path string) {
 	if !filePath(path) {
 		c.add(field, "MALFORMED_PATH", "not a path to a file that can stand in a configuration: "+link.Quote(path),
-			"absolute, at most 255 characters, of letters, digits and / . _ - + = @ alone")
+			"absolute, at most 255 characters, of letters, digits and / . , _ - + = @ alone")
 	}
 }
 
@@ -341,7 +341,7 @@ func headerName(s string) bool {
 
 // filePath reports whether s is an absolute path to a file without a detour, of characters that mean nothing to any server.
 func filePath(s string) bool {
-	if len(s) > longestPath || !made(s, lower+upper+digits+"/._-+=@") || s[0] != '/' {
+	if len(s) > longestPath || !made(s, lower+upper+digits+"/.,_-+=@") || s[0] != '/' {
 		return false
 	}
 	return !slices.ContainsFunc(strings.Split(s[1:], "/"), func(part string) bool { return part == "" || part == "." || part == ".." })

@@ -27,8 +27,11 @@ func TestCheck(t *testing.T) {
 		{"the least", nil, ""},
 		{"the gateway's least", []func(*link.ReverseProxy){gateway}, ""},
 		{"a server of no kind", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.Server = "iis" })}, "server UNKNOWN_SERVER"},
-		{"everything at once", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { *p = link.ReverseProxy{Server: link.Apache} })},
-			"server_name SERVER_NAME_REQUIRED, nodes NODE_REQUIRED, certificate CERTIFICATE_REQUIRED, key KEY_REQUIRED"},
+		{
+			"everything at once",
+			[]func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { *p = link.ReverseProxy{Server: link.Apache} })},
+			"server_name SERVER_NAME_REQUIRED, nodes NODE_REQUIRED, certificate CERTIFICATE_REQUIRED, key KEY_REQUIRED",
+		},
 
 		{"upper case and a final dot", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.ServerName = "Art.Example.COM." })}, ""},
 		{"a label", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.ServerName = "artifactory"; p.Docker = link.DockerNone })}, ""},
@@ -52,8 +55,11 @@ func TestCheck(t *testing.T) {
 		{"a router here and none there", []func(*link.ReverseProxy){nodes(link.ProxyNode{Host: "a"}, link.ProxyNode{Host: "b", DirectPort: 8081})}, "nodes MIXED_NODES"},
 		{"a group's name", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.Upstream = "a b" })}, "upstream MALFORMED_UPSTREAM"},
 
-		{"a context with a slash", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.AppContext = "a/b" })},
-			"app_context MALFORMED_CONTEXT, public_context MALFORMED_CONTEXT"},
+		{
+			"a context with a slash",
+			[]func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.AppContext = "a/b" })},
+			"app_context MALFORMED_CONTEXT, public_context MALFORMED_CONTEXT",
+		},
 		{"a context of dots", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.PublicContext = ".." })}, "public_context MALFORMED_CONTEXT"},
 		{"Docker's own context", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.PublicContext = "v2" })}, "public_context CONTEXT_TAKEN"},
 
@@ -67,8 +73,11 @@ func TestCheck(t *testing.T) {
 		{"a profile of no kind", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.Profile = "OLD" })}, "tls_profile UNKNOWN_TLS_PROFILE"},
 
 		{"a method of no kind", []func(*link.ReverseProxy){docker("PATH")}, "docker_method UNKNOWN_DOCKER_METHOD"},
-		{"a port of two repositories", []func(*link.ReverseProxy){docker(link.DockerPort, link.ProxyRepository{Key: "a", Port: 5000}, link.ProxyRepository{Key: "b", Port: 5000})},
-			"repositories[1].port PORT_TAKEN"},
+		{
+			"a port of two repositories",
+			[]func(*link.ReverseProxy){docker(link.DockerPort, link.ProxyRepository{Key: "a", Port: 5000}, link.ProxyRepository{Key: "b", Port: 5000})},
+			"repositories[1].port PORT_TAKEN",
+		},
 		{"the proxy's port", []func(*link.ReverseProxy){docker(link.DockerPort, link.ProxyRepository{Key: "a", Port: 443})}, "repositories[0].port PORT_TAKEN"},
 		{"a port that HTTP does not use", []func(*link.ReverseProxy){docker(link.DockerPort, link.ProxyRepository{Key: "a", Port: 80})}, ""},
 		{"no port", []func(*link.ReverseProxy){docker(link.DockerPort, link.ProxyRepository{Key: "a"})}, "repositories[0].port PORT_REQUIRED"},
@@ -82,13 +91,19 @@ func TestCheck(t *testing.T) {
 		{"a key with a slash", []func(*link.ReverseProxy){docker(link.DockerPath, link.ProxyRepository{Key: "a/b"})}, "repositories[0].key MALFORMED_REPOSITORY_KEY"},
 		{"a repository's name", []func(*link.ReverseProxy){docker(link.DockerPort, link.ProxyRepository{Key: "a", Port: 5000, ServerName: "a b"})}, "repositories[0].server_name MALFORMED_SERVER_NAME"},
 
-		{"certificates without an authority", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.ClientCertificates.Mode = link.CertificatesRequired })},
-			"client_certificates.ca_file CA_FILE_REQUIRED"},
+		{
+			"certificates without an authority",
+			[]func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.ClientCertificates.Mode = link.CertificatesRequired })},
+			"client_certificates.ca_file CA_FILE_REQUIRED",
+		},
 		{"certificates over HTTP", []func(*link.ReverseProxy){certificates(link.CertificatesOptional), set(func(p *link.ReverseProxy) { p.HTTP = true })}, "client_certificates.mode HTTPS_REQUIRED"},
 		{"a mode of no kind", []func(*link.ReverseProxy){certificates("MAYBE")}, "client_certificates.mode UNKNOWN_MODE"},
 		{"a negative depth", []func(*link.ReverseProxy){certificates(link.CertificatesOptional), set(func(p *link.ReverseProxy) { p.ClientCertificates.Depth = -1 })}, "client_certificates.depth MALFORMED_DEPTH"},
-		{"a path of lists", []func(*link.ReverseProxy){certificates(link.CertificatesOptional), set(func(p *link.ReverseProxy) { p.ClientCertificates.CRLFile = "/a b" })},
-			"client_certificates.crl_file MALFORMED_PATH"},
+		{
+			"a path of lists",
+			[]func(*link.ReverseProxy){certificates(link.CertificatesOptional), set(func(p *link.ReverseProxy) { p.ClientCertificates.CRLFile = "/a b" })},
+			"client_certificates.crl_file MALFORMED_PATH",
+		},
 		{"a header of two lines", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.ClientCertificates.Header = "A\r\nB" })}, "client_certificates.header MALFORMED_HEADER"},
 		{"a header that is taken", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.ClientCertificates.Header = "authorization" })}, "client_certificates.header HEADER_TAKEN"},
 		{"a forwarded header", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.ClientCertificates.Header = "X-Forwarded-For" })}, "client_certificates.header HEADER_TAKEN"},
@@ -156,7 +171,15 @@ func TestParseTarget(t *testing.T) {
 		{"caddy=2", "caddy=2.0"},
 		{"embedded", "direct"},
 		{"direct", "direct"},
-		{"", ""}, {"iis", ""}, {"nginx=", ""}, {"nginx=1.x", ""}, {"nginx=1.2.3.4", ""}, {"nginx=-1", ""}, {"nginx,openssl=", ""}, {"nginx,ssl=3", ""}, {"NGINX", ""},
+		{"", ""},
+		{"iis", ""},
+		{"nginx=", ""},
+		{"nginx=1.x", ""},
+		{"nginx=1.2.3.4", ""},
+		{"nginx=-1", ""},
+		{"nginx,openssl=", ""},
+		{"nginx,ssl=3", ""},
+		{"NGINX", ""},
 	} {
 		target, err := proxyconf.ParseTarget(c.in)
 		switch {

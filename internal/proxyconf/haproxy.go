@@ -205,11 +205,9 @@ func (s *site) haproxyDocker(d door) {
 	switch {
 	case s.byPath():
 		s.line("# A path begins with its repository, and so does what is mounted from an image of the same repository.")
-		orNone := ""
-		if first := s.first(); first != "" {
+		orNone := "|token$"
+		if s.first() != "" {
 			orNone = "|(_catalog|token)?$"
-		} else {
-			orNone = "|token$"
 		}
 		s.line("http-request set-var(txn.registry) bool(true) if { path -m reg '^/v[12]/(%s/%s)' }", anyKey, orNone)
 		s.line(`http-request replace-pathq '^/(v[12])/(%s)/([^?]*[?](.*&)?from=)\2(/|%%2[Ff])(.*)$' '%s\2/\1/\3\6'`, anyKey, s.registry())
@@ -235,13 +233,13 @@ func (s *site) haproxyDocker(d door) {
 func (s *site) haproxyResponse(d door) {
 	docker := s.p.Docker != link.DockerNone
 	if docker {
-		for _, r := range s.rewrites(d, true) {
+		for _, r := range s.rewrites(true) {
 			if r.header != "Set-Cookie" {
 				s.line("http-response replace-header %s '%s' '%s' if { var(txn.registry) -m bool }", r.header, r.find, r.put)
 			}
 		}
 	}
-	for _, r := range s.rewrites(d, false) {
+	for _, r := range s.rewrites(false) {
 		s.line("http-response replace-header %s '%s' '%s'", r.header, r.find, r.put)
 	}
 	if d.tls {

@@ -129,7 +129,7 @@ func (s *site) nginxMaps() {
 		})
 	}
 	if p.Docker != link.DockerNone {
-		for _, r := range s.rewrites(door{}, true) {
+		for _, r := range s.rewrites(true) {
 			if r.header != "Link" && r.header != "WWW-Authenticate" {
 				continue
 			}
@@ -315,7 +315,7 @@ func (s *site) nginxLocations(d door) {
 		if d.tls {
 			s.line(`add_header Strict-Transport-Security "%s" always;`, hsts)
 		}
-		for _, r := range s.rewrites(d, docker) {
+		for _, r := range s.rewrites(docker) {
 			switch r.header {
 			case "Location":
 				s.line(`proxy_redirect "~%s" "%s";`, r.find, dollars(r.put))

@@ -1,6 +1,7 @@
 package proxyconf_test
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"maps"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/postern/postern/api"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/proxyconf"
 )
@@ -194,5 +196,40 @@ func TestRenderForTarget(t *testing.T) {
 		if !ok || e.Field != c.field || e.Kind != link.Invalid || e.Hint == "" {
 			t.Errorf("%s: error %#v, want one of field %s", c.target, err, c.field)
 		}
+	}
+}
+
+// TestEmbeddedIsTheAPIs: what the gateway acts by is what the REST API takes, name for name.
+func TestEmbeddedIsTheAPIs(t *testing.T) {
+	p := with(docker(link.DockerPort, link.ProxyRepository{Key: "a", Port: 5000, ServerName: "a.example.com"}), certificates(link.CertificatesRequired),
+		behindLoadBalancer, endpoints, func(p *link.ReverseProxy) {
+			p.Upstream, p.OverrideBaseURL, p.HTTPS, p.Wildcard, p.ClientCertificates.CRLFile = "art", true, true, "*.art.example.com", "/etc/ssl/client.crl"
+			p.Redirects = link.Redirects{Mode: link.RedirectFollow, Hosts: []string{"a.example.com"}}
+		})
+	out, err := proxyconf.Render(p, proxyconf.Target{Server: link.Embedded})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var settings api.ReverseProxySettings
+	in := json.NewDecoder(strings.NewReader(out.Text))
+	in.DisallowUnknownFields()
+	if err := in.Decode(&settings); err != nil {
+		t.Fatal(err)
+	}
+	again, err := json.MarshalIndent(settings, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What is false may be left out.
+	sorted := func(text string) any {
+		var v map[string]any
+		if err := json.Unmarshal([]byte(text), &v); err != nil {
+			t.Fatal(err)
+		}
+		maps.DeleteFunc(v, func(_ string, value any) bool { return value == false })
+		return v
+	}
+	if diff := cmp.Diff(sorted(out.Text), sorted(string(again))); diff != "" {
+		t.Errorf("document and API (-document +API):\n%s", diff)
 	}
 }

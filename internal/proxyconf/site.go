@@ -217,9 +217,11 @@ type rewrite struct {
 // own is an expression of an address's scheme and host where they are the proxy's or a node's, or absent. It has three groups.
 func (s *site) own() string { return "(https?://(" + s.hosts(true) + ")(:[0-9]+)?)?" }
 
-// rewrites returns what has to change in a door's answers, so that clients stay on the paths that they know. Addresses
-// become relative to the host: the client knows better than anybody how it reached the proxy.
-func (s *site) rewrites(d door, docker bool) []rewrite {
+// rewrites returns what has to change in the answers of a Docker registry or of what else the nodes have, so that clients stay on
+// the paths that they know. A registry makes addresses of the Host and X-Forwarded headers that it got and of the prefix at which
+// it lives, which clients do not use; it may also leave the host out. Addresses become relative to the host: the client knows
+// better than anybody how it reached the proxy.
+func (s *site) rewrites(docker bool) []rewrite {
 	var out []rewrite
 	if docker {
 		path := s.registry() + "([^/]+)/(v[12])/"

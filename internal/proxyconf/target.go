@@ -96,24 +96,25 @@ func ParseTarget(s string) (Target, error) {
 
 // String returns what ParseTarget reads, with every version told.
 func (t Target) String() string {
-	t = t.complete()
+	all := t.complete()
 	switch t.Server {
 	case link.Embedded:
 		return string(t.Server)
 	case link.Caddy:
-		return fmt.Sprintf("%s=%s", t.Server, t.Version)
+		return fmt.Sprintf("%s=%s", t.Server, all.Version)
 	default:
-		return fmt.Sprintf("%s=%s,openssl=%s", t.Server, t.Version, t.OpenSSL)
+		return fmt.Sprintf("%s=%s,openssl=%s", t.Server, all.Version, all.OpenSSL)
 	}
 }
 
+// complete returns t with every version told.
 func (t Target) complete() Target {
-	d := debian12[t.Server]
+	out, d := t, debian12[t.Server]
 	if t.Version == (Version{}) || t.Version == (Version{Major: d.Major, Minor: d.Minor}) {
-		t.Version = d
+		out.Version = d
 	}
 	if t.OpenSSL == (Version{}) {
-		t.OpenSSL = debian12OpenSSL
+		out.OpenSSL = debian12OpenSSL
 	}
-	return t
+	return out
 }

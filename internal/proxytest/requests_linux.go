@@ -47,9 +47,6 @@ func (tr *trial) hosts(t *testing.T) {
 			if err == nil && a.status != http.StatusMisdirectedRequest && a.status != http.StatusForbidden {
 				t.Errorf("%s in handshake and Host: %d, want 421, 403 or a refused handshake\n%s", name, a.status, a.body)
 			}
-			if a := must(t, c, http.MethodGet, "http://"+at(serverName, tr.settings.HTTPPort)+"/", http.NoBody, host(name)); a.status != http.StatusMisdirectedRequest {
-				t.Errorf("Host %s over HTTP: %d %s, want 421", name, a.status, a.header.Get("Location"))
-			}
 			for _, r := range tr.settings.Repositories {
 				if r.Port == 0 {
 					continue
@@ -62,12 +59,18 @@ func (tr *trial) hosts(t *testing.T) {
 					t.Errorf("Host %s at the port of %s: %d, want 421", name, r.Key, a.status)
 				}
 			}
+			if !tr.settings.HTTP {
+				continue
+			}
+			if a := must(t, c, http.MethodGet, "http://"+at(serverName, tr.settings.HTTPPort)+"/", http.NoBody, host(name)); a.status != http.StatusMisdirectedRequest {
+				t.Errorf("Host %s over HTTP: %d %s, want 421", name, a.status, a.header.Get("Location"))
+			}
 		}
 		if _, err := must(t, c, http.MethodGet, tr.url(tr.path("echo")), http.NoBody, host(at("ART.test", port))).echo(); err != nil {
 			t.Errorf("a host name in capitals: %v", err)
 		}
 	})
-	if scheme != "https" {
+	if scheme != "https" || !tr.settings.HTTP {
 		return
 	}
 	t.Run("redirect", func(t *testing.T) {

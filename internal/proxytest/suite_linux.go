@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -36,6 +37,7 @@ type Feature string
 
 // The features.
 const (
+	PlainHTTP     Feature = "HTTP without TLS"
 	ProxyProtocol Feature = "PROXY v2"
 	CRL           Feature = "revocation lists"
 	BodyFailover  Feature = "another node for a request with a body" // whose node is gone
@@ -84,9 +86,9 @@ func NewSuite(t *testing.T) *Suite {
 	s.live, s.second = s.app.Node(t, 0), s.app.Node(t, 1)
 	s.dead = link.ProxyNode{Host: "127.0.0.1", DirectPort: Port(t), RouterPort: Port(t)}
 	// What a header has to carry whole: characters that mean something in URLs, in headers, and to none of them.
-	s.known = s.clients.Client(t, pkix.Name{CommonName: "myuser@example.com", Organization: []string{"Müller + Söhne, 100% / \"Ltd\""}})
+	s.known = s.clients.Client(t, pkix.Name{CommonName: User + "@example.com", Organization: []string{"Müller + Söhne, 100% / \"Ltd\""}})
 	s.revoked = s.clients.Client(t, pkix.Name{CommonName: "left@example.com"})
-	s.strange = s.strangers.Client(t, pkix.Name{CommonName: "myuser@example.com"})
+	s.strange = s.strangers.Client(t, pkix.Name{CommonName: User + "@example.com"})
 
 	dir := t.TempDir()
 	shown := s.authority.Server(t, serverName, wildcard)
@@ -94,7 +96,7 @@ func NewSuite(t *testing.T) *Suite {
 	s.base = link.ReverseProxy{
 		ServerName: serverName, Nodes: []link.ProxyNode{s.live}, Upstream: "application",
 		AppContext: "artifactory", PublicContext: "artifactory", OverrideBaseURL: true,
-		HTTP: true, HTTPS: true,
+		HTTPS:       true,
 		Certificate: writePEM(t, dir, "art.crt", "CERTIFICATE", shown.Certificate...),
 		Key:         writeKey(t, dir, "art.key", shown),
 		Profile:     link.TLSIntermediate, Docker: link.DockerNone,
@@ -134,16 +136,17 @@ type trial struct {
 // Run tries a server, with each Docker method once and with what else there is to choose spread over them.
 func (s *Suite) Run(t *testing.T, server Server) {
 	lacks := server.Lacks()
-	can := func(f Feature) bool {
-		for _, l := range lacks {
-			if l == f {
-				return false
-			}
+	can := func(f Feature) bool { return !slices.Contains(lacks, f) }
+	ports := func(t *testing.T) link.ReverseProxy {
+		p := s.base
+		p.HTTPSPort = Port(t)
+		if p.HTTP = can(PlainHTTP); p.HTTP {
+			p.HTTPPort = Port(t)
 		}
-		return true
+		return p
 	}
 	t.Run("subdomain", func(t *testing.T) {
-		p := s.ports(t)
+		p := ports(t)
 		p.Docker, p.Wildcard = link.DockerSubdomain, wildcard
 		p.ClientCertificates.Mode, p.ClientCertificates.CAFile = link.CertificatesOptional, s.file("clients.crt")
 		if can(CRL) {
@@ -158,7 +161,7 @@ func (s *Suite) Run(t *testing.T, server Server) {
 		tr.docker(t, nil)
 	})
 	t.Run("port", func(t *testing.T) {
-		p := s.ports(t)
+		p := ports(t)
 		p.Docker, p.Nodes = link.DockerPort, []link.ProxyNode{s.dead, s.second}
 		if !can(BodyFailover) {
 			p.Nodes[0] = s.live
@@ -175,7 +178,7 @@ func (s *Suite) Run(t *testing.T, server Server) {
 		tr.docker(t, nil)
 	})
 	t.Run("path", func(t *testing.T) {
-		p := s.ports(t)
+		p := ports(t)
 		p.Docker, p.Nodes, p.Profile, p.OverrideBaseURL = link.DockerPath, []link.ProxyNode{s.live, s.second}, link.TLSModern, false
 		p.ClientCertificates.Mode, p.ClientCertificates.CAFile = link.CertificatesRequired, s.file("clients.crt")
 		p.ClientCertificates.Header = "X-Who-Is-It"
@@ -186,8 +189,11 @@ func (s *Suite) Run(t *testing.T, server Server) {
 		tr.docker(t, &s.known)
 	})
 	t.Run("plain", func(t *testing.T) {
-		p := s.ports(t)
-		p.HTTPS, p.HTTPSPort, p.Certificate, p.Key, p.PublicContext = false, 0, "", "", "packages"
+		p := ports(t)
+		p.PublicContext = "packages"
+		if can(PlainHTTP) {
+			p.HTTPS, p.HTTPSPort, p.Certificate, p.Key = false, 0, "", ""
+		}
 		tr := s.start(t, server, p)
 		tr.hosts(t)
 		tr.headers(t)
@@ -195,23 +201,17 @@ func (s *Suite) Run(t *testing.T, server Server) {
 		tr.streaming(t)
 	})
 	t.Run("failover", func(t *testing.T) {
-		p := s.ports(t)
+		p := ports(t)
 		p.Nodes = []link.ProxyNode{s.dead, s.second}
 		s.start(t, server, p).failover(t, can(BodyFailover))
 	})
 	if can(ProxyProtocol) {
 		t.Run("proxied", func(t *testing.T) {
-			p := s.ports(t)
+			p := ports(t)
 			p.ProxyProtocol, p.TrustedPeers = true, []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 			s.start(t, server, p).proxied(t)
 		})
 	}
-}
-
-func (s *Suite) ports(t *testing.T) link.ReverseProxy {
-	p := s.base
-	p.HTTPPort, p.HTTPSPort = Port(t), Port(t)
-	return p
 }
 
 func (s *Suite) file(name string) string {

@@ -54,12 +54,9 @@ type Keeper struct {
 	mu      sync.Mutex
 	closed  bool
 	started bool
-	known   map[key]*record
+	known   map[[sha256.Size]byte]*record
 	flights int // questions under way, and those that wait for a place
 }
-
-// key is a question by what it is about.
-type key struct{ leaf, issuer, url [sha256.Size]byte }
 
 // record is what is known of a question.
 type record struct {
@@ -85,7 +82,7 @@ func New(c Config) *Keeper {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	k := &Keeper{config: c, known: map[key]*record{}, places: make(chan struct{}, mostAtOnce)}
+	k := &Keeper{config: c, known: map[[sha256.Size]byte]*record{}, places: make(chan struct{}, mostAtOnce)}
 	k.transport = k.newTransport()
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	return k
@@ -174,7 +171,7 @@ func (r *record) at(now time.Time) (clientcert.Revocation, bool) {
 // recordOf returns the record of a question, a new one when there is none; the caller holds mu. Where there are too many,
 // that goes which nobody has wanted for longest.
 func (k *Keeper) recordOf(q clientcert.Question) *record {
-	id := key{sha256.Sum256(q.Leaf.Raw), sha256.Sum256(q.Issuer.Raw), sha256.Sum256([]byte(q.URL))}
+	id := q.Key()
 	r := k.known[id]
 	if r == nil {
 		if len(k.known) >= mostAnswers {
@@ -188,7 +185,7 @@ func (k *Keeper) recordOf(q clientcert.Question) *record {
 }
 
 func (k *Keeper) dropOldest() {
-	var oldest key
+	var oldest [sha256.Size]byte
 	var at time.Time
 	for id, r := range k.known {
 		if at.IsZero() || r.wanted.Before(at) {

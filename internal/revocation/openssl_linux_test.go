@@ -181,7 +181,8 @@ func TestOpenSSL(t *testing.T) {
 		t.Fatal(err)
 	}
 	settings.Trusted[0].CRL = first.DER
-	if d := decide(compile(), compile().Verify(ca.cert("alice"), nil, c.now())); d.User != "alice" {
+	trust = compile()
+	if d := decide(trust, trust.Verify(ca.cert("alice"), nil, c.now())); d.User != "alice" {
 		t.Errorf("alice, by the list before: %+v", d)
 	}
 	second, err := accept(first.DER, ca.crl())

@@ -60,8 +60,8 @@ func (tx *Tx) AddTrustedCertificate(c link.TrustedCertificate, notAfter time.Tim
 
 // PutCRL stores the revocation list of a trusted certificate: its CRL, CRLNumber and CRLNext.
 func (tx *Tx) PutCRL(c link.TrustedCertificate) error {
-	return tx.change(ErrNotFound, `UPDATE trusted_certificates SET crl = $2, crl_number = $3, crl_next = $4 WHERE id = $1`,
-		c.ID, encoded(c.CRL), c.CRLNumber, stamp(c.CRLNext))
+	return tx.change(ErrNotFound, `UPDATE trusted_certificates SET crl = $2, crl_number = $3, crl_next = $4, crl_told = $5 WHERE id = $1`,
+		c.ID, encoded(c.CRL), c.CRLNumber, stamp(c.CRLNext), false)
 }
 
 // RemoveTrustedCertificate removes one with those that were revoked under it, or returns ErrNotFound.
@@ -69,17 +69,34 @@ func (tx *Tx) RemoveTrustedCertificate(cluster, id link.ID) error {
 	return tx.change(ErrNotFound, `DELETE FROM trusted_certificates WHERE cluster_id = $1 AND id = $2`, cluster, id)
 }
 
-// WarnTrustedCertificates returns the certificates that are over before a time, each once: those that nobody was told of so far.
-func (tx *Tx) WarnTrustedCertificates(before time.Time) ([]link.TrustedCertificate, error) {
-	rows, err := list(tx, scanTrusted, `UPDATE trusted_certificates SET told = 1 WHERE not_after > $1 AND not_after <= $2 AND told < 1
-		RETURNING `+trustedColumns, stamp(tx.now), stamp(before))
-	return unlisted(rows), err
+// Ending is what of a trusted certificate ends, or has ended: itself, or its revocation list.
+type Ending struct {
+	ClusterID, ID link.ID
+	Name          string
+	At            time.Time
 }
 
-// ExpiredTrustedCertificates returns the certificates that are over, each once.
-func (tx *Tx) ExpiredTrustedCertificates() ([]link.TrustedCertificate, error) {
-	rows, err := list(tx, scanTrusted, `UPDATE trusted_certificates SET told = 2 WHERE not_after <= $1 AND told < 2 RETURNING `+trustedColumns, stamp(tx.now))
-	return unlisted(rows), err
+func scanEnding(r Row) (e Ending, err error) {
+	err = r.Scan(&e.ClusterID, &e.ID, &e.Name, at(&e.At))
+	return e, err
+}
+
+// WarnTrustedCertificates returns the certificates that end before a time, each once: those that nobody was told of so far.
+func (tx *Tx) WarnTrustedCertificates(before time.Time) ([]Ending, error) {
+	return list(tx, scanEnding, `UPDATE trusted_certificates SET told = 1 WHERE not_after > $1 AND not_after <= $2 AND told < 1
+		RETURNING cluster_id, id, name, not_after`, stamp(tx.now), stamp(before))
+}
+
+// EndedTrustedCertificates returns the certificates that have ended, each once.
+func (tx *Tx) EndedTrustedCertificates() ([]Ending, error) {
+	return list(tx, scanEnding, `UPDATE trusted_certificates SET told = 2 WHERE not_after <= $1 AND told < 2
+		RETURNING cluster_id, id, name, not_after`, stamp(tx.now))
+}
+
+// EndedCRLs returns the certificates whose revocation list has ended, each once for each list.
+func (tx *Tx) EndedCRLs() ([]Ending, error) {
+	return list(tx, scanEnding, `UPDATE trusted_certificates SET crl_told = $1 WHERE crl_next > 0 AND crl_next <= $2 AND NOT crl_told
+		RETURNING cluster_id, id, name, crl_next`, true, stamp(tx.now))
 }
 
 const revokedColumns = `seq, id, cluster_id, trusted_id, serial, reason, revoked_at`

@@ -29,10 +29,12 @@ CREATE TABLE trusted_certificates (
     crl_next    BIGINT NOT NULL,
     created_at  BIGINT NOT NULL,
     told        BIGINT NOT NULL DEFAULT 0, -- of its end: 0 nobody was, 1 that it comes, 2 that it came
+    crl_told    BOOLEAN NOT NULL DEFAULT FALSE, -- somebody was told that the list is over
     UNIQUE (cluster_id, name),
     UNIQUE (cluster_id, fingerprint)
 );
 CREATE INDEX trusted_certificates_to_tell ON trusted_certificates (not_after) WHERE told < 2;
+CREATE INDEX trusted_certificates_lists ON trusted_certificates (crl_next) WHERE crl_next > 0 AND NOT crl_told;
 
 CREATE TABLE revoked_certificates (
     seq        INTEGER PRIMARY KEY AUTOINCREMENT,
