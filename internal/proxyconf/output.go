@@ -129,11 +129,8 @@ func (s *site) refused() []*link.Error {
 				"put both into one file and name it as certificate and as key, or name the key "+p.Certificate+".key")
 		}
 	case link.Caddy:
-		if p.ProxyProtocol && v.before(2, 8, 0) {
-			add("proxy_protocol", fmt.Sprintf("Caddy %s cannot hold PROXY headers to known peers", v), "Caddy can since 2.8: --target caddy=2.8")
-		}
-		if len(p.Endpoints) > 0 {
-			add("endpoints", "Caddy does not read endpoints from PROXY headers", "use nginx since 1.23.2, HAProxy since 2.9, or the gateway")
+		if p.ProxyProtocol {
+			add("proxy_protocol", "Caddy also serves peers that send no PROXY header, whoever they are", "use another server, or the gateway")
 		}
 		if s.asksCertificates() && p.ClientCertificates.CRLFile != "" {
 			add("client_certificates.crl_file", "Caddy does not read revocation lists", "use another server, or leave revocation to the application")
