@@ -71,7 +71,9 @@ func Render(p link.ReverseProxy, t Target) (Output, error) {
 	}
 	s.line("# postern-proxyconf %d, for %s, settings sha256:%s", generation, t, digest(p))
 	s.line("# Made from the settings of the reverse proxy of %s. Change those and render again rather than this file.", p.ServerName)
-	s.line("")
+	if p.Server != link.Caddy { // whose own form has none here
+		s.line("")
+	}
 	s.notes()
 	switch p.Server {
 	case link.NGINX:
@@ -83,7 +85,7 @@ func Render(p link.ReverseProxy, t Target) (Output, error) {
 	case link.Caddy:
 		s.caddy()
 	}
-	return Output{Text: s.text.String(), Notes: s.noted}, nil
+	return Output{Text: strings.TrimRight(s.text.String(), "\n") + "\n", Notes: s.noted}, nil
 }
 
 func joined(errs []*link.Error) error {
