@@ -28,14 +28,14 @@ func TestKeyMakesNoMoreThanItself(t *testing.T) {
 	for id, role := range map[link.ID]link.Role{admin.ID: link.RoleOrganisationAdmin, robot.ID: link.RoleViewer} {
 		ok[link.Member](t)(d.AddMember(d.ctx, operator, control.MemberRequest{Scope: acme.atOrganisation(), Role: role, ServiceAccountID: id}))
 	}
-	make := func(by policy.Caller, of link.Principal, n control.NewAPIKey) (link.APIKey, error) {
+	try := func(by policy.Caller, of link.Principal, n control.NewAPIKey) (link.APIKey, error) {
 		n.Name = "k"
 		k, _, err := d.CreateAPIKey(d.ctx, by, of.ID, n)
 		return k, err
 	}
 	organisation := link.Place{OrganisationID: acme.organisation.ID}
-	hour := ok[link.APIKey](t)(make(operator, admin, control.NewAPIKey{Life: time.Hour}))
-	capped := ok[link.APIKey](t)(make(operator, admin, control.NewAPIKey{Ceiling: link.RoleOrganisationAdmin, Scope: acme.atOrganisation(), Life: time.Hour}))
+	hour := ok[link.APIKey](t)(try(operator, admin, control.NewAPIKey{Life: time.Hour}))
+	capped := ok[link.APIKey](t)(try(operator, admin, control.NewAPIKey{Ceiling: link.RoleOrganisationAdmin, Scope: acme.atOrganisation(), Life: time.Hour}))
 	ends := d.now.Add(time.Hour)
 	for _, tt := range []struct {
 		name    string
@@ -62,7 +62,7 @@ func TestKeyMakesNoMoreThanItself(t *testing.T) {
 		{name: "a scope that is not there", by: capped, of: robot, ask: control.NewAPIKey{Scope: link.Scope{Kind: link.ScopeCluster, ID: link.NewID()}}, reason: "KEY_BEYOND_OWN", field: "scope"},
 		{name: "a limited key's of the same principal", by: capped, of: admin, reason: "KEY_IS_LIMITED"},
 	} {
-		got, err := make(d.by(admin, tt.by, organisation), tt.of, tt.ask)
+		got, err := try(d.by(admin, tt.by, organisation), tt.of, tt.ask)
 		if tt.reason != "" {
 			e, is := errors.AsType[*link.Error](err)
 			if !is || e.Kind != link.Denied || e.Reason != tt.reason || e.Field != tt.field {
@@ -75,7 +75,7 @@ func TestKeyMakesNoMoreThanItself(t *testing.T) {
 		}
 	}
 	// By a session a key gets what it asks for.
-	if k, err := make(d.as(admin), admin, control.NewAPIKey{Life: 10 * time.Hour}); err != nil || !k.ExpiresAt.Equal(d.now.Add(10*time.Hour)) {
+	if k, err := try(d.as(admin), admin, control.NewAPIKey{Life: 10 * time.Hour}); err != nil || !k.ExpiresAt.Equal(d.now.Add(10*time.Hour)) {
 		t.Errorf("by a session: %+v, %v", k, err)
 	}
 }
