@@ -13,7 +13,7 @@ type ReverseProxySettings struct {
 	ServerName string `json:"server_name,omitempty" doc:"Public host name" example:"art.example.com"`
 	Wildcard   string `json:"wildcard,omitempty" doc:"Below which each repository has a name of its own, with the method SUBDOMAIN; *. and server_name when absent" example:"*.art.example.com"`
 
-	Nodes    []ProxyNode `json:"nodes,omitempty" doc:"The application's servers; of direct it is the cluster's backends that count"`
+	Nodes    []ProxyNode `json:"nodes,omitempty" doc:"The application's servers. Direct leads to the cluster's backends, of which a vendor may name other ports here"`
 	Upstream string      `json:"upstream,omitempty" doc:"Name of the group that several nodes are" example:"artifactory"`
 
 	AppContext    string `json:"app_context,omitempty" doc:"First segment of the application's paths; artifactory when absent"`

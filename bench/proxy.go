@@ -37,7 +37,10 @@ type start struct {
 	cores   cores
 	routes  []route
 	ready   func() error // nil when listening is being ready; set by proxy.command
-	release func()       // frees what command took; nil for nothing
+	// processes is how many there are once it works, set by proxy.command; 0 means one. A master listens before its workers
+	// are there, whose processor time is what counts.
+	processes int
+	release   func() // frees what command took; nil for nothing
 }
 
 // route says where flows for a name go.
@@ -116,6 +119,7 @@ func nginx() proxy {
 		if _, err := os.Stat(nginxStream); err == nil {
 			c.Modules = append(c.Modules, nginxStream)
 		}
+		s.processes = 1 + s.workers
 		path, err := c.write(nginxTemplate)
 		if err != nil {
 			return nil, err
@@ -177,8 +181,18 @@ func (p proxy) run(ctx context.Context, routes []route, workers int, on cores) (
 			return nil, err
 		}
 	}
-	run.pids, err = family(cmd.Process.Pid)
+	run.pids, err = awaitFamily(ctx, cmd.Process.Pid, max(s.processes, 1))
 	return run, err
+}
+
+// awaitFamily returns a process and all that descend from it, once they are so many.
+func awaitFamily(ctx context.Context, pid, count int) (all []int, err error) {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if all, err = family(pid); err != nil || len(all) >= count || ctx.Err() != nil {
+			return all, errors.Join(err, ctx.Err())
+		}
+	}
+	return nil, fmt.Errorf("it has %d processes, want %d", len(all), count)
 }
 
 // close ends the process. The error says when it had ended before, or did not end well.

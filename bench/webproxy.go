@@ -125,6 +125,7 @@ func webNginx(id identity) proxy {
 		if err != nil {
 			return nil, err
 		}
+		s.processes = 1 + s.workers
 		path, err := c.write(webNginxTemplate)
 		if err != nil {
 			return nil, err

@@ -46,7 +46,7 @@ func (p *process) openCertificates() (err error) {
 // challengePort is the port of the first public listener, 0 without one.
 func (p *process) challengePort() uint16 {
 	for _, l := range p.config.Listeners {
-		if l.Side == link.PublicListener && l.Listener != nil {
+		if l.Side == link.PublicListener && l.Front == nil && l.Listener != nil {
 			return l.Listener.Addr().(*net.TCPAddr).AddrPort().Port()
 		}
 	}

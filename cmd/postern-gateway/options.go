@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/postern/postern/internal/certificate"
+	"github.com/postern/postern/internal/clientcert"
 	"github.com/postern/postern/internal/gateway"
 	"github.com/postern/postern/internal/link"
 )
@@ -40,6 +41,10 @@ Flows (one of --private and --public at least; repeat them for more)
   --public ADDR[=PORT]       host:port for flows from the internet
   --trusted-peer CIDR        the load balancer before --private: only its PROXY headers count
   --public-trusted-peer CIDR a balancer before --public, which sends PROXY v1 or v2
+  --front ADDR[=PORT]        host:port for a reverse proxy that ended TLS and speaks plain HTTP
+  --front-trusted-peer CIDR  that proxy, whose X-Forwarded-For and Host count
+  --front-certificate FORMAT[=HEADER]  how it tells of client certificates (nginx, rfc9440, …)
+  --front-proxy-header       its flows begin with a PROXY header, too
   --max-flows N              most flows open at once (default: what descriptors allow)
   --header-timeout TIME      for the PROXY header to arrive (5s)
   --hello-timeout TIME       for the ClientHello to arrive (10s)
@@ -79,6 +84,8 @@ type options struct {
 	listeners     []listenerOption
 	trusted       peers // of the private side
 	publicTrusted peers
+	frontTrusted  peers
+	front         gateway.Front
 	metrics       *socketName // nil for none
 	data          string
 	caFile        string
@@ -94,7 +101,7 @@ type options struct {
 	privateTargets peers
 }
 
-// listenerOption is one --private or --public.
+// listenerOption is one --private, --public or --front.
 type listenerOption struct {
 	name socketName
 	port uint16 // that clients dial, 0 when it is the address's own
@@ -138,10 +145,10 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 func (o *options) flags(host string) *flag.FlagSet {
 	c := &o.config
 	flags := flag.NewFlagSet("postern-gateway", flag.ContinueOnError)
-	for _, side := range []link.Listener{link.PrivateListener, link.PublicListener} {
-		flags.Func(string(side), "", func(s string) error {
+	for _, role := range listenerRoles {
+		flags.Func(role, "", func(s string) error {
 			for part := range strings.SplitSeq(s, ",") {
-				if err := o.addListener(side, strings.TrimSpace(part)); err != nil {
+				if err := o.addListener(role, strings.TrimSpace(part)); err != nil {
 					return err
 				}
 			}
@@ -150,6 +157,16 @@ func (o *options) flags(host string) *flag.FlagSet {
 	}
 	flags.Var(&o.trusted, "trusted-peer", "")
 	flags.Var(&o.publicTrusted, "public-trusted-peer", "")
+	flags.Var(&o.frontTrusted, "front-trusted-peer", "")
+	flags.BoolVar(&o.front.ProxyHeader, "front-proxy-header", false, "")
+	flags.Func("front-certificate", "", func(s string) error {
+		format, header, _ := strings.Cut(s, "=")
+		o.front.Format, o.front.Header = clientcert.Format(format), header
+		if !slices.Contains(clientcert.Formats, o.front.Format) {
+			return fmt.Errorf("not a format: give one of %v", clientcert.Formats)
+		}
+		return nil
+	})
 	flags.IntVar(&c.MaxFlows, "max-flows", 0, "")
 	flags.DurationVar(&c.Timeouts.Header, "header-timeout", 5*time.Second, "")
 	flags.DurationVar(&c.Timeouts.Hello, "hello-timeout", 10*time.Second, "")
@@ -208,12 +225,12 @@ func fromEnvironment(flags *flag.FlagSet, getenv func(string) string) (err error
 }
 
 // addListener reads ADDR[=PORT].
-func (o *options) addListener(side link.Listener, s string) error {
+func (o *options) addListener(role, s string) error {
 	addr, port, hasPort := strings.Cut(s, "=")
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return errors.New("not an address: for example 10.0.0.4:443")
 	}
-	l := listenerOption{name: socketName{string(side), addr}}
+	l := listenerOption{name: socketName{role, addr}}
 	if hasPort {
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || n == 0 {
@@ -232,9 +249,12 @@ func (o *options) addListener(side link.Listener, s string) error {
 func (o *options) fits(names []socketName) error {
 	private := slices.ContainsFunc(names, func(n socketName) bool { return n.role == string(link.PrivateListener) })
 	public := slices.ContainsFunc(names, func(n socketName) bool { return n.role == string(link.PublicListener) })
+	front := slices.ContainsFunc(names, func(n socketName) bool { return n.role == frontRole })
 	switch {
-	case !private && !public:
+	case !private && !public && !front:
 		return fmt.Errorf("nothing to listen on: give --private, --public or both; %w", errUsage)
+	case front && len(o.frontTrusted) == 0:
+		return fmt.Errorf("--front without --front-trusted-peer would refuse everybody: give the reverse proxy's addresses; %w", errUsage)
 	case private && len(o.trusted) == 0:
 		return fmt.Errorf("--private without --trusted-peer would refuse every flow: give the load balancer's addresses, "+
 			"for example --trusted-peer 10.0.0.0/16; %w", errUsage)
@@ -248,9 +268,13 @@ func (o *options) onCommandLine(name socketName) bool {
 
 // listenerConfig is what the gateway is told of a listener.
 func (o *options) listenerConfig(l listenerOption, tcp *net.TCPListener) gateway.ListenerConfig {
-	c := gateway.ListenerConfig{Side: link.Listener(l.name.role), Listener: tcp, Port: l.port, TrustedPeers: o.publicTrusted}
-	if c.Side == link.PrivateListener {
-		c.TrustedPeers = o.trusted
+	c := gateway.ListenerConfig{Side: link.PublicListener, Listener: tcp, Port: l.port, TrustedPeers: o.publicTrusted}
+	switch l.name.role {
+	case string(link.PrivateListener):
+		c.Side, c.TrustedPeers = link.PrivateListener, o.trusted
+	case frontRole:
+		front := o.front
+		c.Front, c.TrustedPeers = &front, o.frontTrusted
 	}
 	return c
 }

@@ -72,6 +72,8 @@ func TestWhatTheFlagsMean(t *testing.T) {
 		"--data", "/var/lib/postern", "--control-url", "https://control.test", "--private", "10.0.0.4:8443=443", "--public", "[::]:443",
 		"--trusted-peer", "10.0.0.0/16, 10.1.2.3", "--public-trusted-peer", "10.9.9.9/24", "--spool-size", "2G", "--max-flows", "1000",
 		"--half-close-timeout", "1m", "--handover-drain", "2h", "--user", "nobody",
+		"--front", "10.0.0.4:8080=443", "--front-trusted-peer", "10.8.0.1", "--front-certificate", "nginx=X-SSL-Cert",
+		"--acme-domain", "Art.Test,b.test", "--private-target", "10.7.0.0/16",
 	}, nobody, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -83,6 +85,14 @@ func TestWhatTheFlagsMean(t *testing.T) {
 	if !slices.Equal(private.TrustedPeers, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("10.1.2.3/32")}) ||
 		!slices.Equal(public.TrustedPeers, []netip.Prefix{netip.MustParsePrefix("10.9.9.0/24")}) {
 		t.Errorf("trusted peers %v, %v", private.TrustedPeers, public.TrustedPeers)
+	}
+	front := o.listenerConfig(o.listeners[2], nil)
+	if front.Side != link.PublicListener || front.Port != 443 || front.Front == nil || front.Front.Format != "nginx" || front.Front.Header != "X-SSL-Cert" ||
+		!slices.Equal(front.TrustedPeers, []netip.Prefix{netip.MustParsePrefix("10.8.0.1/32")}) || private.Front != nil || public.Front != nil {
+		t.Errorf("front %+v", front)
+	}
+	if !slices.Equal(o.acme.Domains, []string{"art.test", "b.test"}) || o.acme.Dir != "/var/lib/postern" || len(o.config.PrivateTargets) != 1 {
+		t.Errorf("certificates %+v, %v", o.acme, o.config.PrivateTargets)
 	}
 	c := o.config
 	if c.RulesFile != "/var/lib/postern/rules" || c.SpoolDir != "/var/lib/postern/spool" || c.SpoolSize != 2<<30 || c.MaxFlows != 1000 ||

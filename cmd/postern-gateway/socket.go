@@ -18,12 +18,18 @@ import (
 // socketName says what a listening socket is for and, as the command line says it, where it listens. A socket that
 // systemd opened has no address on the command line: it is numbered.
 type socketName struct {
-	role string // link.PrivateListener, link.PublicListener or metricsRole
+	role string // one of roles
 	addr string
 }
 
-// roles are what a socket may be for.
-var roles = []string{string(link.PrivateListener), string(link.PublicListener), metricsRole}
+// frontRole is that of a socket before which a reverse proxy stands that ended TLS.
+const frontRole = "front"
+
+// listenerRoles are what a socket of the gateway's may be for, and roles what any may be for.
+var (
+	listenerRoles = []string{string(link.PrivateListener), string(link.PublicListener), frontRole}
+	roles         = append([]string{metricsRole}, listenerRoles...)
+)
 
 // sockets are the process's listening sockets, by name. The descriptors are the process's own: what the gateway listens
 // on are duplicates, so that a socket can be handed to a successor whatever the gateway has done with its own.

@@ -30,7 +30,7 @@ func proxyOf(s api.ReverseProxySettings) (link.ReverseProxy, error) {
 
 // parts are the errors that were joined to one.
 func parts(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // errors.Join's own, not one that wraps it
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
 	}
 	return []error{err}

@@ -93,7 +93,7 @@ func (w *watcher) look(ctx context.Context) error {
 	settings, err := w.load.read(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // somebody asked to stop
 		}
 		what := "refused"
 		if unreachable(err) {
@@ -104,7 +104,7 @@ func (w *watcher) look(ctx context.Context) error {
 	r, err := w.req.make(ctx, settings)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // somebody asked to stop
 		}
 		return w.trouble("refused", fmt.Sprintf("%v; the file stays as it is", err))
 	}

@@ -21,11 +21,12 @@ import (
 // Bounds of what every gateway holds of a cluster's client certificates.
 const (
 	mostTrusted = 50
-	mostRevoked = 1000    // one by one; whoever has more gives a revocation list
-	mostCRL     = 4 << 20 // bytes of all revocation lists of a cluster
-	mostName    = 100     // characters
-	mostReason  = 200     // characters
-	mostSerial  = 64      // bytes of hexadecimal; RFC 5280 allows 20 bytes, of which each takes two
+	mostRevoked = 1000     // one by one; whoever has more gives a revocation list
+	mostCRL     = 4 << 20  // bytes of all revocation lists of a cluster
+	mostName    = 100      // characters
+	mostReason  = 200      // characters
+	mostDER     = 32 << 10 // bytes of a trusted certificate
+	mostSerial  = 64       // bytes of hexadecimal; RFC 5280 allows 20 bytes, of which each takes two
 )
 
 // TrustedCertificateView is a trusted certificate with what it says itself.
@@ -61,16 +62,24 @@ func clientCertificates(tx *store.Tx, clusterID link.ID) (link.ClientCertificate
 // PutClientCertificates makes that be as given; its lists of certificates are changed one by one and not by this. Of wrong
 // settings every mistake is told at once.
 func (p *Plane) PutClientCertificates(ctx context.Context, c policy.Caller, clusterID link.ID, s link.ClientCertificates) (link.ClientCertificates, error) {
+	// Expressions may take their time: they are tried for who may set them, and while nobody waits for the database.
 	err := p.change(ctx, c, clientCertificatesRef(clusterID), func(ch *change) error {
+		_, err := cluster(ch.Tx, clusterID)
+		return err
+	})
+	if err != nil {
+		return s, err
+	}
+	if err := joined(clientcert.Check(s)); err != nil {
+		return s, err
+	}
+	// Only their order on the wire differs from one client to the next.
+	slices.Sort(s.Users.Names)
+	slices.Sort(s.Users.Disabled)
+	err = p.change(ctx, c, clientCertificatesRef(clusterID), func(ch *change) error {
 		if _, err := cluster(ch.Tx, clusterID); err != nil {
 			return err
 		}
-		if err := joined(clientcert.Check(s)); err != nil {
-			return err
-		}
-		// Only their order on the wire differs from one client to the next.
-		slices.Sort(s.Users.Names)
-		slices.Sort(s.Users.Disabled)
 		before, err := clientCertificates(ch.Tx, clusterID)
 		if err != nil || reflect.DeepEqual(before, s) {
 			return err
@@ -156,6 +165,9 @@ func (p *Plane) AddTrustedCertificate(ctx context.Context, c policy.Caller, clus
 		cert, err := clientcert.ReadCertificate(data)
 		if err != nil {
 			return err
+		}
+		if len(cert.Raw) > mostDER {
+			return invalid("certificate", "TOO_LONG", fmt.Sprintf("the certificate is %d bytes", len(cert.Raw)), fmt.Sprintf("it may be %d", mostDER))
 		}
 		if kind == "" {
 			if kind = link.TrustLeaf; cert.IsCA {

@@ -78,7 +78,7 @@ func (p *Plane) SetReverseProxy(ctx context.Context, c policy.Caller, clusterID 
 		if err != nil {
 			return err
 		}
-		if out.ReverseProxy, err = ch.settleProxy(p.domain, cl, before, given); err != nil {
+		if out.ReverseProxy, err = settleProxy(c, cl, before, given); err != nil {
 			return err
 		}
 		if u.Try {
@@ -147,27 +147,17 @@ func snippet(p link.ReverseProxy, t proxyconf.Target) (out Snippet, err error) {
 	return out, err
 }
 
-// settleProxy checks what was given for a cluster's reverse proxy, which had before, and writes its defaults out.
-func (ch *change) settleProxy(domain string, cl link.Cluster, before, given link.ReverseProxy) (link.ReverseProxy, error) {
+// settleProxy checks what a caller gave for a cluster's reverse proxy, which had before, and writes its defaults out.
+func settleProxy(c policy.Caller, cl link.Cluster, before, given link.ReverseProxy) (link.ReverseProxy, error) {
 	if err := checkProxyLengths(given); err != nil {
 		return link.ReverseProxy{}, err
 	}
 	out := proxyconf.Complete(given)
 	var wrong []error
-	for _, e := range proxyconf.Check(out) {
+	for _, e := range slices.Concat(proxyconf.Check(out), notTheirs(c, cl, before, out)) {
 		wrong = append(wrong, asGiven(*e, given, out))
 	}
-	had := before.Server == link.Embedded && slices.Equal(out.Nodes, before.Nodes)
-	if out.Server == link.Embedded && len(out.Nodes) > 0 && !had && !operates(ch.caller) {
-		// The gateway speaks with them inside the vendor's network, where a customer chooses neither hosts nor ports.
-		wrong = append(wrong, invalid("nodes", "NODES_OF_THE_VENDOR", "where the gateway finds the application is the vendor's to say",
-			"leave nodes out: requests then go to the cluster's backends; or ask an operator to name them"))
-	}
-	taken, err := ch.takenNames(domain, cl, before, out)
-	if err != nil {
-		return out, err
-	}
-	return out, errors.Join(append(wrong, taken...)...)
+	return out, errors.Join(wrong...)
 }
 
 // checkProxyLengths bounds the lists of settings, which stand in the rules of every gateway.
@@ -227,60 +217,43 @@ func textsOf[T any](list []T, f func(T) string) (out []string) {
 	return out
 }
 
-// takenNames finds the names that the embedded server may not answer to for a cluster: by them the gateway tells whose a
-// request is. Its own names a cluster has anyway, and those that it had before were given to it. Others are the vendor's to
-// give, and nobody's twice.
-func (ch *change) takenNames(domain string, cl link.Cluster, before, p link.ReverseProxy) (taken []error, err error) {
+// notTheirs finds what the embedded server may not do for a cluster on behalf of a caller: act by names that are not the
+// cluster's, by which the gateway tells whose a request is, or lead to servers that the vendor did not name.
+func notTheirs(c policy.Caller, cl link.Cluster, before, p link.ReverseProxy) (wrong []*link.Error) {
 	if p.Server != link.Embedded {
-		return nil, nil
+		return nil
 	}
-	// Of two clusters that ask for a name at once one comes first.
-	if err := ch.Lock("names of", "embedded proxies"); err != nil {
-		return nil, err
-	}
-	had := map[string]bool{"": true}
 	var own []string
 	for _, r := range cl.Regions {
 		own = append(own, r.PrivateName, r.PublicName)
 	}
-	for _, n := range own {
-		had[n] = true
+	refuse := func(field, name string) {
+		wrong = append(wrong, &link.Error{
+			Kind: link.Invalid, Reason: "NAME_NOT_THE_CLUSTERS", Field: field, Message: link.Quote(name) + " is not a name of cluster " + cl.Name,
+			Hint: "it has " + strings.Join(own, ", "),
+		})
 	}
-	if before.Server == link.Embedded {
-		for _, n := range namesOf(before) {
-			had[n.name] = true
-		}
+	if p.ServerName != "" && !slices.Contains(own, p.ServerName) {
+		refuse("server_name", p.ServerName)
 	}
-	for _, n := range namesOf(p) {
-		if had[n.name] {
-			continue
-		}
-		within := n.name == domain || strings.HasSuffix(n.name, "."+domain)
-		if within || !operates(ch.caller) {
-			taken = append(taken, invalid(n.field, "NAME_NOT_THE_CLUSTERS", link.Quote(n.name)+" is not a name of cluster "+cl.Name,
-				"give one of "+strings.Join(own, ", ")+"; names of your own are the vendor's to add"))
-			continue
-		}
-		is, err := ch.EmbeddedProxyAt(cl.ID, n.name)
-		if err != nil {
-			return nil, err
-		}
-		if is {
-			taken = append(taken, invalid(n.field, "NAME_TAKEN", "another cluster's reverse proxy answers to "+link.Quote(n.name), "choose another name"))
-		}
+	below := func(name string) bool { return strings.HasSuffix(p.Wildcard, "."+name) }
+	if p.Wildcard != "" && !slices.ContainsFunc(own, below) {
+		refuse("wildcard", p.Wildcard)
 	}
-	return taken, nil
-}
-
-// proxyName is a name that a reverse proxy answers to, or to the names below it, and the field that says so.
-type proxyName struct{ field, name string }
-
-func namesOf(p link.ReverseProxy) []proxyName {
-	out := []proxyName{{"server_name", p.ServerName}, {"wildcard", strings.TrimPrefix(p.Wildcard, "*.")}}
 	for i, r := range p.Repositories {
-		out = append(out, proxyName{fmt.Sprintf("repositories[%d].server_name", i), r.ServerName})
+		if r.ServerName != "" && !slices.Contains(own, r.ServerName) {
+			refuse(fmt.Sprintf("repositories[%d].server_name", i), r.ServerName)
+		}
 	}
-	return out
+	kept := before.Server == link.Embedded && slices.Equal(p.Nodes, before.Nodes)
+	if len(p.Nodes) > 0 && !kept && !operates(c) {
+		// The gateway speaks with them inside the vendor's network, where a customer chooses neither hosts nor ports.
+		wrong = append(wrong, &link.Error{
+			Kind: link.Invalid, Reason: "NODES_OF_THE_VENDOR", Field: "nodes", Message: "where the gateway finds the application is the vendor's to say",
+			Hint: "leave nodes out: requests then go to the cluster's backends; or ask an operator to name them",
+		})
+	}
+	return wrong
 }
 
 // describeProxy says what is set, for a line of history.

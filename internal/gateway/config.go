@@ -9,9 +9,11 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/postern/postern/internal/certificate"
+	"github.com/postern/postern/internal/clientcert"
 	"github.com/postern/postern/internal/link"
 )
 
@@ -76,8 +78,37 @@ type ListenerConfig struct {
 	Port uint16
 	// TrustedPeers are the load balancer's addresses. A private listener takes flows from them alone, since only their
 	// PROXY headers can be believed: with none it refuses everybody. At a public listener they are the balancer in front
-	// of it, if there is one, whose flows must bring a PROXY header (v1 or v2); others speak for themselves.
+	// of it, if there is one, whose flows must bring a PROXY header (v1 or v2); others speak for themselves. With Front
+	// they are the reverse proxy, and nobody else is let in.
 	TrustedPeers []netip.Prefix
+	// Front is set of a public listener that a reverse proxy stands before which ends TLS itself.
+	Front *Front
+}
+
+// Front says how a reverse proxy that ended TLS tells of its clients. Its flows come from TrustedPeers alone and are plain
+// HTTP; the decision is one on every request, by the rules of the public side for the request's Host and the client's
+// address, which is the last one of X-Forwarded-For: that which the proxy itself has seen.
+type Front struct {
+	// ProxyHeader says that its flows begin with a PROXY header (v1 or v2), whose source counts as whose the flow is.
+	ProxyHeader bool
+	// Format is how the proxy writes a client's certificate, into Header or, when that is empty, into the format's usual
+	// one. The empty format says that it passes none on. What it passes on is verified again.
+	Format clientcert.Format
+	Header string
+}
+
+func (f *Front) check(l ListenerConfig) error {
+	switch {
+	case l.Side != link.PublicListener:
+		return fmt.Errorf("listener %s: only a public one has a reverse proxy in front", link.Quote(l.Addr))
+	case len(l.TrustedPeers) == 0:
+		return fmt.Errorf("listener %s: give the addresses of the reverse proxy in front: with none everybody is refused", link.Quote(l.Addr))
+	case f.Format != "" && !slices.Contains(clientcert.Formats, f.Format):
+		return fmt.Errorf("unknown format of client certificates %s", link.Quote(string(f.Format)))
+	case f.Format == "" && f.Header != "":
+		return fmt.Errorf("header %s of client certificates: give their format, too", link.Quote(f.Header))
+	}
+	return nil
 }
 
 // Timeouts bound what a silent peer can hold. A zero field means its default; the defaults are in parentheses.
@@ -108,6 +139,11 @@ func (c *Config) complete() error {
 	for _, l := range c.Listeners {
 		if l.Side != link.PrivateListener && l.Side != link.PublicListener {
 			return fmt.Errorf("listener %s: its side is neither private nor public", link.Quote(l.Addr))
+		}
+		if l.Front != nil {
+			if err := l.Front.check(l); err != nil {
+				return err
+			}
 		}
 		for _, p := range l.TrustedPeers {
 			if !p.IsValid() || p.Addr().Is4In6() {

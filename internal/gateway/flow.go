@@ -94,10 +94,11 @@ func (d *dataPath) Accepted(ef *engine.Flow) engine.Action {
 	g.seen.counts.accepted(int(f.loop), f.listener.Side)
 	peer := f.source.Addr()
 	trusted := f.listener.trusts(peer)
-	if f.listener.Side == link.PrivateListener && !trusted {
+	front := f.listener.Front
+	if (f.listener.Side == link.PrivateListener || front != nil) && !trusted {
 		return f.refuse("", reasonUntrustedPeer)
 	}
-	if trusted {
+	if trusted && (front == nil || front.ProxyHeader) {
 		return engine.Action{Do: engine.Read, Need: 1, Within: g.cfg.Timeouts.Header}
 	}
 	f.sourceTold = true
@@ -182,8 +183,11 @@ func (f *flow) decide() engine.Action {
 // to say with its TLS ended here or not. That its backends changed does not end a flow, and an answer to a claim is not
 // cut short by the claim's own success.
 func (f *flow) holds(rules *policy.Rules) bool {
-	if f.claim != "" {
+	switch {
+	case f.claim != "":
 		return true
+	case f.fronted():
+		return f.web.holds(rules)
 	}
 	d := rules.Decide(f.facts())
 	return d.Allow && d.ClusterID == f.cluster && d.Proof == f.proof && f.proxied(d.Target) == (f.web != nil)
@@ -196,7 +200,7 @@ func (g *Gateway) recheck(rules *policy.Rules) int {
 	reason := reasonRevoked
 	g.engine.Each(func(ef *engine.Flow) (string, bool) {
 		f, _ := ef.State.(*flow)
-		if f == nil || !f.admitted || f.holds(rules) {
+		if f == nil || !f.admitted && !f.fronted() || f.holds(rules) {
 			return "", false
 		}
 		if f.cut.CompareAndSwap(nil, &reason) {

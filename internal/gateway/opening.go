@@ -145,6 +145,9 @@ func (f *flow) identified() engine.Action {
 		return f.refuse("", reasonFairShare)
 	}
 	f.entered = true
+	if f.listener.Front != nil {
+		return f.serveFront()
+	}
 	rule := f.g.rules.Load().Port(f.port)
 	f.protocol, f.backendPort = rule.Protocol, rule.BackendPort
 	if rule.Denied || f.protocol == link.ProtocolTCP {

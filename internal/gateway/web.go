@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/netip"
 	"sync/atomic"
 
 	"github.com/postern/postern/internal/backend"
@@ -83,9 +84,10 @@ type webFlow struct {
 
 // siteMemo is how requests to a host are handled as long as the rules are the same.
 type siteMemo struct {
-	rules *policy.Rules
-	host  string
-	site  *httpproxy.Site
+	rules  *policy.Rules
+	host   string
+	source netip.Addr // of a request behind a reverse proxy
+	site   *httpproxy.Site
 }
 
 // proxied reports whether the gateway speaks HTTP on a flow to a target. What comes as PostgreSQL, or to a port of another
@@ -115,13 +117,16 @@ func (f *flow) serve() engine.Action {
 func (w *webServer) serve(wf *webFlow, stream l4.Stream, cut <-chan struct{}) (in, out int64) {
 	f := wf.flow
 	c := &webConn{Stream: stream, counts: &w.g.seen.counts.loops[f.loop].web}
-	if w.sites.get(f.target.Proxy).made == nil {
+	if !f.fronted() && w.sites.get(f.target.Proxy).made == nil {
 		wf.fails(reasonProxyRules)
 		_ = c.Close()
 		return 0, 0
 	}
 	wf.http = httpproxy.Flow{
 		Endpoint: f.endpoint, Listener: f.listener.Side, Source: f.source, Port: f.port, Name: f.name, Site: wf.site, State: wf,
+	}
+	if front := f.listener.Front; front != nil {
+		wf.http.Front = &httpproxy.Front{Format: front.Format, Header: front.Header, Site: wf.frontSite}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	stop := make(chan struct{})
@@ -140,15 +145,15 @@ func (w *webServer) serve(wf *webFlow, stream l4.Stream, cut <-chan struct{}) (i
 
 // fails notes why a flow could not be served, for its own record and for the list of those that were refused.
 func (wf *webFlow) fails(reason string) {
-	if wf.reason.CompareAndSwap(nil, &reason) {
-		wf.flow.refusedLate(reason, false)
+	if f := wf.flow; wf.reason.CompareAndSwap(nil, &reason) {
+		f.refusedRequest(f.cluster, f.name, f.source.Addr(), reason, false)
 	}
 }
 
-// refusedLate has a refusal recorded that came after the flow itself was admitted.
-func (f *flow) refusedLate(reason string, would bool) {
+// refusedRequest has a refusal recorded that is not the flow's own: it came after the flow was taken in.
+func (f *flow) refusedRequest(cluster link.ID, name string, source netip.Addr, reason string, would bool) {
 	f.g.seen.records.refused(int(f.loop), refusal{
-		cluster: f.cluster, listener: f.listener.Side, endpoint: f.endpoint, name: f.name, source: f.source.Addr(), reason: reason, would: would,
+		cluster: cluster, listener: f.listener.Side, endpoint: f.endpoint, name: name, source: source, reason: reason, would: would,
 	})
 }
 
@@ -188,7 +193,7 @@ func (w *webServer) record(r *httpproxy.Record) {
 	}
 	counts.request(side(f.listener.Side), r.Status, r.Code, r.Took)
 	if r.Note != "" {
-		f.refusedLate(r.Note, !refusedByCertificate(r.Code))
+		f.refusedRequest(r.ClusterID, r.Host, r.Source, r.Note, !refusedByCertificate(r.Code))
 	}
 }
 

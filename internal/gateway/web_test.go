@@ -386,14 +386,17 @@ func requestsEndBeforeTheGatewayDoes(t *testing.T, two bool) {
 	<-w.app.in
 	ended := make(chan error, 1)
 	go func() { ended <- w.g.Shutdown(context.WithoutCancel(t.Context())) }()
-	w.control.await("the end of accepting", func() bool {
+	for deadline := time.Now().Add(2 * testPatient); ; {
 		var d net.Dialer
 		c, err := d.DialContext(t.Context(), "tcp", w.g.PrivateAddr().String())
-		if err == nil {
-			_ = c.Close()
+		if err != nil {
+			break // it does not accept any more
 		}
-		return err != nil
-	})
+		_ = c.Close()
+		if time.Now().After(deadline) {
+			t.Fatal("a gateway that drains goes on to accept")
+		}
+	}
 	close(w.app.hold)
 	if r := <-done; r.err != nil || r.e.status != 200 {
 		t.Errorf("the request under way: %+v, %v", r.e, r.err)

@@ -187,13 +187,7 @@ func readArtifactory(in api.ArtifactoryWebServerUpdate, before link.ReverseProxy
 		refuse("sslPort", "FIELDS_DISAGREE", fmt.Sprintf("httpsPort is %d and sslPort %d", in.HTTPSPort, in.SSLPort), "give the same, or one of them")
 	}
 
-	node := link.ProxyNode{RouterPort: proxyconf.DefaultRouterPort}
-	if len(before.Nodes) > 0 {
-		node = before.Nodes[0]
-	}
-	node.Host, node.DirectPort = cmp.Or(in.ArtifactoryServerName, localNode), uint16(cmp.Or(in.ArtifactoryPort, proxyconf.DefaultDirectPort))
-	p.Nodes = append([]link.ProxyNode{node}, before.Nodes[min(1, len(before.Nodes)):]...)
-
+	p.Nodes = artifactoryNodes(in, p.Server, before)
 	p.Repositories = slices.Clone(before.Repositories)
 	if in.ReverseProxyRepositories == nil {
 		return p, errors.Join(wrong...)
@@ -217,6 +211,23 @@ func readArtifactory(in api.ArtifactoryWebServerUpdate, before link.ReverseProxy
 		}
 	}
 	return p, errors.Join(wrong...)
+}
+
+// artifactoryNodes are the application's servers as a client of Artifactory has them, who knows one. The gateway knows the
+// cluster's backends.
+func artifactoryNodes(in api.ArtifactoryWebServerUpdate, server link.WebServer, before link.ReverseProxy) []link.ProxyNode {
+	if server == link.Embedded {
+		if before.Server == link.Embedded {
+			return before.Nodes
+		}
+		return nil
+	}
+	node := link.ProxyNode{RouterPort: proxyconf.DefaultRouterPort}
+	if len(before.Nodes) > 0 {
+		node = before.Nodes[0]
+	}
+	node.Host, node.DirectPort = cmp.Or(in.ArtifactoryServerName, localNode), uint16(cmp.Or(in.ArtifactoryPort, proxyconf.DefaultDirectPort))
+	return append([]link.ProxyNode{node}, before.Nodes[min(1, len(before.Nodes)):]...)
 }
 
 // artifactoryFields are the fields of a reverse proxy in Artifactory's words.

@@ -112,24 +112,24 @@ func problemOf(err error) *problem {
 
 // mistakes are the errors of an input that were joined to be told at once; none when something else is among them.
 func mistakes(err error) (out []*link.Error) {
-	switch e := err.(type) {
-	case *link.Error:
-		if e.Kind == link.Invalid {
+	all, several := errors.AsType[interface {
+		error
+		Unwrap() []error
+	}](err)
+	if !several {
+		if e, ok := errors.AsType[*link.Error](err); ok && e.Kind == link.Invalid {
 			return []*link.Error{e}
 		}
-	case interface{ Unwrap() []error }:
-		for _, part := range e.Unwrap() {
-			some := mistakes(part)
-			if len(some) == 0 {
-				return nil
-			}
-			out = append(out, some...)
-		}
-		return out
-	case interface{ Unwrap() error }:
-		return mistakes(e.Unwrap())
+		return nil
 	}
-	return nil
+	for _, part := range all.Unwrap() {
+		some := mistakes(part)
+		if len(some) == 0 {
+			return nil
+		}
+		out = append(out, some...)
+	}
+	return out
 }
 
 func newProblem(status, code int, message string, details ...api.ErrorDetail) *problem {

@@ -9,6 +9,8 @@ import (
 	"time"
 )
 
+// ask sends the request to a node and reads the head of its answer. A request that can be sent twice is, when a
+// connection that was used before turns out to be closed; another node is tried when one cannot be reached.
 func (x *exchange) ask() *failure {
 	var failed Node
 	var cause error // of failed
@@ -54,6 +56,7 @@ var (
 	errSwitch   = errors.New("a change of protocols that nobody asked for")
 )
 
+// connect finds a node and a connection to it.
 func (x *exchange) connect(failed Node, fresh bool) error {
 	c := x.c
 	node, err := c.s.cfg.Pick(c.ctx, Destination{Flow: c.flow, Site: x.site, Direct: x.way.direct, Failed: failed})
@@ -92,6 +95,7 @@ func (x *exchange) connect(failed Node, fresh bool) error {
 	return nil
 }
 
+// isIdempotent reports whether a request may be sent twice (RFC 9110 section 9.2.2).
 func isIdempotent(method string) bool {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
@@ -100,6 +104,7 @@ func isIdempotent(method string) bool {
 	return false
 }
 
+// exchangeHeads sends the request and reads the final head of the answer. Silent says that the node sent nothing.
 func (x *exchange) exchangeHeads() (silent bool, err error) {
 	u, now := x.up, time.Now()
 	_ = u.conn.SetWriteDeadline(now.Add(x.c.s.cfg.Timeouts.Send))
@@ -139,11 +144,11 @@ func (x *exchange) exchangeHeads() (silent bool, err error) {
 	return false, errInterims
 }
 
+// awaitHead reads a head of the node's. When it does not come soon it is looked whether the client still waits.
 func (x *exchange) awaitHead(now time.Time) ([]byte, error) {
 	u, most := x.up, x.c.s.cfg.Limits.Header
 	if x.sent != nil {
-		u.expect(now, x.c.s.cfg.Timeouts.Upstream)
-		return u.in.head(most)
+		return x.awaitHeadSending()
 	}
 	first := min(patience, x.c.s.cfg.Timeouts.Upstream)
 	u.until = now.Add(first)
@@ -162,6 +167,21 @@ func (x *exchange) awaitHead(now time.Time) ([]byte, error) {
 	return u.in.head(most)
 }
 
+// awaitHeadSending reads a head of the node's while the body is under way to it: as long as that moves nobody is silent.
+func (x *exchange) awaitHeadSending() ([]byte, error) {
+	u := x.up
+	for {
+		moved := x.in.Load()
+		u.until = time.Now().Add(x.c.s.cfg.Timeouts.Upstream)
+		_ = u.conn.SetReadDeadline(u.until)
+		head, err := u.in.head(x.c.s.cfg.Limits.Header)
+		if err == nil || !isTimeout(err) || x.in.Load() == moved {
+			return head, err
+		}
+	}
+}
+
+// upstreamFault is what the client is told when the node does not answer.
 func (x *exchange) upstreamFault(err error) *failure {
 	switch {
 	case x.c.ctx.Err() != nil:
@@ -174,6 +194,7 @@ func (x *exchange) upstreamFault(err error) *failure {
 	return brokenNode.because(err)
 }
 
+// release gives the node and its connection back, the latter closed.
 func (x *exchange) release(answered, broken bool) {
 	if x.up != nil {
 		x.up.close()
@@ -185,6 +206,7 @@ func (x *exchange) release(answered, broken bool) {
 	}
 }
 
+// send sends the body on, as it comes, and says how that ended.
 func (x *exchange) send(done chan<- error, from body, to *upstream) {
 	buffer := bulkBuffers.Get().(*[bulkSize]byte)
 	defer bulkBuffers.Put(buffer)
@@ -238,6 +260,7 @@ func (x *exchange) send(done chan<- error, from body, to *upstream) {
 	}
 }
 
+// stopBody ends the sending of the body and returns how it went: nil when it was sent, or when there was none.
 func (x *exchange) stopBody() error {
 	if x.sent == nil {
 		return nil

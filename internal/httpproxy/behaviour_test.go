@@ -586,6 +586,28 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
+// An upload may take as long as it likes while it moves.
+func TestLongUploads(t *testing.T) {
+	w := newWorld(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, n)
+	}), nil, func(c *Config) { c.Timeouts.Upstream = 250 * time.Millisecond })
+	bothProtocols(t, func(t *testing.T, two bool) {
+		begun, sent := time.Now(), 0
+		r := newRequest(t, "PUT", "https://art.test/", readerFunc(func([]byte) (int, error) {
+			if time.Since(begun) > time.Second {
+				return 0, io.EOF
+			}
+			<-time.After(20 * time.Millisecond)
+			sent++
+			return 1, nil
+		}))
+		if resp, body := do(t, w.client(two), r); resp.status != 200 || body != fmt.Sprint(sent) {
+			t.Errorf("%s: %s of %d bytes", resp.Status, body, sent)
+		}
+	})
+}
+
 // A node that refuses before it has read everything is heard.
 func TestEarlyAnswersToLongBodies(t *testing.T) {
 	node := scripted(t, func(conn net.Conn, in *bufio.Reader) {

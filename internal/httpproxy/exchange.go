@@ -14,7 +14,6 @@ import (
 )
 
 // sink is the client's side of one request.
-
 type sink interface {
 	// inform sends an interim answer (1xx).
 	inform(r *response) error
@@ -33,7 +32,6 @@ type sink interface {
 }
 
 // body is a request's body that is not there yet.
-
 type body interface {
 	io.Reader
 	trailers() []field
@@ -42,7 +40,6 @@ type body interface {
 }
 
 // Bounds of what is held of one request.
-
 const (
 	smallBody = 16 << 10        // a body up to this is read before the request goes out
 	patience  = 2 * time.Second // after which it is looked whether the client still waits
@@ -50,7 +47,6 @@ const (
 )
 
 // exchange is one request and its answer.
-
 type exchange struct {
 	c    *session
 	req  request
@@ -81,7 +77,6 @@ type exchange struct {
 }
 
 // run answers the request. It reports whether another may follow on the same connection.
-
 func (x *exchange) run() bool {
 	x.begun = time.Now()
 	c := x.c
@@ -109,7 +104,6 @@ func (x *exchange) run() bool {
 }
 
 // proxy answers the request as the site says; what it returns was not answered yet, unless the answer had begun.
-
 func (x *exchange) proxy() *failure {
 	c, r := x.c, &x.req
 	host, port := cutPort(strings.ToLower(r.host))
@@ -166,7 +160,6 @@ func (x *exchange) proxy() *failure {
 }
 
 // decide asks the table whether the client's certificate lets the request pass.
-
 func (x *exchange) decide() *failure {
 	c, trust := x.c, x.site.trust
 	if trust.Mode() == link.CertificatesOff {
@@ -206,7 +199,6 @@ func (x *exchange) decide() *failure {
 }
 
 // prepare writes the request as it goes out, with its body behind it when that is small.
-
 func (x *exchange) prepare() *failure {
 	r := &x.req
 	o := onward{
@@ -237,7 +229,6 @@ func (x *exchange) prepare() *failure {
 }
 
 // clientFault is what becomes of a request whose body does not come.
-
 func (x *exchange) clientFault(err error) *failure {
 	switch {
 	case isTimeout(err):
@@ -249,46 +240,7 @@ func (x *exchange) clientFault(err error) *failure {
 	return gone.because(err)
 }
 
-// ask sends the request to a node and reads the head of its answer. A request that can be sent twice is, when a
-
-// connection that was used before turns out to be closed; another node is tried when one cannot be reached.
-
-// connect finds a node and a connection to it.
-
-// isIdempotent reports whether a request may be sent twice (RFC 9110 section 9.2.2).
-
-// exchangeHeads sends the request and reads the final head of the answer. Silent says that the node sent nothing.
-
-// awaitHead reads a head of the node's. When it does not come soon it is looked whether the client still waits.
-
-// upstreamFault is what the client is told when the node does not answer.
-
-// release gives the node and its connection back, the latter closed.
-
-// send sends the body on, as it comes, and says how that ended.
-
-// stopBody ends the sending of the body and returns how it went: nil when it was sent, or when there was none.
-
-// relay sends the answer whose head was read to the client.
-
-// relayTurned sends the answer whose head is the client's already.
-
-// mustEnd reports whether the client's connection ends with this answer: it asked for it, it has not sent the whole body,
-
-// or the flow is to end.
-
-// relayBytes sends n bytes of the node's, all to the end when n is negative.
-
-// relayChunks sends a body that comes in chunks.
-
-// finish ends an answer that is whole, and keeps the node's connection if it can be used again.
-
-// abandon gives up an answer that the client does not take.
-
-// breakOff gives up an answer that the node does not end.
-
 // answer sends an answer of the gateway's own.
-
 func (x *exchange) answer(f *failure) {
 	x.req.close = x.req.close || f.close
 	text := f.body(x.way.docker)
@@ -310,7 +262,6 @@ func (x *exchange) answer(f *failure) {
 }
 
 // settle gives back what is still held.
-
 func (x *exchange) settle() {
 	if x.up != nil || x.node != nil {
 		_ = x.stopBody() // the failure was told already

@@ -9,6 +9,7 @@ import (
 	"github.com/postern/postern/internal/link"
 )
 
+// relay sends the answer whose head was read to the client.
 func (x *exchange) relay() *failure {
 	r := &x.resp
 	x.view.node = x.up.to
@@ -19,6 +20,7 @@ func (x *exchange) relay() *failure {
 	return x.relayTurned()
 }
 
+// relayTurned sends the answer whose head is the client's already.
 func (x *exchange) relayTurned() *failure {
 	r := &x.resp
 	if r.status == http.StatusSwitchingProtocols {
@@ -46,10 +48,13 @@ func (x *exchange) relayTurned() *failure {
 	return x.relayBytes(r.length)
 }
 
+// mustEnd reports whether the client's connection ends with this answer: it asked for it, it has not sent the whole body,
+// or the flow is to end.
 func (x *exchange) mustEnd() bool {
 	return x.req.close || x.c.last.Load() || x.body != nil && !x.body.whole()
 }
 
+// relayBytes sends n bytes of the node's, all to the end when n is negative.
 func (x *exchange) relayBytes(n int64) *failure {
 	u, left := x.up, n
 	if have := u.in.unread(); len(have) > 0 {
@@ -97,6 +102,7 @@ func (x *exchange) relayBytes(n int64) *failure {
 	}
 }
 
+// relayChunks sends a body that comes in chunks.
 func (x *exchange) relayChunks() *failure {
 	u := x.up
 	from := chunks{in: &u.in, most: x.c.s.cfg.Limits.Fields}
@@ -127,6 +133,7 @@ func (x *exchange) relayChunks() *failure {
 	}
 }
 
+// finish ends an answer that is whole, and keeps the node's connection if it can be used again.
 func (x *exchange) finish(trailers []field) *failure {
 	if err := x.out.finish(trailers); err != nil {
 		return x.abandon(err)
@@ -144,12 +151,14 @@ func (x *exchange) finish(trailers []field) *failure {
 	return nil
 }
 
+// abandon gives up an answer that the client does not take.
 func (x *exchange) abandon(err error) *failure {
 	_ = x.stopBody() // nobody waits for it
 	x.release(true, false)
 	return gone.because(err)
 }
 
+// breakOff gives up an answer that the node does not end.
 func (x *exchange) breakOff(err error) *failure {
 	_ = x.stopBody() // the answer is lost already
 	x.release(true, true)

@@ -192,7 +192,7 @@ func (s *site) apacheDocker(d door) {
 	default:
 		s.line(`RewriteRule "^/(v[12]/.*)$" "%s%s/$1" %s`, to, d.repository, flags)
 	}
-	for _, r := range s.rewrites(true) {
+	for _, r := range s.rewrites(d, true) {
 		if r.header != "Set-Cookie" {
 			s.line(`Header edit %s "%s" "%s" env=%s`, r.header, strings.ReplaceAll(r.find, `"`, `\"`), dollars(r.put), registryVariable)
 		}
@@ -231,7 +231,7 @@ func (s *site) apachePassing(d door) {
 	if !s.renamed() {
 		return
 	}
-	for _, r := range s.rewrites(false) {
+	for _, r := range s.rewrites(d, false) {
 		s.line(`Header edit %s "%s" "%s"`, r.header, r.find, dollars(r.put))
 	}
 }

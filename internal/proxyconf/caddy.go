@@ -22,12 +22,8 @@ func (s *site) caddy() {
 			}
 			s.block("listener_wrappers {", "}", func() {
 				s.block("proxy_protocol {", "}", func() {
-					peers := make([]string, len(p.TrustedPeers))
-					for i, peer := range p.TrustedPeers {
-						peers[i] = peer.String()
-					}
 					s.line("timeout %ds", dialing)
-					s.line("allow %s", strings.Join(peers, " "))
+					s.line("allow %s", words(p.TrustedPeers))
 					s.line("fallback_policy reject")
 				})
 				s.line("tls")
@@ -250,7 +246,7 @@ func (s *site) caddyNodes(d door, nodes string, docker bool, balance func()) {
 		if s.p.OverrideBaseURL {
 			s.line("header_up X-JFrog-Override-Base-Url %s://{http.request.hostport}", d.scheme())
 		}
-		for _, r := range s.rewrites(docker) {
+		for _, r := range s.rewrites(d, docker) {
 			s.line("header_down %s `%s` `%s`", r.header, r.find, dollars(r.put))
 		}
 		if d.tls {

@@ -15,6 +15,10 @@ const (
 	longestPath    = 255
 	longestSegment = 64
 	deepestChain   = 10
+
+	mostHostBytes = 1500 // of all nodes: an expression names them all, and nginx takes words of 4096 bytes
+	mostPeers     = 200
+	mostEndpoints = 1000 // nginx's default map_hash_max_size is 2048
 )
 
 const serverList = "nginx, apache, haproxy, caddy, direct"
@@ -90,8 +94,9 @@ func (c *checker) nodes() {
 	if c.foreign && len(c.p.Nodes) == 0 {
 		c.add("nodes", "NODE_REQUIRED", "a web server needs at least one server of the application", "give its host, and its ports where they are not 8081 and 8082")
 	}
-	routers := 0
+	routers, size := 0, 0
 	for i, n := range c.p.Nodes {
+		size += len(n.Host)
 		at := fmt.Sprintf("nodes[%d].", i)
 		if !nodeHost(n.Host) {
 			c.add(at+"host", "MALFORMED_HOST", "neither a host name nor an address: "+link.Quote(n.Host), "for example 10.0.0.5 or localhost")
@@ -105,6 +110,9 @@ func (c *checker) nodes() {
 		if slices.Contains(c.p.Nodes[:i], n) {
 			c.add(at+"host", "DUPLICATE_NODE", "given twice: "+n.Host, "give each node once")
 		}
+	}
+	if size > mostHostBytes {
+		c.add("nodes", "TOO_MANY", fmt.Sprintf("the nodes' hosts have %d characters, more than %d", size, mostHostBytes), "give fewer nodes, or their addresses")
 	}
 	if routers != 0 && routers != len(c.p.Nodes) {
 		c.add("nodes", "MIXED_NODES", "some nodes have a router's port and some have none", "give every node a router_port, or none")
@@ -244,6 +252,9 @@ func (c *checker) peers() {
 	if !p.ProxyProtocol && len(p.TrustedPeers) > 0 {
 		c.add("trusted_peers", "PROXY_PROTOCOL_REQUIRED", "trusted peers are those that send PROXY headers", "turn proxy_protocol on, or give no peers")
 	}
+	if len(p.TrustedPeers) > mostPeers {
+		c.add("trusted_peers", "TOO_MANY", fmt.Sprintf("%d networks, more than %d", len(p.TrustedPeers), mostPeers), "give the networks that hold them")
+	}
 	for i, peer := range p.TrustedPeers {
 		field := fmt.Sprintf("trusted_peers[%d]", i)
 		switch {
@@ -257,6 +268,9 @@ func (c *checker) peers() {
 	}
 	if !p.ProxyProtocol && len(p.Endpoints) > 0 {
 		c.add("endpoints", "PROXY_PROTOCOL_REQUIRED", "a web server learns the endpoint from PROXY headers alone", "turn proxy_protocol on, or give no endpoints")
+	}
+	if len(p.Endpoints) > mostEndpoints {
+		c.add("endpoints", "TOO_MANY", fmt.Sprintf("%d endpoints, more than %d", len(p.Endpoints), mostEndpoints), "let the gateway decide who passes: server direct")
 	}
 	for i, e := range p.Endpoints {
 		field := fmt.Sprintf("endpoints[%d]", i)

@@ -1,6 +1,7 @@
 package proxyconf_test
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -53,6 +54,12 @@ func TestCheck(t *testing.T) {
 		{"a node twice", []func(*link.ReverseProxy){nodes(link.ProxyNode{Host: "a"}, link.ProxyNode{Host: "A."})}, "nodes[1].host DUPLICATE_NODE"},
 		{"two nodes at a host", []func(*link.ReverseProxy){nodes(link.ProxyNode{Host: "a", DirectPort: 1}, link.ProxyNode{Host: "a", DirectPort: 2})}, ""},
 		{"a router here and none there", []func(*link.ReverseProxy){nodes(link.ProxyNode{Host: "a"}, link.ProxyNode{Host: "b", DirectPort: 8081})}, "nodes MIXED_NODES"},
+		{"nodes without end", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) {
+			p.Nodes = nil
+			for i := range 100 {
+				p.Nodes = append(p.Nodes, link.ProxyNode{Host: fmt.Sprintf("node-%d.of.a.very.large.cluster", i)})
+			}
+		})}, "nodes TOO_MANY"},
 		{"a group's name", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.Upstream = "a b" })}, "upstream MALFORMED_UPSTREAM"},
 
 		{
@@ -112,6 +119,15 @@ func TestCheck(t *testing.T) {
 		{"PROXY from nobody", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.ProxyProtocol = true })}, "trusted_peers TRUSTED_PEERS_REQUIRED"},
 		{"PROXY from everybody", []func(*link.ReverseProxy){behindLoadBalancer, set(func(p *link.ReverseProxy) { p.TrustedPeers[1] = netip.MustParsePrefix("::/0") })}, "trusted_peers[1] EVERYBODY_TRUSTED"},
 		{"PROXY from nowhere", []func(*link.ReverseProxy){behindLoadBalancer, set(func(p *link.ReverseProxy) { p.TrustedPeers[0] = netip.Prefix{} })}, "trusted_peers[0] MALFORMED_PREFIX"},
+		{"peers and endpoints without end", []func(*link.ReverseProxy){behindLoadBalancer, set(func(p *link.ReverseProxy) {
+			p.TrustedPeers = nil
+			for i := range 201 {
+				p.TrustedPeers = append(p.TrustedPeers, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i), 0, 0}), 24))
+			}
+			for i := range 1001 {
+				p.Endpoints = append(p.Endpoints, link.EndpointID(fmt.Sprintf("vpce-%017x", i)))
+			}
+		})}, "trusted_peers TOO_MANY, endpoints TOO_MANY"},
 		{"peers without PROXY", []func(*link.ReverseProxy){behindLoadBalancer, set(func(p *link.ReverseProxy) { p.ProxyProtocol = false })}, "trusted_peers PROXY_PROTOCOL_REQUIRED"},
 		{"endpoints without PROXY", []func(*link.ReverseProxy){endpoints}, "endpoints PROXY_PROTOCOL_REQUIRED"},
 		{"an endpoint of no kind", []func(*link.ReverseProxy){behindLoadBalancer, set(func(p *link.ReverseProxy) { p.Endpoints = []link.EndpointID{`"`} })}, "endpoints[0] MALFORMED_ENDPOINT_ID"},

@@ -3,6 +3,7 @@ package proxyconf
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/postern/postern/internal/link"
@@ -58,6 +59,7 @@ func (s *site) haproxy() {
 		})
 		s.line("")
 	}
+	s.note(NoteGlobal, "this text names no user, group, chroot or log; read it besides the file that does, as in haproxy -f /etc/haproxy/haproxy.cfg -f FILE")
 	if s.asksCertificates() {
 		s.note(NoteCertificateForm, "%s holds the certificate as RFC 9440 has it, the base64 of its DER between colons; nginx and Apache send percent-encoded PEM",
 			p.ClientCertificates.Header)
@@ -126,12 +128,11 @@ func (s *site) haproxyFrontend(first door) {
 	doors := s.at(first.port)
 	s.haproxyBind(first)
 	if p.ProxyProtocol {
-		peers := make([]string, len(p.TrustedPeers))
-		for i, peer := range p.TrustedPeers {
-			peers[i] = peer.String()
-		}
 		s.line("# PROXY headers count from known peers alone.")
-		s.line("tcp-request connection reject unless { src %s }", strings.Join(peers, " "))
+		for peers := range slices.Chunk(p.TrustedPeers, mostWords) {
+			s.line("acl trusted src %s", words(peers))
+		}
+		s.line("tcp-request connection reject unless trusted")
 		s.line("tcp-request connection expect-proxy layer4")
 	}
 	names := make([]string, len(doors))
@@ -143,11 +144,12 @@ func (s *site) haproxyFrontend(first door) {
 		s.line("# By way of a variable: a condition on fc_pp_tlv itself may never end.")
 		s.line("http-request set-var(txn.vpce) fc_pp_tlv(0xEA)")
 		s.line("http-request return status 403 unless { var(txn.vpce),bytes(0,1),hex -m str 01 }")
-		ids := make([]string, len(p.Endpoints))
-		for i, e := range p.Endpoints {
-			ids[i] = string(e)
+		// A string is compared up to its first zero byte alone.
+		s.line("http-request return status 403 unless { var(txn.vpce),bytes(1) -m reg ^vpce-[0-9a-f]+$ }")
+		for ids := range slices.Chunk(p.Endpoints, mostWords) {
+			s.line("acl endpoint var(txn.vpce),bytes(1) -m str %s", words(ids))
 		}
-		s.line("http-request return status 403 unless { var(txn.vpce),bytes(1) -m str %s }", strings.Join(ids, " "))
+		s.line("http-request return status 403 unless endpoint")
 	}
 	if first.redirect {
 		s.line("http-request redirect code 308 prefix https://%%[req.fhdr(host),lower,field(1,:)]%s", s.securePort())
@@ -170,6 +172,9 @@ func (s *site) haproxyFrontend(first door) {
 	}
 	s.line("default_backend %s", s.everything())
 }
+
+// mostWords is how many values a line has; HAProxy takes 64 words.
+const mostWords = 32
 
 func (s *site) haproxyRequest(d door) {
 	p := s.p
@@ -233,13 +238,13 @@ func (s *site) haproxyDocker(d door) {
 func (s *site) haproxyResponse(d door) {
 	docker := s.p.Docker != link.DockerNone
 	if docker {
-		for _, r := range s.rewrites(true) {
+		for _, r := range s.rewrites(d, true) {
 			if r.header != "Set-Cookie" {
 				s.line("http-response replace-header %s '%s' '%s' if { var(txn.registry) -m bool }", r.header, r.find, r.put)
 			}
 		}
 	}
-	for _, r := range s.rewrites(false) {
+	for _, r := range s.rewrites(d, false) {
 		s.line("http-response replace-header %s '%s' '%s'", r.header, r.find, r.put)
 	}
 	if d.tls {

@@ -88,7 +88,8 @@ func (s *site) nginxMaps() {
 		s.line("# The private endpoint that a flow came through, as the load balancer tells it, and those that may pass.")
 		m("$proxy_protocol_tlv_0xEA", "endpoint", func() {
 			s.line(`default "";`)
-			s.line(`"~^\x01(?<postern_vpce>vpce-[0-9a-f]+)$" $postern_vpce;`)
+			// \z, since $ would let a new line pass.
+			s.line(`"~^\x01(?<postern_vpce>vpce-[0-9a-f]+)\z" $postern_vpce;`)
 		})
 		m("$"+s.variable("endpoint"), "allowed", func() {
 			s.line("default 0;")
@@ -128,18 +129,38 @@ func (s *site) nginxMaps() {
 			s.line(`"~^/(?<postern_rest>v[12]/.*)$" %s$%s/$postern_rest;`, s.registry(), s.variable("repository"))
 		})
 	}
-	if p.Docker != link.DockerNone {
-		for _, r := range s.rewrites(true) {
+	for i, d := range s.nginxRegistries() {
+		for _, r := range s.rewrites(d, true) {
 			if r.header != "Link" && r.header != "WWW-Authenticate" {
 				continue
 			}
-			name := "upstream_http_" + strings.ReplaceAll(strings.ToLower(r.header), "-", "_")
-			m("$"+name, strings.ReplaceAll(strings.ToLower(r.header), "-", "_"), func() {
-				s.line("default $%s;", name)
+			upstream := "upstream_http_" + strings.ReplaceAll(strings.ToLower(r.header), "-", "_")
+			m("$"+upstream, nginxHeader(r.header, i), func() {
+				s.line("default $%s;", upstream)
 				s.line("'~%s' '%s';", r.find, dollars(r.put))
 			})
 		}
 	}
+}
+
+// nginxRegistries returns the doors to Docker registries, one of each name: what is made of their answers depends on that alone.
+func (s *site) nginxRegistries() []door {
+	var out []door
+	for _, d := range s.doors {
+		if s.docker(d) && !slices.ContainsFunc(out, func(o door) bool { return o.host() == d.host() }) {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// nginxHeader returns the variable of a header of the answers of the i-th of nginxRegistries.
+func nginxHeader(header string, i int) string {
+	name := strings.ReplaceAll(strings.ToLower(header), "-", "_")
+	if i > 0 {
+		name += fmt.Sprintf("_%d", i+1)
+	}
+	return name
 }
 
 // dollars returns a replacement in the spelling of those who write $1 for \1.
@@ -315,16 +336,16 @@ func (s *site) nginxLocations(d door) {
 		if d.tls {
 			s.line(`add_header Strict-Transport-Security "%s" always;`, hsts)
 		}
-		for _, r := range s.rewrites(docker) {
+		for _, r := range s.rewrites(d, docker) {
 			switch r.header {
 			case "Location":
 				s.line(`proxy_redirect "~%s" "%s";`, r.find, dollars(r.put))
 			case "Set-Cookie":
 				s.line("proxy_cookie_path ~^/%s(/.*)?$ /%s$1;", regexp.QuoteMeta(p.AppContext), p.PublicContext)
 			default:
-				name := strings.ReplaceAll(strings.ToLower(r.header), "-", "_")
+				i := slices.IndexFunc(s.nginxRegistries(), func(o door) bool { return o.host() == d.host() })
 				s.line("proxy_hide_header %s;", r.header)
-				s.line("add_header %s $%s always;", r.header, s.variable(name))
+				s.line("add_header %s $%s always;", r.header, s.variable(nginxHeader(r.header, i)))
 			}
 		}
 	}

@@ -46,6 +46,7 @@ const (
 	NoteDefaultServer       = "DEFAULT_SERVER"       // what becomes of requests for other names
 	NoteFailover            = "FAILOVER"             // what becomes of requests when a node is gone
 	NoteUnderscores         = "UNDERSCORES"          // in names of headers, by which a client's own could pass
+	NoteGlobal              = "GLOBAL"               // what the server's own configuration has to say besides
 	NoteUntried             = "UNTRIED"              // a version that is older than those that texts were tried with
 )
 

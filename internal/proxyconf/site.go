@@ -182,17 +182,21 @@ const (
 	anyKey = "[a-z0-9][a-z0-9._-]*" // of a repository in a path
 )
 
-// hosts returns an expression of the names by which clients know the proxy, without an anchor or a port.
-func (s *site) hosts(nodes bool) string {
-	var names []string
+// hosts returns an expression of the names by which a door's clients know the proxy, without an anchor or a port. The names of
+// other repositories' ports are not among them: there may be many, and no answer of this one leads there.
+func (s *site) hosts(d door, nodes bool) string {
+	names := []string{regexp.QuoteMeta(s.p.ServerName)}
 	add := func(name string) {
 		if !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
-	for _, d := range s.doors {
-		add(d.host())
+	for _, other := range s.doors {
+		if other.domain != "" {
+			add(other.host())
+		}
 	}
+	add(d.host())
 	if nodes {
 		for _, n := range s.p.Nodes {
 			add(regexp.QuoteMeta(bracketed(n.Host)))
@@ -215,13 +219,13 @@ type rewrite struct {
 }
 
 // own is an expression of an address's scheme and host where they are the proxy's or a node's, or absent. It has three groups.
-func (s *site) own() string { return "(https?://(" + s.hosts(true) + ")(:[0-9]+)?)?" }
+func (s *site) own(d door) string { return "(https?://(" + s.hosts(d, true) + ")(:[0-9]+)?)?" }
 
 // rewrites returns what has to change in the answers of a Docker registry or of what else the nodes have, so that clients stay on
 // the paths that they know. A registry makes addresses of the Host and X-Forwarded headers that it got and of the prefix at which
 // it lives, which clients do not use; it may also leave the host out. Addresses become relative to the host: the client knows
 // better than anybody how it reached the proxy.
-func (s *site) rewrites(docker bool) []rewrite {
+func (s *site) rewrites(d door, docker bool) []rewrite {
 	var out []rewrite
 	if docker {
 		path := s.registry() + "([^/]+)/(v[12])/"
@@ -232,14 +236,14 @@ func (s *site) rewrites(docker bool) []rewrite {
 			return "/" + version + "/" + rest
 		}
 		out = append(out,
-			rewrite{"Location", "^" + s.own() + path + "(.*)$", to(`\4`, `\5`, `\6`)},
-			rewrite{"Link", "^<" + s.own() + path + "(.*)$", "<" + to(`\4`, `\5`, `\6`)},
+			rewrite{"Location", "^" + s.own(d) + path + "(.*)$", to(`\4`, `\5`, `\6`)},
+			rewrite{"Link", "^<" + s.own(d) + path + "(.*)$", "<" + to(`\4`, `\5`, `\6`)},
 			// A realm is an absolute address (RFC 6750), so its host stays; the application made it of the Host that it was told.
-			rewrite{"WWW-Authenticate", `^(.*realm=")(https?://(` + s.hosts(false) + ")(:[0-9]+)?)" + path + "(.*)$", `\1\2` + to(`\5`, `\6`, `\7`)})
+			rewrite{"WWW-Authenticate", `^(.*realm=")(https?://(` + s.hosts(d, false) + ")(:[0-9]+)?)" + path + "(.*)$", `\1\2` + to(`\5`, `\6`, `\7`)})
 	}
 	if s.renamed() && !docker {
 		out = append(out,
-			rewrite{"Location", "^" + s.own() + "/" + regexp.QuoteMeta(s.p.AppContext) + "(/.*)?$", "/" + s.p.PublicContext + `\4`})
+			rewrite{"Location", "^" + s.own(d) + "/" + regexp.QuoteMeta(s.p.AppContext) + "(/.*)?$", "/" + s.p.PublicContext + `\4`})
 	}
 	if s.renamed() {
 		out = append(out,
@@ -255,6 +259,15 @@ func (s *site) stripped() []string {
 		out = append(out, s.p.ClientCertificates.Header)
 	}
 	return out
+}
+
+// words returns values as they stand in a line.
+func words[T any](values []T) string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = fmt.Sprint(v)
+	}
+	return strings.Join(out, " ")
 }
 
 // text is a configuration in the making.

@@ -14,24 +14,15 @@ func (tx *Tx) ReverseProxy(cluster link.ID) (p link.ReverseProxy, version int64,
 
 // PutReverseProxy stores a cluster's reverse proxy in the place of the one that it had, and returns its version.
 func (tx *Tx) PutReverseProxy(cluster link.ID, p link.ReverseProxy) (version int64, err error) {
-	err = tx.row(`INSERT INTO reverse_proxies (cluster_id, server, server_name, wildcard, settings, version) VALUES ($1, $2, $3, $4, $5, 1)
-		ON CONFLICT (cluster_id) DO UPDATE SET server = excluded.server, server_name = excluded.server_name, wildcard = excluded.wildcard,
-			settings = excluded.settings, version = reverse_proxies.version + 1 RETURNING version`,
-		cluster, p.Server, p.ServerName, p.Wildcard, text(p)).Scan(&version)
+	err = tx.row(`INSERT INTO reverse_proxies (cluster_id, server, settings, version) VALUES ($1, $2, $3, 1)
+		ON CONFLICT (cluster_id) DO UPDATE SET server = excluded.server, settings = excluded.settings, version = reverse_proxies.version + 1
+		RETURNING version`, cluster, p.Server, text(p)).Scan(&version)
 	return version, err
 }
 
 // RemoveReverseProxy removes a cluster's reverse proxy, or returns ErrNotFound.
 func (tx *Tx) RemoveReverseProxy(cluster link.ID) error {
 	return tx.change(ErrNotFound, `DELETE FROM reverse_proxies WHERE cluster_id = $1`, cluster)
-}
-
-// EmbeddedProxyAt tells whether a cluster other than the one given has the embedded server answer to a name, or to the names
-// below it.
-func (tx *Tx) EmbeddedProxyAt(other link.ID, name string) (taken bool, err error) {
-	err = tx.row(`SELECT EXISTS (SELECT 1 FROM reverse_proxies WHERE server = 'direct' AND cluster_id <> $1
-		AND (server_name = $2 OR wildcard = $3))`, other, name, "*."+name).Scan(&taken)
-	return taken, err
 }
 
 // addProxies adds to the rules of some clusters what the embedded server does for those that have it.

@@ -125,33 +125,3 @@ func testReverseProxyInTheRules(t *testing.T, d storetest.Database) {
 		return err3
 	})
 }
-
-// Whoever has the embedded server answer to a name keeps others from it, below a wildcard too.
-func TestEmbeddedProxyAt(t *testing.T) { storetest.OnEach(t, testEmbeddedProxyAt) }
-
-func testEmbeddedProxyAt(t *testing.T, d storetest.Database) {
-	st := open(t, d)
-	var c link.Cluster
-	write(t, st, func(tx *store.Tx) error {
-		p, _, err := tx.AddProject("", "p")
-		if err != nil {
-			return err
-		}
-		if c, err = tx.AddCluster(link.Cluster{ID: link.NewID(), ProjectID: p.ID, Name: "c", Provider: link.AWS, PublicAccess: link.PublicEnabled}); err != nil {
-			return err
-		}
-		_, err = tx.PutReverseProxy(c.ID, link.ReverseProxy{Server: link.Embedded, ServerName: "art.example", Wildcard: "*.docker.example"})
-		return err
-	})
-	read(t, st, func(tx *store.Tx) error {
-		for name, want := range map[string]bool{"art.example": true, "docker.example": true, "example": false, "*.docker.example": false, "": false} {
-			if got, err := tx.EmbeddedProxyAt("another", name); err != nil || got != want {
-				t.Errorf("%q: %v, %v", name, got, err)
-			}
-			if got, err := tx.EmbeddedProxyAt(c.ID, name); err != nil || got {
-				t.Errorf("its own %q: %v, %v", name, got, err)
-			}
-		}
-		return nil
-	})
-}

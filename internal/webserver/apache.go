@@ -27,7 +27,7 @@ const apacheAvailable = "/etc/apache2/mods-available"
 // tryApache has Apache test the text, and then starts it on loopback until it serves: its test does not look at what only
 // the TLS library can refuse, such as a curve that it does not have.
 func tryApache(ctx context.Context, tr *trial) error {
-	if info, err := os.Stat(apacheAvailable); err != nil || !info.IsDir() {
+	if !folder(apacheAvailable) {
 		tr.report.Outcome, tr.report.Why = NotChecked, "Apache's modules are not where Debian has them, in "+apacheAvailable
 		return nil
 	}
@@ -40,6 +40,11 @@ func tryApache(ctx context.Context, tr *trial) error {
 		return nil
 	}
 	return tr.startApache(ctx)
+}
+
+func folder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 var (

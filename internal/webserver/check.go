@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/proxyconf"
@@ -60,14 +61,19 @@ func Check(ctx context.Context, p link.ReverseProxy, t proxyconf.Target) (Report
 	} else if err != nil {
 		return Report{}, err
 	}
-	here, err := proxyconf.Render(p, program.Target())
-	if err != nil || body(here.Text) != body(want.Text) {
+	if !program.same(p, want) {
 		return Report{
 			Outcome: NotChecked, Version: program.Version,
 			Why: fmt.Sprintf("the text is for %s; for %s, which is installed here, it is another one", t, program.Target()),
 		}, nil
 	}
 	return program.check(ctx, p, t)
+}
+
+// same reports whether what is rendered for the installed program is what was rendered for the target.
+func (p Program) same(proxy link.ReverseProxy, want proxyconf.Output) bool {
+	here, err := proxyconf.Render(proxy, p.Target())
+	return err == nil && body(here.Text) == body(want.Text)
 }
 
 // body is a text without its comments, which name the target.
@@ -87,6 +93,12 @@ func (p Program) check(ctx context.Context, proxy link.ReverseProxy, t proxyconf
 		return Report{}, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // a temporary folder
+	if strings.ContainsFunc(dir, func(r rune) bool { return r > unicode.MaxASCII || strings.ContainsRune(" ,;'\"{}()#$*\\", r) }) {
+		return Report{}, &link.Error{
+			Kind: link.Precondition, Reason: "TEMPORARY_FOLDER", Message: "no configuration can name files in " + link.Quote(dir),
+			Hint: "set TMPDIR to a folder whose name has letters, digits, - and _ alone",
+		}
+	}
 	tr := &trial{dir: dir, program: p, report: Report{Outcome: Accepted, Version: p.Version}}
 	// Ports that were free a moment ago may be somebody's by the time that the server starts.
 	for attempt := 1; ; attempt++ {

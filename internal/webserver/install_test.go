@@ -222,6 +222,20 @@ func TestUnsafePaths(t *testing.T) {
 	}
 }
 
+// TestBrokenNote: where nobody can tell what an installation before left, a person has to look.
+func TestBrokenNote(t *testing.T) {
+	s := site{t.TempDir()}
+	if err := os.WriteFile(filepath.Join(s.dir, ".site.conf.pending"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Install(t.Context(), s.installation("one")); reason(err) != "BROKEN_NOTE" {
+		t.Errorf("the error: %v", err)
+	}
+	if got := content(t, s.path()); got != "" {
+		t.Errorf("the file holds %q", got)
+	}
+}
+
 func TestInstallationsExcludeEachOther(t *testing.T) {
 	s := site{t.TempDir()}
 	p, err := openPlace(s.path())
@@ -272,12 +286,7 @@ var steps = []step{stepKept, stepMarked, stepReplaced, stepTested, stepReloaded,
 func TestCrashes(t *testing.T) {
 	texts := []string{"one", "two", "three", "broken", "late"}
 	rapid.Check(t, func(rt *rapid.T) {
-		dir, err := os.MkdirTemp("", "crashes")
-		if err != nil {
-			rt.Fatal(err)
-		}
-		defer os.RemoveAll(dir)
-		s := site{dir}
+		s := site{t.TempDir()}
 		took := ""            // what the server took last in an installation that went to its end
 		may := []string{took} // what it may have: after cuts nobody knows
 		for range rapid.IntRange(1, 8).Draw(rt, "installations") {

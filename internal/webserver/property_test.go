@@ -102,11 +102,11 @@ func TestWhatPassesIsAccepted(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
 				p := draw(rt, server)
 				if errs := proxyconf.Check(proxyconf.Complete(p)); len(errs) > 0 {
-					rt.Skip(errs)
+					rt.Skipf("the settings do not pass: %v", errs)
 				}
 				out, err := proxyconf.Render(p, program.Target())
 				if e, ok := errors.AsType[*link.Error](err); ok && e.Reason == "TARGET_CANNOT" {
-					rt.Skip(err)
+					rt.Skipf("the version cannot do that: %v", err)
 				} else if err != nil {
 					rt.Fatal(err)
 				}

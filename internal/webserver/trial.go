@@ -95,14 +95,19 @@ func (tr *trial) otherPorts(p *link.ReverseProxy) error {
 
 // freePorts returns ports on which nobody listens now.
 func freePorts(n int) ([]uint16, error) {
+	var held []net.Listener // until all are known, so that none is given twice
+	defer func() {
+		for _, l := range held {
+			_ = l.Close()
+		}
+	}()
 	var ports []uint16
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close() //nolint:revive // all of them are held until all are known
-		ports = append(ports, uint16(l.Addr().(*net.TCPAddr).Port))
+		held, ports = append(held, l), append(ports, uint16(l.Addr().(*net.TCPAddr).Port))
 	}
 	return ports, nil
 }
@@ -120,7 +125,8 @@ func (tr *trial) otherFiles(p *link.ReverseProxy) error {
 	root, files := tr.path("files"), map[string][]byte{}
 	for _, together := range [][]named{
 		{{&p.Certificate, made.certificate}, {&p.Key, made.key}},
-		{{&p.ClientCertificates.CAFile, made.ca}}, {{&p.ClientCertificates.CRLFile, made.crl}},
+		{{&p.ClientCertificates.CAFile, made.ca}},
+		{{&p.ClientCertificates.CRLFile, made.crl}},
 	} {
 		// A path that would get too long loses its beginning, and a key as much as its certificate, beside which it may have to be.
 		over := 0

@@ -1,13 +1,10 @@
 -- +goose Up
 CREATE TABLE reverse_proxies (
-    cluster_id  TEXT PRIMARY KEY REFERENCES clusters (id) ON DELETE CASCADE,
-    server      TEXT NOT NULL,
-    server_name TEXT NOT NULL,
-    wildcard    TEXT NOT NULL, -- '' for none
-    settings    TEXT NOT NULL, -- all of them, the three above among them
-    version     BIGINT NOT NULL
+    cluster_id TEXT PRIMARY KEY REFERENCES clusters (id) ON DELETE CASCADE,
+    server     TEXT NOT NULL, -- also in settings
+    settings   TEXT NOT NULL,
+    version    BIGINT NOT NULL
 );
-CREATE INDEX reverse_proxies_embedded ON reverse_proxies (server_name) WHERE server = 'direct';
 
 -- Of a cluster without a row every setting is as in link.ClientCertificates's zero value.
 CREATE TABLE client_certificates (
