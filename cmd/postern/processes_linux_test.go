@@ -182,8 +182,9 @@ func sharedDatabase(t *testing.T) storetest.Database {
 // that was acknowledged is lost.
 //
 // It fails without what it is about. With a lease of an hour (processLease in package store) what the killed process began is
-// never done, and the story ends with a service that is still being made. What the fence of a look is for, the store's
-// TestLookOfAProcessThatStoodStillIsTakenOver shows by doing without.
+// never done, and the story ends with a service that is still being made. With holds that are not checked (hold.check and
+// Tx.checkHold say nothing, process.end cuts nothing off) the process that goes on accepts endpoints a second time. What the
+// fence of a look is for, the store's TestLookOfAProcessThatStoodStillIsTakenOver also shows by doing without.
 func TestThreeProcessesDoEverythingOnce(t *testing.T) {
 	database := sharedDatabase(t)
 	_, cloud := startProcess(t, filepath.Join(t.TempDir(), "cloud"), nil, "fabric")

@@ -18,7 +18,8 @@ const liveFor = 30 * time.Second
 
 // AllowList lists a part of a cluster's allow list.
 func (p *Plane) AllowList(ctx context.Context, c policy.Caller, clusterID link.ID, page Page) (out AllowListPage, err error) {
-	cut, err := page.cut("allowlist")
+	of := "allowlist " + string(clusterID)
+	cut, err := page.cut(of)
 	if err != nil {
 		return AllowListPage{}, err
 	}
@@ -31,7 +32,7 @@ func (p *Plane) AllowList(ctx context.Context, c policy.Caller, clusterID link.I
 			return err
 		}
 		propagating, err := tx.Propagating(liveFor)
-		out = AllowListPage{Entries: entries, Next: page.next("allowlist", seq), Propagating: propagating}
+		out = AllowListPage{Entries: entries, Next: page.next(of, seq), Propagating: propagating}
 		return err
 	})
 	return out, err

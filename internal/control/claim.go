@@ -133,7 +133,8 @@ func claimCommand(tx *store.Tx, p link.Provider, region, name string) (string, e
 
 // Claims lists a part of a cluster's claims, and the token of the next part.
 func (p *Plane) Claims(ctx context.Context, c policy.Caller, clusterID link.ID, page Page) (out []ClaimView, next string, err error) {
-	cut, err := page.cut("claims")
+	of := "claims " + string(clusterID)
+	cut, err := page.cut(of)
 	if err != nil {
 		return nil, "", err
 	}
@@ -145,7 +146,7 @@ func (p *Plane) Claims(ctx context.Context, c policy.Caller, clusterID link.ID, 
 		for _, claim := range claims {
 			out = append(out, viewClaim(claim, tx.Now()))
 		}
-		next = page.next("claims", seq)
+		next = page.next(of, seq)
 		return err
 	})
 	return out, next, err

@@ -10,7 +10,8 @@ import (
 
 // RefusedAttempts lists a part of the flows that were refused on behalf of a cluster, and the token of the next part.
 func (p *Plane) RefusedAttempts(ctx context.Context, c policy.Caller, clusterID link.ID, page Page) (out []link.RefusedAttempt, next string, err error) {
-	cut, err := page.cut("refused")
+	of := "refused " + string(clusterID)
+	cut, err := page.cut(of)
 	if err != nil {
 		return nil, "", err
 	}
@@ -20,7 +21,7 @@ func (p *Plane) RefusedAttempts(ctx context.Context, c policy.Caller, clusterID 
 		}
 		var seq int64
 		out, seq, err = tx.RefusedAttempts(clusterID, cut)
-		next = page.next("refused", seq)
+		next = page.next(of, seq)
 		return err
 	})
 	return out, next, err
@@ -44,7 +45,8 @@ func (p *Plane) UnroutedAttempts(ctx context.Context, c policy.Caller, page Page
 // Flows lists a part of a cluster's flows, always the newest first, and the token of the next part.
 func (p *Plane) Flows(ctx context.Context, c policy.Caller, clusterID link.ID, page Page) (out []link.Flow, next string, err error) {
 	page.Descending = true
-	cut, err := page.cut("flows")
+	of := "flows " + string(clusterID)
+	cut, err := page.cut(of)
 	if err != nil {
 		return nil, "", err
 	}
@@ -59,7 +61,7 @@ func (p *Plane) Flows(ctx context.Context, c policy.Caller, clusterID link.ID, p
 				out[i].Backend = "" // the vendor's to know
 			}
 		}
-		next = page.next("flows", seq)
+		next = page.next(of, seq)
 		return err
 	})
 	return out, next, err

@@ -60,14 +60,15 @@ type NewWebhook struct {
 // Webhooks lists a part of the subscriptions of an organisation, or of the installation's own when it is empty, and the
 // token of the next part.
 func (p *Plane) Webhooks(ctx context.Context, c policy.Caller, organisation link.ID, page Page) (out []link.Webhook, next string, err error) {
-	cut, err := page.cut("webhooks")
+	of := "webhooks " + string(organisation)
+	cut, err := page.cut(of)
 	if err != nil {
 		return nil, "", err
 	}
 	err = p.read(ctx, c, part(link.ObjectWebhook, organisation), func(tx *store.Tx) error {
 		var seq int64
 		out, seq, err = tx.Webhooks(organisation, cut)
-		next = page.next("webhooks", seq)
+		next = page.next(of, seq)
 		return err
 	})
 	return out, next, err
