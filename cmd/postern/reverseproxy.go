@@ -62,7 +62,7 @@ func (a *app) showSnippet(s api.ReverseProxySnippet) error {
 
 // proxyFlags are the settings that a command line names.
 type proxyFlags struct {
-	file, target  string
+	file          string
 	dryRun        bool
 	set           api.ReverseProxySettings
 	nodes         []string // host[:direct port[:router port]]
@@ -293,7 +293,7 @@ func readInput(cmd *cobra.Command, file string) ([]byte, error) {
 		if err != nil {
 			return nil, usagef("give a readable file, or - for standard input", "%v", err)
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }() // it was read
 		in = f
 	}
 	b, err := io.ReadAll(io.LimitReader(in, mostInput+1))

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -59,7 +60,7 @@ func (embedded) Start(t *testing.T, p link.ReverseProxy) {
 	}
 	for _, n := range p.Nodes {
 		proxy.Nodes = append(proxy.Nodes, api.GatewayProxyNode(n))
-		cluster.Backends = append(cluster.Backends, targets(fmt.Sprintf("%s:%d", n.Host, n.RouterPort))...)
+		cluster.Backends = append(cluster.Backends, targets(fmt.Sprintf("%s:%d", n.Host, cmp.Or(n.RouterPort, n.DirectPort)))...)
 	}
 	for _, r := range p.Repositories {
 		proxy.Repositories = append(proxy.Repositories, api.GatewayProxyRepository(r))

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -147,7 +148,7 @@ func askAgain(t *testing.T, handler http.Handler, r *http.Request, route *router
 	if known || r.Method != http.MethodGet || kept.status != http.StatusOK || tag == "" {
 		return
 	}
-	r = r.Clone(r.Context())
+	r = r.Clone(context.WithoutCancel(r.Context())) // whoever asked may have had enough
 	r.Header.Set("If-None-Match", tag)
 	w := httptest.NewRecorder()
 	again := &copied{ResponseWriter: w}

@@ -107,7 +107,7 @@ func isIdempotent(method string) bool {
 // exchangeHeads sends the request and reads the final head of the answer. Silent says that the node sent nothing.
 func (x *exchange) exchangeHeads() (silent bool, err error) {
 	u, now := x.up, time.Now()
-	_ = u.conn.SetWriteDeadline(now.Add(x.c.s.cfg.Timeouts.Send))
+	u.sending(now, x.c.s.cfg.Timeouts.Send)
 	if _, err := u.conn.Write(x.head); err != nil {
 		return true, err
 	}
@@ -151,8 +151,10 @@ func (x *exchange) awaitHead(now time.Time) ([]byte, error) {
 		return x.awaitHeadSending()
 	}
 	first := min(patience, x.c.s.cfg.Timeouts.Upstream)
-	u.until = now.Add(first)
-	_ = u.conn.SetReadDeadline(u.until)
+	if d := u.until.Sub(now); d < first/2 || d > first {
+		u.until = now.Add(first)
+		_ = u.conn.SetReadDeadline(u.until)
+	}
 	head, err := u.in.head(most)
 	if err == nil || !isTimeout(err) || x.c.s.cfg.Timeouts.Upstream <= patience {
 		return head, err
@@ -229,7 +231,7 @@ func (x *exchange) send(done chan<- error, from body, to *upstream) {
 				copy(buffer[before+n:], "\r\n")
 				out = buffer[begin : before+n+behind]
 			}
-			_ = to.conn.SetWriteDeadline(time.Now().Add(x.c.s.cfg.Timeouts.Upstream))
+			to.sending(time.Now(), x.c.s.cfg.Timeouts.Upstream)
 			if _, err := to.conn.Write(out); err != nil {
 				done <- errNodeGone
 				return
@@ -274,6 +276,7 @@ func (x *exchange) stopBody() error {
 	if x.body.whole() {
 		// What is left of it is on its way to a node that has answered already.
 		_ = x.up.conn.SetWriteDeadline(time.Now().Add(patience))
+		x.up.send = time.Time{}
 		err := <-x.sent
 		x.sent = nil
 		return err

@@ -339,7 +339,9 @@ func TestOwnConnectionsStayWithTheirFlow(t *testing.T) {
 		}
 	})
 	w := newWorldAt(t, node, nil, nil)
+	w.mu.Lock()
 	w.own = true
+	w.mu.Unlock()
 	one, another := w.client(false), w.client(false)
 	for range 3 {
 		if _, body := do(t, one, newRequest(t, "GET", "https://art.test/", nil)); body != "1" {

@@ -20,7 +20,7 @@ func TestFront(t *testing.T) {
 	ca, strangers := newAuthority(t, "Clients"), newAuthority(t, "Strangers")
 	alice, stranger := ca.issue(t, "alice@example.com"), strangers.issue(t, "alice@example.com")
 	w := newWorld(t, http.HandlerFunc(echo), trusting(ca, link.CertificatesOptional), nil)
-	w.front = &Front{Format: clientcert.NGINX, Site: func(host string, source netip.Addr) *Site {
+	front := &Front{Format: clientcert.NGINX, Site: func(host string, source netip.Addr) *Site {
 		if source == netip.MustParseAddr("198.51.100.66") {
 			return nil
 		}
@@ -28,6 +28,9 @@ func TestFront(t *testing.T) {
 		defer w.mu.Unlock()
 		return w.site
 	}}
+	w.mu.Lock()
+	w.front = front
+	w.mu.Unlock()
 	conn, err := net.Dial("tcp", w.address)
 	if err != nil {
 		t.Fatal(err)

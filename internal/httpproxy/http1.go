@@ -21,7 +21,6 @@ type one struct {
 
 	out       []byte // what is not sent yet
 	chunked   bool   // the answer's body goes out in chunks
-	sendUntil time.Time
 	readUntil time.Time
 }
 
@@ -65,9 +64,7 @@ func (o *one) await() error {
 
 // deadline sets how long the client may be silent.
 func (o *one) deadline(within time.Duration) {
-	now := time.Now()
-	until := now.Add(within)
-	if d := until.Sub(o.readUntil); d > time.Second || d < -time.Second {
+	if until := time.Now().Add(within); moves(o.readUntil, until, within) {
 		o.readUntil = until
 		_ = o.conn.SetReadDeadline(until) // a connection that is closed fails when it is read
 	}
@@ -153,11 +150,6 @@ func (o *one) flush() error {
 }
 
 func (o *one) send(p []byte) error {
-	now := time.Now()
-	if until := now.Add(o.c.s.cfg.Timeouts.Send); until.Sub(o.sendUntil) > time.Second {
-		o.sendUntil = until
-		_ = o.conn.SetWriteDeadline(until) // a connection that is closed fails when it is written to
-	}
 	_, err := o.conn.Write(p)
 	return err
 }
@@ -254,7 +246,7 @@ func (o *one) finish(trailers []field) error {
 
 // change implements sink.
 func (o *one) change() (io.Reader, net.Conn, error) {
-	o.readUntil, o.sendUntil = time.Time{}, time.Time{}
+	o.readUntil = time.Time{}
 	_ = o.conn.SetDeadline(time.Time{}) // a connection that is closed fails when it is used
 	return &o.in, o.conn, nil
 }

@@ -34,7 +34,7 @@ func newTwo(s *Server) *two {
 		Handler: t, MaxHeaderBytes: s.cfg.Limits.Header, ReadHeaderTimeout: s.cfg.Timeouts.Header, IdleTimeout: s.cfg.Timeouts.Idle,
 		ErrorLog: log.New(io.Discard, "", 0), Protocols: &protocols,
 		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: s.cfg.Limits.Streams, WriteByteTimeout: s.cfg.Timeouts.Send,
+			MaxConcurrentStreams:          s.cfg.Limits.Streams,
 			MaxReceiveBufferPerConnection: 4 << 20, MaxReceiveBufferPerStream: 1 << 20,
 		},
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
@@ -89,6 +89,9 @@ func (l *twoListener) Close() error {
 }
 
 func (l *twoListener) Addr() net.Addr { return &net.TCPAddr{} }
+
+// joined is the length of answers that package http keeps until their handler has returned (its buffer has 4 KiB).
+const joined = 4 << 10
 
 // stream is the sink of an HTTP/2 request.
 type stream struct {
@@ -232,6 +235,9 @@ func (s *stream) flush() error { return http.NewResponseController(s.w).Flush() 
 
 // finish implements sink.
 func (s *stream) finish(trailers []field) error {
+	if s.x.resp.length > 0 && s.x.resp.length < joined && !s.x.resp.empty {
+		s.x.c.wire.join() // package http writes head and body of a short answer one behind the other, when the handler has returned
+	}
 	h := s.w.Header()
 	for _, f := range trailers {
 		h.Add(http.TrailerPrefix+f.name, f.value)
@@ -272,7 +278,7 @@ func (b *twoBody) Read(p []byte) (int, error) {
 	if b.halted.Load() {
 		return 0, net.ErrClosed
 	}
-	if until := time.Now().Add(b.limit); until.Sub(b.until) > time.Second {
+	if until := time.Now().Add(b.limit); moves(b.until, until, b.limit) {
 		b.until = until
 		_ = b.control.SetReadDeadline(until) // a stream that has ended fails when it is read
 	}

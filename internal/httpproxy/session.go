@@ -51,6 +51,7 @@ var ErrClosed = errors.New("httpproxy: closed")
 // serve does what Serve does, with a session that is among the server's.
 func (c *session) serve() error {
 	if c.flow.Front != nil {
+		c.wire.bound(c.s.cfg.Timeouts.Send)
 		return c.serveOne(c.wire)
 	}
 	site := c.flow.Site(c.flow.Name)
@@ -69,6 +70,7 @@ func (c *session) serve() error {
 		return err
 	}
 	_ = c.wire.SetDeadline(time.Time{})
+	c.wire.bound(c.s.cfg.Timeouts.Send)
 	state := c.tls.ConnectionState()
 	if certs := state.PeerCertificates; len(certs) > 0 {
 		c.client.leaf, c.client.chain = certs[0], certs[1:]

@@ -17,6 +17,7 @@ type upstream struct {
 	reused bool // it has carried a request before
 	since  time.Time
 	until  time.Time // the read deadline that is set
+	send   time.Time // the write deadline that is set
 }
 
 func (u *upstream) close() {
@@ -24,12 +25,26 @@ func (u *upstream) close() {
 	u.in.release()
 }
 
-// expect sets how long the node may be silent from now on. A deadline that was set less than a second ago stays.
+// moves reports whether a deadline has to be set anew: one that would only be a little later stays, since to set it costs
+// about as much as to read a head.
+func moves(set, until time.Time, within time.Duration) bool {
+	d := until.Sub(set)
+	return d < 0 || d > min(time.Second, within/8)
+}
+
+// expect sets how long the node may be silent from now on.
 func (u *upstream) expect(now time.Time, within time.Duration) {
-	until := now.Add(within)
-	if d := until.Sub(u.until); d > time.Second || d < 0 {
+	if until := now.Add(within); moves(u.until, until, within) {
 		u.until = until
 		_ = u.conn.SetReadDeadline(until) // a connection that is closed fails when it is read
+	}
+}
+
+// sending bounds how long the node may take no byte from now on, as expect does.
+func (u *upstream) sending(now time.Time, within time.Duration) {
+	if until := now.Add(within); moves(u.send, until, within) {
+		u.send = until
+		_ = u.conn.SetWriteDeadline(until)
 	}
 }
 

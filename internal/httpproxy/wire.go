@@ -3,10 +3,11 @@ package httpproxy
 import (
 	"net"
 	"sync"
+	"time"
 )
 
 // wire is a flow's stream under its TLS. Corked it gathers what TLS writes record by record, so that several records
-// leave in one call. TLS may also write when it reads, hence the lock.
+// leave in one call. TLS may also write when it reads, hence the lock. It bounds how long a client may take no byte.
 type wire struct {
 	net.Conn
 	session *session
@@ -15,8 +16,15 @@ type wire struct {
 
 	mu      sync.Mutex
 	corked  bool
+	hold    bool   // the next write waits for the one behind it
 	waiting []byte // what was gathered
+	late    *time.Timer
+	within  time.Duration // for a client that takes no byte; 0 before the handshake is over
+	until   time.Time     // the write deadline that is set
 }
+
+// longestHold is how long a write waits at most for the one behind it.
+const longestHold = 2 * time.Millisecond
 
 func newWire(conn net.Conn, c *session) *wire {
 	return &wire{Conn: conn, session: c, closed: make(chan struct{})}
@@ -31,8 +39,27 @@ var wireBuffers = sync.Pool{New: func() any { return new([wireSize]byte) }}
 func (w *wire) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.corked {
-		return w.Conn.Write(p)
+	switch {
+	case w.corked:
+	case w.hold && len(p) <= wireSize/2:
+		w.hold = false
+		if w.late == nil {
+			w.late = time.AfterFunc(longestHold, w.release)
+		} else {
+			w.late.Reset(longestHold)
+		}
+	case len(w.waiting) > 0 && len(w.waiting)+len(p) <= cap(w.waiting):
+		w.late.Stop()
+		w.waiting = append(w.waiting, p...)
+		if err := w.sendAll(); err != nil {
+			return 0, err
+		}
+		return len(p), nil
+	default:
+		if err := w.sendAll(); err != nil {
+			return 0, err
+		}
+		return w.write(p)
 	}
 	if w.waiting == nil {
 		w.waiting = wireBuffers.Get().(*[wireSize]byte)[:0]
@@ -42,7 +69,7 @@ func (w *wire) Write(p []byte) (int, error) {
 			return 0, err
 		}
 		if len(p) > cap(w.waiting) {
-			return w.Conn.Write(p)
+			return w.write(p)
 		}
 	}
 	w.waiting = append(w.waiting, p...)
@@ -53,9 +80,53 @@ func (w *wire) send() error {
 	if len(w.waiting) == 0 {
 		return nil
 	}
-	_, err := w.Conn.Write(w.waiting)
+	_, err := w.write(w.waiting)
 	w.waiting = w.waiting[:0]
 	return err
+}
+
+// sendAll sends what waits and gives the buffer back.
+func (w *wire) sendAll() error {
+	err := w.send()
+	if w.waiting != nil {
+		wireBuffers.Put((*[wireSize]byte)(w.waiting[:wireSize]))
+		w.waiting = nil
+	}
+	return err
+}
+
+func (w *wire) write(p []byte) (int, error) {
+	if w.within > 0 {
+		if until := time.Now().Add(w.within); moves(w.until, until, w.within) {
+			w.until = until
+			_ = w.Conn.SetWriteDeadline(until) // a connection that is closed fails when it is written to
+		}
+	}
+	return w.Conn.Write(p)
+}
+
+// join has the next write wait for the one behind it, so that both leave in one call. Whoever calls it knows that there
+// will be one; should it not come, the first one waits no longer than longestHold.
+func (w *wire) join() {
+	w.mu.Lock()
+	w.hold = true
+	w.mu.Unlock()
+}
+
+// release sends what waited for a write that did not come.
+func (w *wire) release() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.corked {
+		_ = w.sendAll() // the next write fails too
+	}
+}
+
+// bound sets how long a client may take no byte from now on.
+func (w *wire) bound(within time.Duration) {
+	w.mu.Lock()
+	w.within = within
+	w.mu.Unlock()
 }
 
 // cork has what is written from now on gathered.
@@ -69,13 +140,8 @@ func (w *wire) cork() {
 func (w *wire) uncork() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	err := w.send()
 	w.corked = false
-	if w.waiting != nil {
-		wireBuffers.Put((*[wireSize]byte)(w.waiting[:wireSize]))
-		w.waiting = nil
-	}
-	return err
+	return w.sendAll()
 }
 
 // CloseWrite ends the sending half, where the stream can.

@@ -96,10 +96,10 @@ type world struct {
 	address string // of the gateway
 	node    string // of the application
 	port    atomic.Uint32
-	front   *Front // of the flows from now on
-	own     bool   // connections to the application are one flow's
 
 	mu      sync.Mutex
+	front   *Front // of the flows from now on
+	own     bool   // connections to the application are one flow's
 	site    *Site
 	records []Record
 	ended   []bool // what the nodes were told: answered and not broken
@@ -113,7 +113,11 @@ type testNode struct {
 
 func (n *testNode) Key() string { return "c1 " + n.address }
 
-func (n *testNode) Own() bool { return n.w.own }
+func (n *testNode) Own() bool {
+	n.w.mu.Lock()
+	defer n.w.mu.Unlock()
+	return n.w.own
+}
 
 func (n *testNode) Dial(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
@@ -204,8 +208,11 @@ func newWorldAt(t testing.TB, node string, change func(*link.ClusterRules), conf
 }
 
 func (w *world) serve(ctx context.Context, conn net.Conn) {
+	w.mu.Lock()
+	front := w.front
+	w.mu.Unlock()
 	_ = w.server.Serve(ctx, conn, &Flow{
-		Front:    w.front,
+		Front:    front,
 		Listener: link.PublicListener, Source: netip.MustParseAddrPort("203.0.113.7:4711"), Port: uint16(w.port.Load()), Name: siteName,
 		Site: func(string) *Site {
 			w.mu.Lock()

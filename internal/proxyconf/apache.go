@@ -25,7 +25,9 @@ func (s *site) apache() {
 		}
 		s.line("Listen %d", d.port)
 	}
-	s.line("")
+	if len(elsewhere) < len(s.ports()) {
+		s.line("")
+	}
 	for _, kind := range s.groups() {
 		s.block(fmt.Sprintf(`<Proxy "balancer://%s">`, s.group(kind)), "</Proxy>", func() {
 			upgrade := " upgrade=websocket"

@@ -17,17 +17,6 @@ func (s *site) caddy() {
 		s.block("servers {", "}", func() {
 			s.line("protocols h1 h2")
 			s.block("timeouts {", "}", func() { s.line("read_header 40s") })
-			if !p.ProxyProtocol {
-				return
-			}
-			s.block("listener_wrappers {", "}", func() {
-				s.block("proxy_protocol {", "}", func() {
-					s.line("timeout %ds", dialing)
-					s.line("allow %s", words(p.TrustedPeers))
-					s.line("fallback_policy reject")
-				})
-				s.line("tls")
-			})
 		})
 	})
 	s.line("")

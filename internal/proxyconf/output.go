@@ -71,7 +71,9 @@ func Render(p link.ReverseProxy, t Target) (Output, error) {
 	}
 	s.line("# postern-proxyconf %d, for %s, settings sha256:%s", generation, t, digest(p))
 	s.line("# Made from the settings of the reverse proxy of %s. Change those and render again rather than this file.", p.ServerName)
-	s.line("")
+	if p.Server != link.Caddy { // whose own form has none here
+		s.line("")
+	}
 	s.notes()
 	switch p.Server {
 	case link.NGINX:
@@ -83,7 +85,7 @@ func Render(p link.ReverseProxy, t Target) (Output, error) {
 	case link.Caddy:
 		s.caddy()
 	}
-	return Output{Text: s.text.String(), Notes: s.noted}, nil
+	return Output{Text: strings.TrimRight(s.text.String(), "\n") + "\n", Notes: s.noted}, nil
 }
 
 func joined(errs []*link.Error) error {
@@ -129,11 +131,8 @@ func (s *site) refused() []*link.Error {
 				"put both into one file and name it as certificate and as key, or name the key "+p.Certificate+".key")
 		}
 	case link.Caddy:
-		if p.ProxyProtocol && v.before(2, 8, 0) {
-			add("proxy_protocol", fmt.Sprintf("Caddy %s cannot hold PROXY headers to known peers", v), "Caddy can since 2.8: --target caddy=2.8")
-		}
-		if len(p.Endpoints) > 0 {
-			add("endpoints", "Caddy does not read endpoints from PROXY headers", "use nginx since 1.23.2, HAProxy since 2.9, or the gateway")
+		if p.ProxyProtocol {
+			add("proxy_protocol", "Caddy also serves peers that send no PROXY header, whoever they are", "use another server, or the gateway")
 		}
 		if s.asksCertificates() && p.ClientCertificates.CRLFile != "" {
 			add("client_certificates.crl_file", "Caddy does not read revocation lists", "use another server, or leave revocation to the application")

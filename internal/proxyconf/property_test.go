@@ -190,7 +190,7 @@ func TestHostileValuesAreRefused(t *testing.T) {
 		for _, method := range []link.DockerMethod{link.DockerSubdomain, link.DockerPort, link.DockerPath} {
 			base := tame(method)
 			if to.Server == link.Caddy {
-				base.ClientCertificates.CRLFile = ""
+				base.ClientCertificates.CRLFile, base.ProxyProtocol, base.TrustedPeers = "", false, nil
 			}
 			if to.Server == link.Caddy || to.Server == link.Apache {
 				base.Endpoints = nil

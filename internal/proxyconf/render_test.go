@@ -87,7 +87,7 @@ var cases = []struct {
 	{"modern", with(docker(link.DockerNone), certificates(link.CertificatesOptional), func(p *link.ReverseProxy) {
 		p.Profile, p.Certificate, p.Key = link.TLSModern, "/etc/ssl/art/fullchain.pem", "/etc/ssl/art/privkey.pem"
 	}), []string{"nginx=1.28.0,openssl=3.5", "apache=2.4.65,openssl=3.5", "haproxy=3.2,openssl=3.5", "caddy=2.10"}},
-	{"proxy", with(docker(link.DockerNone), behindLoadBalancer), []string{"nginx", "apache", "haproxy", "caddy=2.8"}},
+	{"proxy", with(docker(link.DockerNone), behindLoadBalancer), []string{"nginx", "apache", "haproxy"}},
 	{"endpoints", with(docker(link.DockerNone), behindLoadBalancer, endpoints), []string{"nginx=1.24", "haproxy=3.0"}},
 	{"embedded", with(docker(link.DockerPath, link.ProxyRepository{Key: "apps"}), behindLoadBalancer, func(p *link.ReverseProxy) {
 		p.Server, p.Redirects = link.Embedded, link.Redirects{Mode: link.RedirectFollow, Hosts: []string{"bucket.s3.us-east-1.amazonaws.com"}}
@@ -172,7 +172,7 @@ func TestRenderForTarget(t *testing.T) {
 		{"apache", with(behindLoadBalancer, endpoints), "endpoints"},
 		{"haproxy", with(behindLoadBalancer, endpoints), "endpoints"},
 		{"haproxy=2.9", with(behindLoadBalancer, endpoints), ""},
-		{"caddy=2.10", with(behindLoadBalancer, endpoints), "endpoints"},
+		{"caddy=2.10", with(behindLoadBalancer, endpoints), "proxy_protocol"},
 		{"caddy", with(behindLoadBalancer), "proxy_protocol"},
 		{"haproxy", with(apart), "key"},
 		{"haproxy=3.0", with(apart), ""},

@@ -34,7 +34,7 @@ var installations = []installed{
 	{server: link.NGINX, format: clientcert.NGINX, prepare: prepareNGINX},
 	{server: link.Apache, format: clientcert.ApacheEscaped, prepare: prepareApache},
 	{server: link.HAProxy, format: clientcert.RFC9440, prepare: prepareHAProxy},
-	// PROXY headers came with Caddy 2.7, lists of revoked certificates are a plugin's, and a body is gone after the first node.
+	// Caddy serves peers without PROXY headers too, lists of revoked certificates are a plugin's, and a body is gone after the first node.
 	{
 		server: link.Caddy, format: clientcert.RFC9440, prepare: prepareCaddy,
 		lacks: []proxytest.Feature{proxytest.ProxyProtocol, proxytest.CRL, proxytest.BodyFailover},

@@ -279,6 +279,19 @@ func (tr *trial) certificates(t *testing.T) {
 			}
 		})
 	}
+	t.Run("certificate resumed", func(t *testing.T) {
+		for _, shown := range []*tls.Certificate{&tr.known, tr.certificate()} {
+			cache := tls.NewLRUClientSessionCache(10)
+			for range 3 {
+				c := tr.client(t, shown, func(tr *http.Transport) { tr.TLSClientConfig.ClientSessionCache, tr.DisableKeepAlives = cache, true })
+				e, err := must(t, c, http.MethodGet, tr.url(tr.path("echo")), http.NoBody).echo()
+				if err != nil {
+					t.Error(err)
+				}
+				tr.genuine(t, e, shown)
+			}
+		}
+	})
 	t.Run("curl", func(t *testing.T) {
 		dir := t.TempDir()
 		cert := writePEM(t, dir, "client.crt", "CERTIFICATE", tr.known.Certificate...)

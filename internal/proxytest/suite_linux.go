@@ -209,6 +209,7 @@ func (s *Suite) Run(t *testing.T, server Server) {
 		t.Run("proxied", func(t *testing.T) {
 			p := ports(t)
 			p.ProxyProtocol, p.TrustedPeers = true, []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+			p.Nodes = []link.ProxyNode{{Host: s.live.Host, DirectPort: s.live.DirectPort}}
 			s.start(t, server, p).proxied(t)
 		})
 	}

@@ -136,11 +136,13 @@ func (tr *trial) startApache(ctx context.Context) error {
 			tr.take(said.text()+"\n"+withoutNotices(string(log)), err)
 			return nil
 		case <-beat.C:
-			if _, err := os.Stat(tr.path("pid")); err == nil && !serves {
-				serves = true
-				if err := cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-					return err
-				}
+			_, err := os.Stat(tr.path("pid"))
+			if serves = serves || err == nil; !serves {
+				continue
+			}
+			// Again and again: one that comes while it sets up its signals is lost.
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+				return err
 			}
 		}
 	}

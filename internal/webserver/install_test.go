@@ -284,6 +284,7 @@ var steps = []step{stepKept, stepMarked, stepReplaced, stepTested, stepReloaded,
 // TestCrashes: whatever installations come one after the other, and wherever they are cut, the file is always whole;
 // the next that goes to its end has the server take its text, or brings both back to what the server took last.
 func TestCrashes(t *testing.T) {
+	checks(t, 40)
 	texts := []string{"one", "two", "three", "broken", "late"}
 	rapid.Check(t, func(rt *rapid.T) {
 		s := site{t.TempDir()}

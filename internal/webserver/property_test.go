@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -86,15 +87,7 @@ func draw(t *rapid.T, server link.WebServer) link.ReverseProxy {
 // TestWhatPassesIsAccepted: whatever settings pass proxyconf's check, the installed server's own accepts what is rendered of
 // them. -rapid.checks has it look at more.
 func TestWhatPassesIsAccepted(t *testing.T) {
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
-	if checks := flag.Lookup("rapid.checks"); !given {
-		before := checks.Value.String()
-		if err := checks.Value.Set("20"); err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = checks.Value.Set(before) }()
-	}
+	checks(t, 20)
 	for _, server := range []link.WebServer{link.NGINX, link.Apache, link.HAProxy, link.Caddy} {
 		t.Run(string(server), func(t *testing.T) {
 			program := need(t, server)
@@ -122,6 +115,25 @@ func TestWhatPassesIsAccepted(t *testing.T) {
 			t.Logf("%s %s accepted %d of them", server, program.Version, looked)
 		})
 	}
+}
+
+// checks has rapid look at n cases in this test, unless -rapid.checks says otherwise: each runs programs and waits for disks.
+func checks(t *testing.T, n int) {
+	t.Helper()
+	const name = "rapid.checks"
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	if given {
+		return
+	}
+	before := flag.Lookup(name).Value.String()
+	set := func(s string) {
+		if err := flag.Lookup(name).Value.Set(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(strconv.Itoa(n))
+	t.Cleanup(func() { set(before) })
 }
 
 func numbered(text string) string {
