@@ -131,7 +131,7 @@ func (s *server) exportAudit(ctx context.Context, in *exportQuery) (*huma.Stream
 		_, w := humago.Unwrap(hctx)
 		w.Header().Set("Content-Type", ndjson)
 		w.WriteHeader(http.StatusOK)
-		out := &lines{w: w, rc: http.NewResponseController(w), patience: 3 * s.o.KeepAlive}
+		out := &lines{w: w, rc: http.NewResponseController(w), patience: s.o.BodyTimeout}
 		err := export(ctx, func(part []byte) error {
 			select {
 			case <-s.o.Done:
