@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,13 +70,19 @@ func (lookArgs) InsertOpts() river.InsertOpts {
 }
 
 // MarkDue makes the object due at once, in this transaction: its handler runs after the commit, whatever happens to
-// this process, and again when it is running right now.
+// this process, and again when it is running right now. Where other processes work too the job is made by the sweep that
+// follows the commit: the queue's own statements lock many jobs at once and in an order of their own, so that nobody may
+// lock one and then wait for anything else.
 func (tx *Tx) MarkDue(kind, id string) error {
 	var job int64
 	err := tx.row(`INSERT INTO work (kind, id, wanted, seen, next_look_at, failures, job_id) VALUES ($1, $2, 1, 0, 0, 0, 0)
 		ON CONFLICT (kind, id) DO UPDATE SET wanted = work.wanted + 1 RETURNING job_id`, kind, id).Scan(&job)
 	if err != nil {
 		return fmt.Errorf("mark %s %s due: %w", kind, id, err)
+	}
+	if tx.st.engine.shared() {
+		tx.marked = true
+		return nil
 	}
 	return tx.enqueue(kind, id, job)
 }
@@ -91,7 +96,11 @@ const mostAtOnce = 8
 func (tx *Tx) markAllDue(kind string, ids []string) error {
 	slices.Sort(ids) // or two who mark the same could wait for each other
 	ids = slices.Compact(ids)
-	atOnce, others := ids[:min(len(ids), mostAtOnce)], ids[min(len(ids), mostAtOnce):]
+	n := min(len(ids), mostAtOnce)
+	if tx.st.engine.shared() {
+		n, tx.marked = 0, true
+	}
+	atOnce, others := ids[:n], ids[n:]
 	for _, id := range atOnce {
 		if err := tx.MarkDue(kind, id); err != nil {
 			return err
@@ -353,14 +362,15 @@ func (s *Store) sweepEvery(ctx context.Context, every time.Duration, p *process)
 	defer tick.Stop()
 	failing := false // said once, and not with every sweep of an outage
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
 			return
+		case <-s.marked:
 		case <-tick.C:
-		}
-		var err error
-		if p != nil {
-			err = s.takeOver(ctx, p)
+			if p != nil {
+				err = s.takeOver(ctx, p)
+			}
 		}
 		err = errors.Join(err, s.sweep(ctx))
 		if err != nil && !failing && ctx.Err() == nil {
@@ -395,21 +405,29 @@ func (s *Store) sweep(ctx context.Context) error {
 	if err != nil || len(found) == 0 {
 		return err
 	}
-	// In one order, and each object's row before its job as MarkDue does it, or two processes could wait for each other.
-	slices.SortFunc(found, func(a, b lost) int { return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.id, b.id)) })
-	return s.Write(ctx, func(tx *Tx) error {
-		for _, l := range found {
-			err := tx.row(`UPDATE work SET job_id = job_id WHERE kind = $1 AND id = $2 RETURNING job_id`, l.kind, l.id).Scan(&l.job)
-			if errors.Is(err, ErrNotFound) {
-				continue // forgotten meanwhile
+	together := sweepLimit
+	if s.engine.shared() {
+		together = 1 // see MarkDue
+	}
+	for some := range slices.Chunk(found, together) {
+		err := s.Write(ctx, func(tx *Tx) error {
+			for _, l := range some {
+				err := tx.row(`UPDATE work SET job_id = job_id WHERE kind = $1 AND id = $2 RETURNING job_id`, l.kind, l.id).Scan(&l.job)
+				if errors.Is(err, ErrNotFound) {
+					continue // forgotten meanwhile
+				}
+				if err != nil {
+					return err
+				}
+				if err := tx.enqueue(l.kind, l.id, l.job); err != nil {
+					return err
+				}
 			}
-			if err != nil {
-				return err
-			}
-			if err := tx.enqueue(l.kind, l.id, l.job); err != nil {
-				return err
-			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
 }

@@ -50,8 +50,9 @@ type Store struct {
 
 	ready  readiness
 	acks   acknowledgements
-	rules  bell // revisions of the rules
-	events bell // seqs of events
+	rules  bell          // revisions of the rules
+	events bell          // seqs of events
+	marked chan struct{} // tells the sweep that something is due that has no job
 
 	cancel context.CancelFunc // ends what runs in the background
 	done   sync.WaitGroup     // for it
@@ -96,7 +97,7 @@ func OpenPostgres(ctx context.Context, database string, o Options) (*Store, erro
 
 // newStore returns the store of an engine, which it owns from now on.
 func newStore(ctx context.Context, e engine, o Options) (*Store, error) {
-	s := &Store{engine: e, now: o.Now, log: o.Log, keptRevisions: keptRevisions, bellPoll: bellPoll, cancel: func() {}}
+	s := &Store{engine: e, now: o.Now, log: o.Log, keptRevisions: keptRevisions, bellPoll: bellPoll, marked: make(chan struct{}, 1), cancel: func() {}}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -144,8 +145,9 @@ type Tx struct {
 	st  *Store
 	now time.Time
 
-	last last
-	made newest // by this transaction
+	last   last
+	made   newest // by this transaction
+	marked bool   // something is due that has no job yet
 }
 
 // Now is the time of the transaction: every row that it writes carries the same.
@@ -264,6 +266,12 @@ func (s *Store) do(ctx context.Context, writes bool, f func(*Tx) error) (made ne
 	}
 	if err := t.commit(ctx); err != nil {
 		return newest{}, fmt.Errorf("commit: %w", err)
+	}
+	if tx.marked {
+		select {
+		case s.marked <- struct{}{}:
+		default: // the sweep is told already
+		}
 	}
 	return tx.made, nil
 }
