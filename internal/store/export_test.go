@@ -101,7 +101,7 @@ func PutOffForTest(ctx context.Context, s *Store) (put bool, err error) {
 // false before it has ended.
 func LoseEndForTest(ctx context.Context, s *Store) (ended bool, err error) {
 	err = s.Write(ctx, func(tx *Tx) error {
-		n, err := tx.exec(`UPDATE river_job SET state = 'running', finalized_at = NULL, attempted_at = now() - make_interval(secs => 60) WHERE state = 'completed'`)
+		n, err := tx.exec(`UPDATE river_job SET state = 'running', finalized_at = NULL, attempted_at = now() - make_interval(secs => 120) WHERE state = 'completed'`)
 		if err != nil || n == 0 {
 			return err
 		}

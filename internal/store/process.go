@@ -271,10 +271,11 @@ func (s *Store) leave(p *process) error {
 	return err
 }
 
-// How long a job may be under way at a process without a look that goes with it: in the moment before the look and while
-// what came of it is stored. And how long the name of a process that is no more is kept.
+// How long a job may be under way at a process that lives, without a look that goes with it: in the moment before the look
+// and while what came of it is stored, which the queue tries for up to 37 s. It ends the whole process when somebody changes
+// a job meanwhile (river's "job that wasn't finalized"). And how long the name of a process that is no more is kept.
 const (
-	looseJob    = 10 * time.Second
+	looseJob    = time.Minute
 	keptWorkers = 10 * time.Minute
 )
 
