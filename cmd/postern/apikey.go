@@ -72,7 +72,7 @@ this is shown once; give it to programs as POSTERN_TOKEN, or to "postern login -
 		return err
 	})
 	f := create.Flags()
-	f.DurationVar(&ttl, "ttl", 90*24*time.Hour, "how long it is good, at most 8784h")
+	f.DurationVar(&ttl, "ttl", 0, "how long it is good, at most 8784h (default 2160h, or as long as the key that asks)")
 	f.BoolVar(&req.NeverExpires, "never-expires", false, "for ever, which only the vendor's own may be")
 	f.StringVar(&req.Ceiling, "ceiling", "", "let higher roles count as this one, for example viewer")
 	within.add(create)
