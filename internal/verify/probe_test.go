@@ -148,7 +148,7 @@ func TestPathOverTheWire(t *testing.T) {
 			verdict: Proven,
 		},
 		{
-			name:    "the service takes the request and never answers",
+			name: "the service takes the request and never answers",
 			gateway: gatewaySpec{answer: func(_ http.ResponseWriter, r *http.Request) {
 				<-r.Context().Done()
 				panic(http.ErrAbortHandler) // to return would be an answer, which may just get through
