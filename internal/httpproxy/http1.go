@@ -126,7 +126,8 @@ func (x *exchange) malformed(err error) bool {
 }
 
 // linger ends a flow of which the client may not have sent everything, or not read everything. To close at once would
-// reset it, and the reset can take the answer away from the client.
+// reset it, and the reset can take the answer away from the client. What bounds it is time: a quick client sends a lot before
+// it looks at the answer.
 func (o *one) linger() {
 	o.c.last.Store(true)
 	if o.c.tls != nil {
@@ -136,7 +137,7 @@ func (o *one) linger() {
 		return
 	}
 	_ = o.c.wire.SetReadDeadline(time.Now().Add(patience))
-	_, _ = io.CopyN(io.Discard, o.c.wire.Conn, 1<<20)
+	_, _ = io.Copy(io.Discard, o.c.wire.Conn)
 }
 
 // flush implements sink.
