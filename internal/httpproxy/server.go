@@ -5,6 +5,7 @@ package httpproxy
 
 import (
 	"context"
+	"crypto/rand"
 	"maps"
 	"net"
 	"net/netip"
@@ -21,7 +22,7 @@ type Server struct {
 	two    *two
 	idle   idle
 	follow *follower
-	seal   *sealer
+	seal   sealer // of sites that have none of their own
 
 	quit    context.CancelFunc
 	working sync.WaitGroup
@@ -77,11 +78,9 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	seal, err := newSealer(cfg.TicketKey)
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{cfg: cfg, seal: seal, sessions: map[*session]struct{}{}, empty: make(chan struct{})}
+	secret := make([]byte, link.TicketKeySize)
+	_, _ = rand.Read(secret) // never fails: crypto/rand aborts the program instead
+	s := &Server{cfg: cfg, seal: sealer{secret}, sessions: map[*session]struct{}{}, empty: make(chan struct{})}
 	s.idle = idle{perKey: cfg.Limits.IdlePerKey, most: cfg.Limits.Idle, age: cfg.Timeouts.IdleNode, byKey: map[string][]*upstream{}}
 	s.follow = newFollower(&s.cfg)
 	s.two = newTwo(s)
