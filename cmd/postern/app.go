@@ -196,7 +196,16 @@ func (a *app) explain(cmd *cobra.Command, err error) int {
 			strings.HasPrefix(t.Message, "required flag") || strings.HasPrefix(t.Message, "if any flags in the group") {
 			t.Code, t.Reason, t.Hint = exitUsage, "USAGE", fmt.Sprintf("see %q", cmd.CommandPath()+" --help")
 			if !cmd.HasSubCommands() {
-				t.Hint = fmt.Sprintf("write it as %q; %s", strings.TrimSuffix(cmd.UseLine(), " [flags]"), t.Hint)
+				// What cobra takes for a verb is an argument to a verb that takes none.
+				if extra, ok := strings.CutPrefix(t.Message, "unknown command "); ok {
+					extra, _, _ = strings.Cut(extra, " for ")
+					t.Message = fmt.Sprintf("%q takes no argument, and was given %s", cmd.CommandPath(), extra)
+					if cmd.Flags().Lookup("cluster") != nil {
+						t.Hint = "a cluster is named by --cluster; " + t.Hint
+					}
+				} else {
+					t.Hint = fmt.Sprintf("write it as %q; %s", strings.TrimSuffix(cmd.UseLine(), " [flags]"), t.Hint)
+				}
 			}
 		}
 	}
