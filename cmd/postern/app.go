@@ -220,12 +220,12 @@ func (a *app) explain(cmd *cobra.Command, err error) int {
 	if t.Reason != "" && t.Reason != "USAGE" {
 		fmt.Fprintf(a.err, "  reason: %s\n", t.Reason)
 	}
-	if t.Hint != "" {
+	if t.Hint != "" && !strings.Contains(t.Message, t.Hint) { // what is wrong may say what would be right
 		fmt.Fprintf(a.err, "  next:   %s\n", t.Hint)
 	}
 	for _, also := range t.Also {
 		fmt.Fprintf(a.err, "also: %s\n  field:  %s\n", also.Message, also.Field)
-		if also.Hint != "" {
+		if also.Hint != "" && !strings.Contains(also.Message, also.Hint) {
 			fmt.Fprintf(a.err, "  next:   %s\n", also.Hint)
 		}
 	}
