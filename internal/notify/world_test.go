@@ -19,7 +19,7 @@ import (
 	"github.com/postern/postern/internal/storetest"
 )
 
-const soon = 20 * time.Second // far longer than anything here takes on a busy machine
+const soon = 60 * time.Second // far longer than anything here takes on a busy machine
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
