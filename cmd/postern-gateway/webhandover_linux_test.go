@@ -260,3 +260,21 @@ func awaitGoAway(c net.Conn) error {
 		}
 	}
 }
+
+// Who stops the service does not wait for connections on which nothing is asked.
+func TestSIGTERMEndsWhatAHandoverLeavesOpen(t *testing.T) {
+	v := newWebVendor(t)
+	p := v.gateway(install(t), "gw-1", "--drain", "1h")
+	v.set(nil)
+	idle := v.raw(p, "http/1.1")
+	p.signal(t, syscall.SIGHUP)
+	p.await(t, `msg="a successor serves: gateway drains"`)
+	awaitDeaf(t, p.Process.Pid, p.public)
+	_ = syscall.Kill(-p.Process.Pid, syscall.SIGTERM) // the old one's group, which is the new one's
+	if err := p.end(); err != nil {
+		t.Errorf("the old process: %v", err)
+	}
+	if _, err := idle.Read(make([]byte, 1)); err == nil {
+		t.Error("the connection goes on")
+	}
+}
