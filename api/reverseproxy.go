@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // ReverseProxySettings is how a cluster's application is reached over HTTP through a web server in front of it. What is
@@ -38,6 +39,24 @@ type ReverseProxySettings struct {
 	Endpoints     []string `json:"endpoints,omitempty" doc:"Ids of the only endpoints through which requests pass; needs proxy_protocol. Any when absent"`
 
 	Redirects *ProxyRedirects `json:"redirects,omitempty"`
+}
+
+// RepositoryNames are the names by which Docker clients reach the cluster's repositories through the gateway, in the order of
+// the settings: a label below name, which is one of the cluster's own, or below the wildcard where that is at or below name.
+// They are of settings as the API answers with them, which are complete. There are none with another server than the gateway,
+// or with another method than SUBDOMAIN.
+func (s ReverseProxySettings) RepositoryNames(name string) (names []string) {
+	if s.Server != "direct" || s.DockerMethod != "SUBDOMAIN" {
+		return nil
+	}
+	domain := name
+	if below, ok := strings.CutPrefix(s.Wildcard, "*."); ok && strings.HasSuffix(below, "."+name) {
+		domain = below
+	}
+	for _, r := range s.Repositories {
+		names = append(names, strings.ToLower(r.Key)+"."+domain)
+	}
+	return names
 }
 
 // ProxyNode is one server of the application.

@@ -80,6 +80,13 @@ func (a *app) verify(ctx context.Context, req verifyRequest) error {
 		PrivateName: region.PrivateEndpointDNS, PublicName: region.SQLDNS, Port: req.port, ClusterID: link.ID(cl.ID), EndpointID: endpoint,
 		HTTPPath: req.path, ExpectPublicRefused: req.publicRefused, StepTimeout: req.timeout,
 	}
+	proxy, err := c.ReverseProxy(ctx, cl.ID)
+	if err != nil && !api.IsNotFound(err) {
+		return err
+	}
+	if names := proxy.RepositoryNames(t.PrivateName); len(names) > 0 {
+		t.RepositoryName = names[0]
+	}
 	for _, s := range req.cidrs {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
