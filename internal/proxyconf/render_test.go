@@ -175,6 +175,8 @@ func TestRenderForTarget(t *testing.T) {
 		{"haproxy=2.9", with(behindLoadBalancer, endpoints), ""},
 		{"caddy=2.10", with(behindLoadBalancer, endpoints), "proxy_protocol"},
 		{"caddy", with(behindLoadBalancer), "proxy_protocol"},
+		{"caddy=2.10", with(nodes(link.ProxyNode{Host: "a", DirectPort: 443})), "nodes[0].direct_port"},
+		{"nginx", with(nodes(link.ProxyNode{Host: "a", DirectPort: 443})), ""},
 		{"haproxy", with(apart), "key"},
 		{"haproxy=3.0", with(apart), ""},
 		{"nginx", with(apart), ""},
