@@ -20,6 +20,7 @@ type Plan struct {
 	ClusterName  string
 	PrivateName  string
 	PublicName   string
+	CustomNames  []string                 // of the customer's own that lead to the cluster too
 	Proxy        api.ReverseProxySettings // the cluster's; zero when it has none
 	ServiceName  string                   // empty while the vendor's service is not there yet
 	ServiceState string                   // CREATING, AVAILABLE, …; empty: not asked for yet
@@ -119,7 +120,7 @@ func (p *Plan) readCluster(ctx context.Context, cfg Config, req Request) error {
 			Message: "the cluster is not in one region only, or not in the one given", Hint: "one of: " + list(names),
 		}
 	}
-	p.Request, p.ClusterName = req, cluster.Name
+	p.Request, p.ClusterName, p.CustomNames = req, cluster.Name, cluster.CustomNames
 	return nil
 }
 
