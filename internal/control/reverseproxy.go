@@ -266,7 +266,11 @@ func describeProxy(p link.ReverseProxy) string {
 		out = append(out, fmt.Sprintf("https on port %d", p.HTTPSPort))
 	}
 	if p.Docker != link.DockerNone {
-		out = append(out, fmt.Sprintf("%d repositories by %s", len(p.Repositories), p.Docker))
+		noun := "repositories"
+		if len(p.Repositories) == 1 {
+			noun = "repository"
+		}
+		out = append(out, fmt.Sprintf("%d %s by %s", len(p.Repositories), noun, p.Docker))
 	}
 	if p.ClientCertificates.Mode != link.CertificatesOff && p.Server != link.Embedded {
 		out = append(out, "client certificates "+strings.ToLower(string(p.ClientCertificates.Mode)))

@@ -159,6 +159,15 @@ func (x *exchange) proxy() *failure {
 	return x.relay()
 }
 
+// certificateMessages are what a client is told besides the code.
+var certificateMessages = map[string]string{
+	clientcert.CodeRequired:         "a client certificate is required",
+	clientcert.CodeMalformed:        "one client certificate, well formed, is required",
+	clientcert.CodeRefused:          "the client certificate is not accepted",
+	clientcert.CodeUnauthenticated:  "the client certificate names nobody who may come in",
+	clientcert.CodeIdentityConflict: "the client certificate and the other credentials name different users",
+}
+
 // decide asks the table whether the client's certificate lets the request pass.
 func (x *exchange) decide() *failure {
 	c, trust := x.c, x.site.trust
@@ -188,7 +197,7 @@ func (x *exchange) decide() *failure {
 	x.rec.User, x.rec.Note = x.decision.User, x.decision.Reason
 	if x.decision.Outcome == clientcert.Refuse {
 		return &failure{
-			status: x.decision.Status, code: x.decision.Code, message: "the client certificate does not allow this request",
+			status: x.decision.Status, code: x.decision.Code, message: certificateMessages[x.decision.Code],
 			close: true, err: errors.New(x.decision.Reason + ": " + st.verified.Detail),
 		}
 	}
