@@ -117,9 +117,19 @@ func (c *Client) ReverseProxy(ctx context.Context, clusterID string) (ReversePro
 
 // PutReverseProxy makes the cluster's reverse proxy be as given. A dry run checks it and renders it, and stores nothing.
 func (c *Client) PutReverseProxy(ctx context.Context, clusterID string, s ReverseProxySettings, dryRun bool) (ReverseProxy, error) {
-	var query url.Values
 	if dryRun {
-		query = url.Values{"dryRun": {"true"}}
+		return c.TryReverseProxy(ctx, clusterID, s, "")
+	}
+	var out ReverseProxy
+	err := c.call(ctx, http.MethodPut, path("clusters", clusterID, "reverse-proxy"), nil, s, &out)
+	return out, err
+}
+
+// TryReverseProxy checks settings and renders them for a target, which is as in ReverseProxySnippet, and stores nothing.
+func (c *Client) TryReverseProxy(ctx context.Context, clusterID string, s ReverseProxySettings, target string) (ReverseProxy, error) {
+	query := url.Values{"dryRun": {"true"}}
+	if target != "" {
+		query.Set("target", target)
 	}
 	var out ReverseProxy
 	err := c.call(ctx, http.MethodPut, path("clusters", clusterID, "reverse-proxy"), query, s, &out)
