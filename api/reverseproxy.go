@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -113,6 +114,17 @@ func (c *Client) ReverseProxy(ctx context.Context, clusterID string) (ReversePro
 	var out ReverseProxy
 	err := c.call(ctx, http.MethodGet, path("clusters", clusterID, "reverse-proxy"), nil, nil, &out)
 	return out, err
+}
+
+// ReverseProxyUnless is ReverseProxy for who polls: changed is false, and nothing else is told, while the reverse proxy still has
+// the entity tag that came with it last. With an empty tag it is always told.
+func (c *Client) ReverseProxyUnless(ctx context.Context, clusterID, tag string) (p ReverseProxy, now string, changed bool, err error) {
+	now = tag
+	err = c.callTagged(ctx, http.MethodGet, path("clusters", clusterID, "reverse-proxy"), nil, nil, &p, &now)
+	if errors.Is(err, errUnchanged) {
+		return p, now, false, nil
+	}
+	return p, now, err == nil, err
 }
 
 // PutReverseProxy makes the cluster's reverse proxy be as given. A dry run checks it and renders it, and stores nothing.
