@@ -189,9 +189,9 @@ func (c *Client) once(ctx context.Context, method string, u *url.URL, body []byt
 	return -1, nil
 }
 
-// send sends one request and returns the answer, whatever its status; the caller closes its body.
-func (c *Client) send(ctx context.Context, method string, u *url.URL, accept string, body []byte) (*http.Response, error) {
-	req, err := c.request(ctx, method, u, accept, body)
+// get sends one request for what is read as it comes, and returns the answer, whatever its status; the caller closes its body.
+func (c *Client) get(ctx context.Context, u *url.URL, accept string) (*http.Response, error) {
+	req, err := c.request(ctx, http.MethodGet, u, accept, nil)
 	if err != nil {
 		return nil, err
 	}

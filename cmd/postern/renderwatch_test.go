@@ -77,10 +77,10 @@ func TestBackoff(t *testing.T) {
 	b := backoff{first: time.Second, most: time.Minute}
 	different := map[time.Duration]bool{}
 	for round := range 50 {
-		for i, most := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60, 60} {
-			d := b.pause()
-			if d < most*time.Second/2 || d > most*time.Second {
-				t.Fatalf("round %d: pause %d is %v, want between half of %d s and all of it", round, i, d, most)
+		for i, most := range []int{1, 2, 4, 8, 16, 32, 60, 60, 60} {
+			d, most := b.pause(), time.Duration(most)*time.Second
+			if d < most/2 || d > most {
+				t.Fatalf("round %d: pause %d is %v, want between half of %v and all of it", round, i, d, most)
 			}
 			different[d] = true
 		}
