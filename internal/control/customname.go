@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/net/publicsuffix"
+
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/store"
 )
@@ -33,6 +35,8 @@ func customNames(given []string, domain string) (names []string, err error) {
 			wrong = append(wrong, invalid(field, "NAME_OF_THE_INSTALLATION", kept+" is a name of the installation's own, below "+domain, "give a name in a domain of the customer's"))
 		case isClaim || strings.HasPrefix(kept, link.ProofLabel+"."):
 			wrong = append(wrong, invalid(field, "NAME_RESERVED", kept+" is what a gateway itself answers below "+kept[strings.IndexByte(kept, '.')+1:], "give another name"))
+		case isShared(kept):
+			wrong = append(wrong, invalid(field, "DOMAIN_TOO_SHORT", "many share the domain "+kept, "give a name below the customer's own domain, such as art.customer."+kept))
 		case slices.Contains(names, kept):
 			wrong = append(wrong, invalid(field, "DUPLICATE", kept+" is given twice", ""))
 		}
@@ -49,6 +53,12 @@ func isCustomName(s string) bool {
 		return false
 	}
 	return !slices.ContainsFunc(labels, func(l string) bool { return checkLabel("", l) != nil })
+}
+
+// isShared reports whether a domain is one below which names are many owners'.
+func isShared(domain string) bool {
+	suffix, _ := publicsuffix.PublicSuffix(domain)
+	return suffix == domain
 }
 
 // isWithin reports whether a name is a domain or lies below it.

@@ -63,6 +63,7 @@ func TestCustomNames(t *testing.T) {
 		{"another cluster's given name", []string{"acme.us-east-1.pe.postern.test"}, link.Invalid, "NAME_OF_THE_INSTALLATION", "custom_names[0]"},
 		{"a name twice", []string{"a.example", "b.example", "A.example"}, link.Invalid, "DUPLICATE", "custom_names[2]"},
 		{"one label", []string{"art"}, link.Invalid, "MALFORMED_NAME", "custom_names[0]"},
+		{"many owners'", []string{"co.uk"}, link.Invalid, "DOMAIN_TOO_SHORT", "custom_names[0]"},
 		{"a wildcard", []string{"*.art.example"}, link.Invalid, "MALFORMED_NAME", "custom_names[0]"},
 		{"an address", []string{"10.0.0.1"}, link.Invalid, "MALFORMED_NAME", "custom_names[0]"},
 		{"a pattern", []string{"%.example"}, link.Invalid, "MALFORMED_NAME", "custom_names[0]"},
