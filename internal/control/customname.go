@@ -18,12 +18,13 @@ const mostCustomNames = 20
 // longestCustomName leaves room for a repository's label in front.
 const longestCustomName = 253 - 64
 
-// customNames are names of a customer's own as they are kept: in lower case, without a final dot, sorted, each once. The names
+// customNames are names of a customer's own as they are kept: in lower case, without a final dot, sorted, each once. Those
 // below domain are the installation's to give.
 func customNames(given []string, domain string) (names []string, err error) {
 	if len(given) > mostCustomNames {
 		return nil, invalid("custom_names", "TOO_MANY", fmt.Sprintf("custom_names lists %d values", len(given)), fmt.Sprintf("give at most %d", mostCustomNames))
 	}
+	own := strings.ToLower(strings.TrimSuffix(domain, "."))
 	var wrong []error
 	for i, name := range given {
 		field, kept := fmt.Sprintf("custom_names[%d]", i), strings.TrimSuffix(strings.ToLower(name), ".")
@@ -31,8 +32,8 @@ func customNames(given []string, domain string) (names []string, err error) {
 		switch {
 		case !isCustomName(kept):
 			wrong = append(wrong, invalid(field, "MALFORMED_NAME", "not a host name: "+link.Quote(name), "for example art.acme.example, without a wildcard"))
-		case isWithin(kept, domain) || isWithin(domain, kept):
-			wrong = append(wrong, invalid(field, "NAME_OF_THE_INSTALLATION", kept+" is a name of the installation's own, below "+domain, "give a name in a domain of the customer's"))
+		case link.Below(kept, own) || link.Below(own, kept):
+			wrong = append(wrong, invalid(field, "VENDORS_DOMAIN", kept+" is the vendor's own, or stands above what is", "give a name in a domain of the customer's"))
 		case isClaim || strings.HasPrefix(kept, link.ProofLabel+"."):
 			wrong = append(wrong, invalid(field, "NAME_RESERVED", kept+" is what a gateway itself answers below "+kept[strings.IndexByte(kept, '.')+1:], "give another name"))
 		case isShared(kept):
@@ -60,9 +61,6 @@ func isShared(domain string) bool {
 	suffix, _ := publicsuffix.PublicSuffix(domain)
 	return suffix == domain
 }
-
-// isWithin reports whether a name is a domain or lies below it.
-func isWithin(name, domain string) bool { return name == domain || strings.HasSuffix(name, "."+domain) }
 
 // setCustomNames makes names those of the customer's own that lead to a cluster. given are the same as they were given. A name
 // belongs to one cluster, with everything below it: that is where its repositories and its proof of path have their names.
