@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -229,6 +230,9 @@ func (a *app) clusterCommand() *cobra.Command {
 				t.add("private name", r.PrivateEndpointDNS)
 				t.add("public name", r.SQLDNS)
 			}
+			for _, name := range cl.CustomNames {
+				t.add("custom name", name)
+			}
 			conditions(t, cl.Conditions)
 		})
 	})
@@ -256,16 +260,33 @@ func (a *app) clusterCommand() *cobra.Command {
 	create.Flags().StringSliceVar(&req.Regions, "regions", nil, "regions in which it is reached (default the only one)")
 	create.Flags().StringSliceVar(&req.Backends, "backends", nil, "host:port of the servers behind the gateway")
 	create.Flags().StringVar(&req.PublicAccess, "public-access", "", "ENABLED, REPORT_ONLY or DISABLED (default ENABLED)")
-	var backends []string
-	set := a.clusterVerb("set", "Change a cluster's backends", cobra.NoArgs, func(ctx context.Context, c *api.Client, cl api.Cluster, _ []string) error {
-		cl, err := c.UpdateCluster(ctx, cl.ID, api.UpdateClusterRequest{Backends: &backends})
-		if err != nil {
-			return err
+	var backends, names []string
+	var set *cobra.Command
+	set = a.clusterVerb("set", "Change a cluster's backends, or the customer's own names that lead to it", cobra.NoArgs, func(ctx context.Context, c *api.Client, cl api.Cluster, _ []string) error {
+		var req api.UpdateClusterRequest
+		if set.Flags().Changed("backends") {
+			req.Backends = &backends
 		}
-		return a.done(cl, "cluster %s leads to %s", cl.Name, strings.Join(cl.Backends, ", "))
+		if set.Flags().Changed("custom-name") {
+			if slices.Equal(names, []string{"none"}) {
+				names = []string{}
+			}
+			req.CustomNames = &names
+		}
+		cl, err := c.UpdateCluster(ctx, cl.ID, req)
+		switch {
+		case err != nil:
+			return err
+		case req.CustomNames == nil:
+			return a.done(cl, "cluster %s leads to %s", cl.Name, strings.Join(cl.Backends, ", "))
+		case len(cl.CustomNames) == 0:
+			return a.done(cl, "cluster %s has no names of the customer's own", cl.Name)
+		}
+		return a.done(cl, "%s leads to cluster %s", strings.Join(cl.CustomNames, ", "), cl.Name)
 	})
 	set.Flags().StringSliceVar(&backends, "backends", nil, "host:port of the servers behind the gateway; replaces all")
-	_ = set.MarkFlagRequired("backends")
+	set.Flags().StringSliceVar(&names, "custom-name", nil, "host name of the customer's own that leads to the cluster too, or none; replaces all")
+	set.MarkFlagsOneRequired("backends", "custom-name")
 	remove := a.clusterVerb("delete", "Delete a cluster that has no connections", cobra.NoArgs, func(ctx context.Context, c *api.Client, cl api.Cluster, _ []string) error {
 		if err := c.DeleteCluster(ctx, cl.ID); err != nil {
 			return err

@@ -223,14 +223,11 @@ func notTheirs(c policy.Caller, cl link.Cluster, before, p link.ReverseProxy) (w
 	if p.Server != link.Embedded {
 		return nil
 	}
-	var own []string
-	for _, r := range cl.Regions {
-		own = append(own, r.PrivateName, r.PublicName)
-	}
+	own := cl.Names()
 	refuse := func(field, name string) {
 		wrong = append(wrong, &link.Error{
 			Kind: link.Invalid, Reason: "NAME_NOT_THE_CLUSTERS", Field: field, Message: link.Quote(name) + " is not a name of cluster " + cl.Name,
-			Hint: "it has " + strings.Join(own, ", "),
+			Hint: "it has " + strings.Join(own, ", ") + "; an operator can add names of the customer's own to the cluster",
 		})
 	}
 	if p.ServerName != "" && !slices.Contains(own, p.ServerName) {
