@@ -198,15 +198,13 @@ func (w *webWorld) gets(c *http.Client, host, path string, status int) echoed {
 }
 
 // getsAnew is gets for a client whose flow was cut, which it may find out by this request alone.
-func (w *webWorld) getsAnew(c *http.Client, host, path string, status int) echoed {
+func (w *webWorld) getsAnew(c *http.Client, host, path string, status int) {
 	w.t.Helper()
-	if e, err := w.get(c, host, path); err == nil {
-		if e.status != status {
-			w.t.Errorf("%s%s: status %d, want %d", host, path, e.status, status)
-		}
-		return e
+	if e, err := w.get(c, host, path); err != nil {
+		w.gets(c, host, path, status)
+	} else if e.status != status {
+		w.t.Errorf("%s%s: status %d, want %d", host, path, e.status, status)
 	}
-	return w.gets(c, host, path, status)
 }
 
 // ended waits for a flow's record with a reason for its end.
