@@ -136,12 +136,15 @@ func (x *exchange) proxy() *failure {
 	if repository == "" && x.site.docker == link.DockerPort {
 		repository = x.site.ports[x.client.port]
 	}
-	if f := x.decide(); f != nil {
+	f := x.enter()
+	if f == nil {
+		f = x.decide()
+	}
+	if f != nil {
 		path, _, _ := strings.Cut(r.target, "?")
 		x.way.docker = x.site.docker != link.DockerNone && isDocker(path)
 		return f
 	}
-	var f *failure
 	if x.way, f = x.site.route(r.target, repository); f != nil {
 		return f
 	}
@@ -157,6 +160,14 @@ func (x *exchange) proxy() *failure {
 		return err
 	}
 	return x.relay()
+}
+
+// enter asks whether there is room for the request.
+func (x *exchange) enter() *failure {
+	if front := x.c.flow.Front; front != nil && front.Enter != nil && !front.Enter() {
+		return tooMany
+	}
+	return nil
 }
 
 // certificateMessages are what a client is told besides the code.

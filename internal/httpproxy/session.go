@@ -29,7 +29,8 @@ type session struct {
 
 	// requests are those under way; closing when no other may begin.
 	requests atomic.Int32
-	last     atomic.Bool // the request under way is the last one
+	last     atomic.Bool // the request under way, or the next one, is the last
+	leaving  atomic.Bool // and no next one is waited for
 
 	own idle // upstream connections that nobody else may use
 }
@@ -102,9 +103,13 @@ func (c *session) begin() bool {
 
 func (c *session) end() { c.requests.Add(-1) }
 
+// retire has the next request be the last.
+func (c *session) retire() { c.last.Store(true) }
+
 // closeIdle closes the flow if no request is under way, and else has the one that is be the last.
 func (c *session) closeIdle() bool {
 	c.last.Store(true)
+	c.leaving.Store(true)
 	if c.requests.CompareAndSwap(0, closing) {
 		c.wire.cut()
 		return true
