@@ -12,16 +12,19 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postern/postern/internal/http2"
 	"github.com/postern/postern/internal/link"
 )
 
 // Server answers flows. Make one with New; end it with Shutdown or Close.
 type Server struct {
 	cfg    Config
-	two    *two
 	idle   idle
 	follow *follower
 	seal   *sealer
+
+	twoConfig http2.Config
+	crew      http2.Crew // for the requests of HTTP/2
 
 	quit    context.CancelFunc
 	working sync.WaitGroup
@@ -84,7 +87,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, seal: seal, sessions: map[*session]struct{}{}, empty: make(chan struct{})}
 	s.idle = idle{perKey: cfg.Limits.IdlePerKey, most: cfg.Limits.Idle, age: cfg.Timeouts.IdleNode, byKey: map[string][]*upstream{}}
 	s.follow = newFollower(&s.cfg)
-	s.two = newTwo(s)
+	s.twoConfig = s.cfg.twoConfig()
 	ctx, quit := context.WithCancel(context.Background())
 	s.quit = quit
 	s.working.Go(func() { s.idle.run(ctx) })
@@ -98,7 +101,7 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, flow *Flow) error {
 	c := &session{s: s, ctx: ctx, flow: flow, client: client{
 		source: flow.Source.Addr(), scheme: "https", port: flow.Port, forwarded: describe(flow.Source.Addr(), "https", flow.Port),
 	}}
-	c.wire = newWire(conn, c)
+	c.wire = &wire{Conn: conn}
 	c.own = idle{perKey: s.cfg.Limits.Streams, most: s.cfg.Limits.Streams, age: s.cfg.Timeouts.IdleNode, byKey: map[string][]*upstream{}}
 	defer c.own.close()
 	defer c.wire.cut()
@@ -163,11 +166,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for _, c := range s.all() {
 		c.closeIdle()
 	}
-	var draining sync.WaitGroup
-	defer draining.Wait()
-	limit, cancel := context.WithCancel(ctx)
-	defer cancel()
-	draining.Go(func() { s.two.drain(limit) })
 	var err error
 	select {
 	case <-s.empty:
@@ -178,7 +176,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 		<-s.empty
 	}
-	s.two.close()
+	s.crew.Close()
 	s.quit()
 	s.working.Wait()
 	s.idle.close()

@@ -1,0 +1,105 @@
+package http2
+
+import "time"
+
+// clock ends what takes a connection's client too long. Conn's lock guards it. One timer is enough for everything: a wait that
+// begins only sets it when it would fire too late.
+type clock struct {
+	timer *time.Timer
+	fires time.Time // zero: it does not
+	idle  time.Time // since when no request runs, if none does
+	head  time.Time // since when a head is under way; zero: none is
+	data  time.Time // since when the rest of a frame of DATA is waited for; zero: it is not
+	over  bool
+}
+
+var zero time.Time
+
+func (k *clock) begin(c *Conn, now time.Time) {
+	k.idle, k.head = now, now
+	k.timer = time.AfterFunc(c.cfg.HeaderTimeout, c.tick)
+	k.fires = now.Add(c.cfg.HeaderTimeout)
+	k.arm(now.Add(c.cfg.IdleTimeout))
+}
+
+func (k *clock) end() {
+	k.over = true
+	if k.timer != nil {
+		k.timer.Stop()
+	}
+}
+
+// arm has the timer fire at a moment, if it does not before.
+func (k *clock) arm(at time.Time) {
+	if k.fires.IsZero() || at.Before(k.fires) {
+		k.fires = at
+		k.timer.Reset(time.Until(at))
+	}
+}
+
+// reading takes note of what the client is waited for. Fresh says that what was waited for before has come.
+func (k *clock) reading(c *Conn, within, inData, fresh bool) {
+	if fresh {
+		k.head = zero
+	}
+	switch {
+	case inData:
+		// Who reads the body waits as well, and gives up before.
+		k.head, k.data = zero, time.Now()
+		k.arm(k.data.Add(2 * c.cfg.BodyTimeout))
+	case within:
+		k.data = zero
+		if k.head.IsZero() {
+			k.head = time.Now()
+			k.arm(k.head.Add(c.cfg.HeaderTimeout))
+		}
+	default:
+		k.head, k.data = zero, zero
+	}
+}
+
+// tick looks for what has taken too long.
+func (c *Conn) tick() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := &c.clock
+	if c.err != nil || k.over {
+		return
+	}
+	now := time.Now()
+	k.fires = zero
+	over := func(since time.Time, within time.Duration) bool {
+		if since.IsZero() {
+			return false
+		}
+		until := since.Add(within)
+		if now.Before(until) {
+			k.arm(until)
+			return false
+		}
+		return true
+	}
+	if over(k.head, c.cfg.HeaderTimeout) {
+		c.fail(&slow{"a head does not come to its end"})
+		return
+	}
+	if over(k.data, 2*c.cfg.BodyTimeout) {
+		c.fail(errNoBody)
+		return
+	}
+	if c.running == 0 && over(k.idle, c.cfg.IdleTimeout) {
+		c.leave()
+		c.flush()
+		return
+	}
+	for _, s := range c.streams {
+		if over(s.waits, c.cfg.SendTimeout) {
+			s.refused = Cancel
+			s.lose(errNoWindow)
+		}
+		if over(s.reads, c.cfg.BodyTimeout) {
+			s.late = true
+			s.readable.Broadcast()
+		}
+	}
+}

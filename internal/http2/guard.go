@@ -1,0 +1,48 @@
+package http2
+
+import "time"
+
+// guard counts what a client sends that makes work and moves nothing: resets, PING, SETTINGS, PRIORITY, empty DATA, parts of
+// heads, windows that are opened without need, and streams that break the rules. A client that does so all the time is ended.
+type guard struct {
+	left  int       // frames of this kind that are still borne
+	since time.Time // of left
+	wants int       // times that the client has reason to open a window
+}
+
+// What is borne of a client: at once, and in each second.
+const (
+	patience  = 1000
+	perSecond = 100
+)
+
+// mostWants is how often a client may open windows for what it got before.
+const mostWants = 1000
+
+func (g *guard) init(now time.Time) { *g = guard{left: patience, since: now, wants: 100} }
+
+// spend counts n frames. The error ends the connection.
+func (g *guard) spend(n int) error {
+	if g.left -= n; g.left >= 0 {
+		return nil
+	}
+	now := time.Now()
+	g.left += int(min(now.Sub(g.since).Seconds()*perSecond, patience))
+	g.since = now
+	if g.left < 0 {
+		return &Error{EnhanceYourCalm, "too many frames that move nothing"}
+	}
+	return nil
+}
+
+// grant says that DATA was sent: it takes up room in two windows.
+func (g *guard) grant() { g.wants = min(g.wants+2, mostWants) }
+
+// update counts a window that was opened.
+func (g *guard) update() error {
+	if g.wants > 0 {
+		g.wants--
+		return nil
+	}
+	return g.spend(1)
+}
