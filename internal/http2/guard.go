@@ -17,7 +17,7 @@ const (
 )
 
 // mostWants is how often a client may open windows for what it got before.
-const mostWants = 1000
+const mostWants = 1 << 16
 
 func (g *guard) init(now time.Time) { *g = guard{left: patience, since: now, wants: 100} }
 
@@ -35,8 +35,14 @@ func (g *guard) spend(n int) error {
 	return nil
 }
 
-// grant says that DATA was sent: it takes up room in two windows.
-func (g *guard) grant() { g.wants = min(g.wants+2, mostWants) }
+// grant says that n bytes of DATA were sent, which take up room in two windows. Some clients open theirs for every few KiB. A
+// frame that is small because the client's window was does not count: clients could ask for one byte after the other.
+func (g *guard) grant(n int, cut bool) {
+	if !cut {
+		g.wants += 2
+	}
+	g.wants = min(g.wants+n>>10, mostWants)
+}
 
 // update counts a window that was opened.
 func (g *guard) update() error {

@@ -278,9 +278,7 @@ func (s *Stream) Write(p []byte, end, more bool) error {
 		}
 		last := end && n == len(p)
 		s.appendData(p[:n], last)
-		if n == len(p) || n > 1<<10 {
-			c.guard.grant() // the client has reason to open its windows again
-		}
+		c.guard.grant(n, n < len(p))
 		p = p[n:]
 		if last {
 			s.finish()
@@ -407,9 +405,11 @@ func (s *Stream) end() {
 	}
 	now := time.Now()
 	c.clock.idle = now
-	if c.leaving {
+	switch {
+	case c.err != nil:
+	case c.leaving:
 		c.interrupt()
-	} else {
+	default:
 		c.clock.arm(now.Add(c.cfg.IdleTimeout))
 	}
 	c.done.Broadcast()
