@@ -26,8 +26,9 @@ type client struct {
 	out     *ref.Framer
 	encoder *hpack.Encoder
 	block   bytes.Buffer
-	events  chan event // what came from the server; closed at its end
-	served  chan error // what Serve returned
+	events  chan event    // what came from the server; closed at its end
+	served  chan error    // what Serve returned
+	listens chan struct{} // closed when listening has ended; nil: it has not begun
 }
 
 // event is a frame of the server's.
@@ -99,8 +100,8 @@ func dumb(t testing.TB, cfg *Config, handle func(*Stream), one, other net.Conn) 
 	t.Cleanup(func() {
 		one.Close()
 		<-ended
-		for e := range c.events {
-			_ = e
+		if c.listens != nil {
+			<-c.listens
 		}
 	})
 	return c
@@ -111,7 +112,9 @@ func (c *client) listen() {
 	in := ref.NewFramer(nil, c.conn)
 	in.ReadMetaHeaders = hpack.NewDecoder(4<<10, nil)
 	in.SetMaxReadFrameSize(1<<24 - 1)
+	c.listens = make(chan struct{})
 	go func() {
+		defer close(c.listens)
 		defer close(c.events)
 		for {
 			f, err := in.ReadFrame()

@@ -41,7 +41,7 @@ func (g *guard) grant(n int, cut bool) {
 	if !cut {
 		g.wants += 2
 	}
-	g.wants = min(g.wants+n>>10, mostWants)
+	g.wants = min(g.wants+n>>9, mostWants)
 }
 
 // update counts a window that was opened.
