@@ -348,7 +348,7 @@ func (c *Conn) ping(f frameHead, p []byte) error {
 	if f.flags&flagAck == 0 {
 		c.out.add(append(appendHead(c.out.buffer(), 8, ping, flagAck, 0), p...))
 	}
-	return c.guard.spend(1)
+	return c.guard.reply()
 }
 
 // windowUpdate takes WINDOW_UPDATE (RFC 9113 section 6.9).
@@ -367,14 +367,14 @@ func (c *Conn) windowUpdate(f frameHead, p []byte) error {
 			return &Error{FlowControlError, "a connection's window that is too large"}
 		}
 		c.sendable.Broadcast()
-		return c.guard.update()
+		return c.guard.reply()
 	}
 	if c.unused(f.stream) {
 		return &Error{ProtocolError, "WINDOW_UPDATE on an idle stream"}
 	}
 	s := c.streams[f.stream]
 	if s == nil {
-		return c.guard.update()
+		return c.guard.reply()
 	}
 	switch s.send += n; {
 	case n == 0:
@@ -383,5 +383,5 @@ func (c *Conn) windowUpdate(f frameHead, p []byte) error {
 		return c.breach(&streamError{s.id, FlowControlError, "a stream's window that is too large"})
 	}
 	s.window.Broadcast()
-	return c.guard.update()
+	return c.guard.reply()
 }

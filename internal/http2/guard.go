@@ -7,7 +7,7 @@ import "time"
 type guard struct {
 	left  int       // frames of this kind that are still borne
 	since time.Time // of left
-	wants int       // times that the client has reason to open a window
+	wants int       // frames that what was sent to the client gives it reason for
 }
 
 // What is borne of a client: at once, and in each second.
@@ -16,7 +16,7 @@ const (
 	perSecond = 100
 )
 
-// mostWants is how often a client may open windows for what it got before.
+// mostWants is how many frames a client may send for what it got before.
 const mostWants = 1 << 16
 
 func (g *guard) init(now time.Time) { *g = guard{left: patience, since: now, wants: 100} }
@@ -35,8 +35,9 @@ func (g *guard) spend(n int) error {
 	return nil
 }
 
-// grant says that n bytes of DATA were sent, which take up room in two windows. Some clients open theirs for every few KiB. A
-// frame that is small because the client's window was does not count: clients could ask for one byte after the other.
+// grant says that n bytes of DATA were sent. They take up room in two windows, which some clients open again for every few KiB,
+// and some measure with PING how fast they come. A frame that is small because the client's window was does not count: clients
+// could ask for one byte after the other.
 func (g *guard) grant(n int, cut bool) {
 	if !cut {
 		g.wants += 2
@@ -44,8 +45,8 @@ func (g *guard) grant(n int, cut bool) {
 	g.wants = min(g.wants+n>>9, mostWants)
 }
 
-// update counts a window that was opened.
-func (g *guard) update() error {
+// reply counts a frame that DATA gives reason for: WINDOW_UPDATE, or PING.
+func (g *guard) reply() error {
 	if g.wants > 0 {
 		g.wants--
 		return nil

@@ -174,11 +174,9 @@ func (x *exchange) awaitHeadSending() ([]byte, error) {
 		if err == nil || !isTimeout(err) {
 			return head, err
 		}
-		if x.in.Load() != moved {
+		if quiet += step; x.in.Load() != moved {
 			quiet = 0
-			continue
-		}
-		if quiet += step; quiet >= limits.Timeouts.Upstream {
+		} else if quiet >= limits.Timeouts.Upstream {
 			return head, err
 		}
 		if x.body.whole() {
