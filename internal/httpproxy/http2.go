@@ -17,7 +17,10 @@ import (
 func (c *session) serveTwo() error {
 	conn := http2.NewConn(&twoWire{c.tls, c.wire}, &c.s.twoConfig, &c.s.crew, c.answerTwo)
 	c.two.Store(conn)
-	_ = conn.Serve() // whoever broke the rules was told
+	var fault *http2.Error
+	if err := conn.Serve(); errors.As(err, &fault) { // other errors are of streams that break, as they do
+		c.s.record(&Record{Flow: c.flow, At: c.s.cfg.Now(), Protocol: "HTTP/2.0", Host: c.flow.Name, Code: "http2_error", Err: err})
+	}
 	c.linger()
 	conn.Wait()
 	return nil

@@ -55,7 +55,8 @@ type Flow struct {
 	State any
 }
 
-// Record tells of one request, or of a handshake that failed, to whoever may know everything.
+// Record tells of one request, of a handshake that failed, or of an HTTP/2 connection that was ended for what its client did
+// ("http2_error"), to whoever may know everything.
 type Record struct {
 	Flow      *Flow
 	ClusterID link.ID
