@@ -37,17 +37,21 @@ func (k *clock) arm(at time.Time) {
 	}
 }
 
-// reading takes note of what the client is waited for. Fresh says that what was waited for before has come.
-func (k *clock) reading(c *Conn, within, inData, fresh bool) {
-	if fresh {
+// reading takes note of what the client is waited for.
+func (k *clock) reading(c *Conn, what awaited) {
+	if c.in.fresh { // what was waited for before has come
+		c.in.fresh = false
 		k.head = zero
 	}
-	switch {
-	case inData:
+	switch what {
+	case forBody:
 		// Who reads the body waits as well, and gives up before.
 		k.head, k.data = zero, time.Now()
 		k.arm(k.data.Add(2 * c.cfg.BodyTimeout))
-	case within:
+		if s := c.streams[c.in.body]; s != nil && !s.reads.IsZero() {
+			s.reads = k.data // a part of it has come
+		}
+	case forHead:
 		k.data = zero
 		if k.head.IsZero() {
 			k.head = time.Now()

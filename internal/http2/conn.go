@@ -158,7 +158,7 @@ func (c *Conn) fail(err error) {
 
 // read reads frames until the connection ends.
 func (c *Conn) read() error {
-	if err := c.await(len(preface), true); err != nil {
+	if err := c.await(len(preface), forHead); err != nil {
 		return err
 	}
 	if string(c.in.unread()[:len(preface)]) != preface {
@@ -167,7 +167,11 @@ func (c *Conn) read() error {
 	c.in.take(len(preface))
 	for first := true; ; first = false {
 		c.in.fresh = c.in.fresh || !c.head.open && !first
-		if err := c.await(headSize, first || c.head.open); err != nil {
+		what := forNext
+		if first || c.head.open {
+			what = forHead
+		}
+		if err := c.await(headSize, what); err != nil {
 			return err
 		}
 		f := parseHead(c.in.unread())
@@ -191,7 +195,7 @@ func (c *Conn) frame(f frameHead) error {
 	if f.kind == data {
 		return c.data(f)
 	}
-	if err := c.await(f.length, true); err != nil {
+	if err := c.await(f.length, forHead); err != nil {
 		return err
 	}
 	p := c.in.unread()[:f.length]
@@ -225,11 +229,22 @@ func (c *Conn) frame(f frameHead) error {
 	return c.guard.spend(1) // what is unknown means nothing (RFC 9113 section 4.1)
 }
 
-// await has at least n bytes unread. Before it waits for them it sends what has to be sent. Within says that something was
-// begun already that has to come to its end.
-func (c *Conn) await(n int, within bool) error {
+// awaited is what the client is waited for.
+type awaited uint8
+
+const (
+	forNext awaited = iota // the next request
+	forHead                // the rest of a head, or of any frame but DATA
+	forBody                // the rest of DATA
+)
+
+// await has at least n bytes unread. Before it waits for them it sends what has to be sent.
+func (c *Conn) await(n int, what awaited) error {
 	for len(c.in.unread()) < n {
-		if err := c.pause(within || len(c.in.unread()) > 0, false); err != nil {
+		if what == forNext && len(c.in.unread()) > 0 {
+			what = forHead
+		}
+		if err := c.pause(what); err != nil {
 			return err
 		}
 		if err := c.in.fill(n); err != nil {
@@ -249,9 +264,8 @@ func (c *Conn) unread(err error) error {
 	return err
 }
 
-// pause is what has to be done before reading may wait: within a frame that is to come as a whole, or within DATA. It does not
-// let a client ask for more than it reads the answers to.
-func (c *Conn) pause(within, inData bool) error {
+// pause is what has to be done before reading may wait. It does not let a client ask for more than it reads the answers to.
+func (c *Conn) pause(what awaited) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.flush()
@@ -268,8 +282,7 @@ func (c *Conn) pause(within, inData bool) error {
 	if c.leaving && c.running == 0 {
 		return errLeft
 	}
-	c.clock.reading(c, within, inData, c.in.fresh)
-	c.in.fresh = false
+	c.clock.reading(c, what)
 	return nil
 }
 
@@ -305,7 +318,8 @@ type input struct {
 	buf  []byte
 	r, w int
 
-	fresh bool // a frame was begun since reading last waited
+	fresh bool   // a frame was begun since reading last waited
+	body  uint32 // the stream whose DATA was begun last
 }
 
 // Sizes of an input's buffer.

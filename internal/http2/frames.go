@@ -2,107 +2,74 @@ package http2
 
 import "encoding/binary"
 
-// data takes DATA (RFC 9113 section 6.1), whose payload is passed on as it comes.
+// data takes DATA (RFC 9113 section 6.1).
 func (c *Conn) data(f frameHead) error {
 	if f.stream == 0 {
 		return &Error{ProtocolError, "DATA without a stream"}
 	}
-	body, padding := f.length, 0
-	if f.flags&flagPadded != 0 {
-		if f.length == 0 {
-			return &Error{FrameSizeError, "DATA without the length of its padding"}
-		}
-		if err := c.await(1, true); err != nil {
-			return err
-		}
-		padding = int(c.in.unread()[0])
-		c.in.take(1)
-		body -= 1 + padding
-		if body < 0 {
-			return &Error{ProtocolError, "more padding than payload"}
-		}
-	}
-	if err := c.admit(f, body); err != nil {
+	c.in.body = f.stream
+	if err := c.await(f.length, forBody); err != nil {
 		return err
 	}
-	for left := body + padding; left > 0; {
-		if len(c.in.unread()) == 0 {
-			if err := c.pause(false, true); err != nil {
-				return err
-			}
-			if err := c.in.fill(1); err != nil {
-				return c.unread(err)
-			}
-		}
-		p := c.in.unread()
-		p = p[:min(len(p), left)]
-		if left > padding {
-			p = p[:min(len(p), left-padding)]
-			c.deliver(f.stream, p)
-		}
-		c.in.take(len(p))
-		left -= len(p)
+	p := c.in.unread()[:f.length]
+	c.in.take(f.length)
+	if f.flags&flagPadded != 0 && f.length == 0 {
+		return &Error{FrameSizeError, "DATA without the length of its padding"}
+	}
+	p, ok := unpad(p, f.flags)
+	if !ok {
+		return &Error{ProtocolError, "more padding than payload"}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.streams[f.stream]
-	switch {
-	case s == nil:
-		c.credit(f.length - body)
-	case f.length > body:
-		s.consumed(f.length - body)
+	s, err := c.admit(f, len(p))
+	if s == nil || err != nil {
+		c.credit(f.length)
+		return err
 	}
-	if s == nil || f.flags&flagEndStream == 0 {
+	if s.halted {
+		s.consumed(f.length)
+	} else {
+		s.put(p)
+		s.consumed(f.length - len(p))
+	}
+	if f.flags&flagEndStream == 0 {
 		return nil
 	}
 	return c.received(s)
 }
 
-// admit judges DATA by its head, before its payload has come.
-func (c *Conn) admit(f frameHead, body int) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// admit judges DATA with so many bytes of a body. It returns their stream, nil when nobody takes them.
+func (c *Conn) admit(f frameHead, body int) (*Stream, error) {
 	if c.receive -= f.length; c.receive < 0 {
-		return &Error{FlowControlError, "more DATA than the connection's window allows"}
+		return nil, &Error{FlowControlError, "more DATA than the connection's window allows"}
 	}
 	if body == 0 && f.flags&flagEndStream == 0 {
 		if err := c.guard.spend(1); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	s := c.streams[f.stream]
 	if s == nil {
 		if c.unused(f.stream) {
-			return &Error{ProtocolError, "DATA on an idle stream"}
+			return nil, &Error{ProtocolError, "DATA on an idle stream"}
 		}
 		if ours, _ := c.past.find(f.stream); ours {
-			return nil // it was under way
+			return nil, nil // it was under way
 		}
-		return c.breach(&streamError{f.stream, StreamClosed, "DATA on a closed stream"})
+		return nil, c.breach(&streamError{f.stream, StreamClosed, "DATA on a closed stream"})
 	}
 	s.receive -= f.length
 	s.got += int64(body)
 	switch {
 	case s.received:
-		return c.breach(&streamError{f.stream, StreamClosed, "DATA behind the end of a request"})
+		return nil, c.breach(&streamError{f.stream, StreamClosed, "DATA behind the end of a request"})
 	case s.receive < 0:
-		return c.breach(&streamError{f.stream, FlowControlError, "more DATA than the stream's window allows"})
+		return nil, c.breach(&streamError{f.stream, FlowControlError, "more DATA than the stream's window allows"})
 	case s.Head.Length >= 0 && s.got > s.Head.Length:
-		return c.breach(&streamError{f.stream, ProtocolError, "a body longer than its Content-Length"})
+		return nil, c.breach(&streamError{f.stream, ProtocolError, "a body longer than its Content-Length"})
 	}
-	return nil
-}
-
-// deliver passes a part of a body on.
-func (c *Conn) deliver(id uint32, p []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := c.streams[id]
-	if s == nil || s.halted {
-		c.credit(len(p))
-		return
-	}
-	s.put(p)
+	return s, nil
 }
 
 // received takes note that a request has come to its end.
