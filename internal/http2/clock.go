@@ -93,7 +93,7 @@ func (c *Conn) tick() {
 	}
 	if c.running == 0 && over(k.idle, c.cfg.IdleTimeout) {
 		c.leave()
-		c.flush()
+		c.flush(turns)
 		return
 	}
 	for _, s := range c.streams {

@@ -73,7 +73,7 @@ func NewConn(wire Wire, cfg *Config, crew *Crew, handle func(*Stream)) *Conn {
 func (c *Conn) Serve() error {
 	c.mu.Lock()
 	c.clock.begin(c, time.Now())
-	c.flush()
+	c.flush(turns)
 	c.mu.Unlock()
 	err := c.read()
 	c.mu.Lock()
@@ -91,7 +91,7 @@ func (c *Conn) Serve() error {
 	}
 	for c.out.dead == nil && (c.out.writing || len(c.out.waiting) > 0) {
 		if !c.out.writing {
-			c.flush()
+			c.flush(turns)
 			continue
 		}
 		c.done.Wait()
@@ -119,7 +119,7 @@ func (c *Conn) GoAway() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.leave()
-	c.flush()
+	c.flush(turns)
 }
 
 // leave is GoAway, with the lock held and nothing sent yet.
@@ -222,11 +222,11 @@ func (c *Conn) frame(f frameHead) error {
 		if len(p) < 8 {
 			return &Error{FrameSizeError, "the length of GOAWAY"}
 		}
-		return c.guard.spend(1) // what is under way goes on
+		return c.guard.spend() // what is under way goes on
 	case windowUpdate:
 		return c.windowUpdate(f, p)
 	}
-	return c.guard.spend(1) // what is unknown means nothing (RFC 9113 section 4.1)
+	return c.guard.spend() // what is unknown means nothing (RFC 9113 section 4.1)
 }
 
 // awaited is what the client is waited for.
@@ -268,10 +268,14 @@ func (c *Conn) unread(err error) error {
 func (c *Conn) pause(what awaited) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.flush()
+	if o := &c.out; len(o.waiting) > little && o.queue > 0 {
+		o.room.Signal() // a stream that waits sends it, so that this goroutine goes on reading
+	} else {
+		c.flush(1)
+	}
 	for len(c.out.waiting) > mostWaiting && c.out.dead == nil {
 		if !c.out.writing {
-			c.flush()
+			c.flush(1)
 			continue
 		}
 		c.out.drained.Wait()
@@ -299,7 +303,10 @@ func (c *Conn) reset(id uint32, code Code, err error) {
 // forget takes a stream out of those that frames may come for.
 func (c *Conn) forget(s *Stream) {
 	delete(c.streams, s.id)
-	c.credit(s.discard())
+	if n := s.discard(); n > 0 {
+		s.halted = true // or who reads the body would take what was before for the whole
+		c.credit(n)
+	}
 }
 
 // credit takes note that the client may send n bytes more on all streams together.
@@ -385,8 +392,8 @@ func (p *past) add(id uint32, ours bool) {
 
 // find looks a stream up.
 func (p *past) find(id uint32) (ours, known bool) {
-	for i, past := range p.ids {
-		if past == id {
+	for i := range p.ids {
+		if p.ids[i] == id {
 			known = true
 			ours = ours || p.ours[i]
 		}

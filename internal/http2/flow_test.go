@@ -3,8 +3,10 @@ package http2
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -154,10 +156,34 @@ func TestBodies(t *testing.T) {
 	}
 }
 
+// Padding takes up room in windows, and gives it back.
+func TestPadding(t *testing.T) {
+	c := dial(t, testConfig(), say)
+	c.headers(1, false, post()...)
+	padding, window := make([]byte, 255), StreamWindow
+	for range 2 * StreamWindow / 257 {
+		for window < 257 {
+			e := c.next(func(e event) bool {
+				return e.Type == ref.FrameWindowUpdate && e.StreamID == 1 || e.Type == ref.FrameGoAway
+			})
+			if e.Type != ref.FrameWindowUpdate {
+				t.Fatal(e)
+			}
+			window += int(e.word)
+		}
+		c.ok(c.out.WriteDataPadded(1, false, []byte("x"), padding))
+		window -= 257
+	}
+	c.ok(c.out.WriteData(1, true, nil))
+	if _, body := c.answer(1); body != fmt.Sprintf("read %d", 2*StreamWindow/257) {
+		t.Error(body)
+	}
+}
+
 // What nobody reads is no burden: the connection's window comes back with the end of its stream.
 func TestUnreadBodies(t *testing.T) {
 	c := dial(t, testConfig(), func(s *Stream) {
-		if s.Head.Method == "POST" {
+		if s.Head.Method == http.MethodPost {
 			_, _ = s.Read(make([]byte, 1))
 		}
 		s.Begin(AppendStatus(nil, 200))
@@ -183,12 +209,37 @@ func TestUnreadBodies(t *testing.T) {
 	c.alive(61)
 }
 
+// A body of which a part was dropped, since the answer has ended, is not taken for a whole one.
+func TestDroppedBodies(t *testing.T) {
+	ended := make(chan error, 1)
+	c := dial(t, testConfig(), func(s *Stream) {
+		for end := time.Now().Add(patient); time.Now().Before(end); <-time.After(time.Millisecond) {
+			s.c.mu.Lock()
+			received := s.received
+			s.c.mu.Unlock()
+			if received {
+				break
+			}
+		}
+		s.Begin(AppendStatus(nil, 200))
+		_ = s.End(nil)
+		_, err := s.Read(make([]byte, 10))
+		ended <- err
+	})
+	c.headers(1, false, post()...)
+	c.ok(c.out.WriteData(1, true, []byte("hello")))
+	c.answer(1)
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%v", err)
+	}
+}
+
 // A request whose body is not read, or whose answer is not taken, holds no other one.
 func TestRequestsDoNotHoldOthers(t *testing.T) {
 	block := make(chan struct{})
 	c := dial(t, testConfig(), func(s *Stream) {
 		switch {
-		case s.Head.Method == "GET":
+		case s.Head.Method == http.MethodGet:
 			say(s)
 		case s.Head.Length > 0:
 			<-block
@@ -259,6 +310,16 @@ func TestGoAway(t *testing.T) {
 	early.GoAway() // before it is served
 	if err := early.Serve(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A client that was promised one request at a time may send the next as soon as it has the answer.
+func TestRequestsFollowAtOnce(t *testing.T) {
+	cfg := testConfig()
+	cfg.Streams = 1
+	c := dial(t, cfg, say)
+	for id := uint32(1); id < 1000; id += 2 {
+		c.alive(id)
 	}
 }
 
@@ -345,6 +406,15 @@ func TestTimeouts(t *testing.T) {
 		}, ends: time.Second, fails: true},
 		{name: "half a frame", do: func(c *client) { c.raw(string(appendHead(nil, 8, ping, 0, 0))) }, ends: cfg.HeaderTimeout, fails: true},
 		{name: "half a frame's head", do: func(c *client) { c.raw("\x00\x00") }, ends: cfg.HeaderTimeout, fails: true},
+		{name: "frames that each come in time", do: func(c *client) {
+			half, rest := string(appendHead(nil, 8, ping, 0, 0))+"1234", "5678"
+			c.raw(half)
+			for range 2 {
+				<-time.After(cfg.HeaderTimeout - time.Second)
+				c.raw(rest + half)
+			}
+			c.raw(rest)
+		}, ends: cfg.IdleTimeout - 2*(cfg.HeaderTimeout-time.Second)},
 		{name: "a slow answer", handle: func(s *Stream) {
 			<-time.After(10 * cfg.IdleTimeout)
 			answer(s, "late")

@@ -45,7 +45,7 @@ func (c *Conn) admit(f frameHead, body int) (*Stream, error) {
 		return nil, &Error{FlowControlError, "more DATA than the connection's window allows"}
 	}
 	if body == 0 && f.flags&flagEndStream == 0 {
-		if err := c.guard.spend(1); err != nil {
+		if err := c.guard.spend(); err != nil {
 			return nil, err
 		}
 	}
@@ -149,7 +149,7 @@ func (c *Conn) continuation(f frameHead, p []byte) error {
 	if !c.head.open {
 		return &Error{ProtocolError, "CONTINUATION without HEADERS"}
 	}
-	if err := c.guard.spend(1); err != nil {
+	if err := c.guard.spend(); err != nil {
 		return err
 	}
 	return c.block(f, p)
@@ -192,17 +192,23 @@ func (c *Conn) breach(e *streamError) error {
 		return &Error{e.code, e.reason} // a stream that was never used cannot be reset
 	}
 	c.reset(e.id, e.code, &gone{e.reason})
-	return c.guard.spend(1)
+	return c.guard.spend()
 }
+
+// ending is how many requests may besides just be ending: their clients know already that they have.
+const ending = 10
 
 // begin begins to answer the request that was read.
 func (c *Conn) begin() error {
 	h := &c.head
+	if c.err != nil {
+		return c.err
+	}
 	if c.leaving {
 		return c.breach(&streamError{h.stream, RefusedStream, "a request behind GOAWAY"})
 	}
 	// A client that resets its requests gets rid of streams, but not of the work that they still make.
-	if len(c.streams) >= c.cfg.Streams || c.running >= 2*c.cfg.Streams {
+	if len(c.streams) >= c.cfg.Streams || c.running >= 2*c.cfg.Streams+ending {
 		return c.breach(&streamError{h.stream, RefusedStream, "more requests at once than were offered"})
 	}
 	r, wrong := h.request()
@@ -229,7 +235,7 @@ func (c *Conn) priority(f frameHead, p []byte) error {
 	case binary.BigEndian.Uint32(p)&^(1<<31) == f.stream:
 		return c.breach(&streamError{f.stream, ProtocolError, "a stream that depends on itself"})
 	}
-	return c.guard.spend(1)
+	return c.guard.spend()
 }
 
 // rstStream takes RST_STREAM (RFC 9113 section 6.4).
@@ -247,7 +253,7 @@ func (c *Conn) rstStream(f frameHead, p []byte) error {
 		c.forget(s)
 		c.past.add(s.id, false)
 	}
-	return c.guard.spend(1)
+	return c.guard.spend()
 }
 
 // settings takes SETTINGS (RFC 9113 section 6.5).
@@ -258,7 +264,7 @@ func (c *Conn) settings(f frameHead, p []byte) error {
 	case f.flags&flagAck != 0 && len(p) > 0 || len(p)%6 != 0:
 		return &Error{FrameSizeError, "the length of SETTINGS"}
 	case f.flags&flagAck != 0:
-		return c.guard.spend(1)
+		return c.guard.spend()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -268,7 +274,7 @@ func (c *Conn) settings(f frameHead, p []byte) error {
 		}
 	}
 	c.out.add(appendHead(c.out.buffer(), 0, settings, flagAck, 0))
-	return c.guard.spend(1)
+	return c.guard.spend()
 }
 
 // set takes one setting.

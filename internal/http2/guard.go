@@ -21,9 +21,9 @@ const mostWants = 1 << 16
 
 func (g *guard) init(now time.Time) { *g = guard{left: patience, since: now, wants: 100} }
 
-// spend counts n frames. The error ends the connection.
-func (g *guard) spend(n int) error {
-	if g.left -= n; g.left >= 0 {
+// spend counts a frame. The error ends the connection.
+func (g *guard) spend() error {
+	if g.left--; g.left >= 0 {
 		return nil
 	}
 	now := time.Now()
@@ -51,5 +51,5 @@ func (g *guard) reply() error {
 		g.wants--
 		return nil
 	}
-	return g.spend(1)
+	return g.spend()
 }

@@ -205,7 +205,7 @@ func (h *head) request() (r Head, wrong string) {
 	switch {
 	case !isToken(r.Method):
 		return r, "no method"
-	case r.Method == "CONNECT":
+	case h.pseudo[method] == "CONNECT":
 		if h.has[scheme] || h.has[path] || r.Authority == "" {
 			return r, "a malformed CONNECT"
 		}

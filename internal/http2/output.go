@@ -22,7 +22,7 @@ const (
 	outSize     = 160 << 10 // of a buffer: there is seldom more
 )
 
-// turns is how often a goroutine writes on what others have appended, while one of those waits.
+// turns is how often a goroutine that answers writes, on what others have appended, while one of those waits.
 const turns = 4
 
 var outBuffers = sync.Pool{New: func() any { return new([outSize]byte) }}
@@ -46,8 +46,9 @@ func (o *output) release() {
 	o.base, o.waiting = nil, nil
 }
 
-// flush sends what waits, unless somebody is writing who will. The lock is held, but not while it writes.
-func (c *Conn) flush() {
+// flush sends what waits, unless somebody is writing who will. While streams wait for room it writes no more often than turns
+// says; they go on with it. The lock is held, but not while it writes.
+func (c *Conn) flush(turns int) {
 	o := &c.out
 	if o.writing || len(o.waiting) == 0 {
 		return
@@ -55,7 +56,7 @@ func (c *Conn) flush() {
 	o.writing = true
 	for turn := 0; len(o.waiting) > 0 && o.dead == nil; turn++ {
 		if turn >= turns && o.queue > 0 {
-			break // those who wait go on with it
+			break
 		}
 		p, base := o.waiting, o.base
 		o.waiting, o.base = nil, nil
@@ -87,7 +88,7 @@ func (c *Conn) makeRoom(s *Stream, n int) error {
 	}
 	for s.lost == nil && len(o.waiting) >= most {
 		if !o.writing {
-			c.flush()
+			c.flush(turns)
 			continue
 		}
 		o.queue++
@@ -96,7 +97,7 @@ func (c *Conn) makeRoom(s *Stream, n int) error {
 	}
 	if s.lost != nil { // the room, or the others' frames, are for another one
 		o.room.Signal()
-		c.flush()
+		c.flush(turns)
 	}
 	return s.lost
 }

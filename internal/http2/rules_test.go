@@ -1,9 +1,11 @@
 package http2
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	ref "golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -83,7 +85,7 @@ func TestConnectionErrors(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			block := make(chan struct{})
 			c := dial(t, testConfig(), func(s *Stream) {
-				if s.Head.Method == "POST" {
+				if s.Head.Method == http.MethodPost {
 					<-block
 					return
 				}
@@ -323,7 +325,10 @@ func TestContinuation(t *testing.T) {
 func TestAnswersHeads(t *testing.T) {
 	long := strings.Repeat("v", 40<<10)
 	want := []hpack.HeaderField{
-		{Name: ":status", Value: "207"}, {Name: "content-type", Value: "text/plain"}, {Name: "x-own", Value: ""}, {Name: strings.Repeat("n", 300), Value: "1"},
+		{Name: ":status", Value: "207"},
+		{Name: "content-type", Value: "text/plain"},
+		{Name: "x-own", Value: ""},
+		{Name: strings.Repeat("n", 300), Value: "1"},
 		{Name: "x-long", Value: long},
 	}
 	c := dial(t, testConfig(), func(s *Stream) {
@@ -332,7 +337,7 @@ func TestAnswersHeads(t *testing.T) {
 		b = AppendField(b, strings.Repeat("N", 300), "1")
 		s.Begin(AppendField(b, "x-long", long))
 		_ = s.End(AppendField(nil, "X-Sum", "5"))
-	}, ref.Setting{ID: ref.SettingHeaderTableSize, Val: 0}) // which has to be answered in the first block
+	})
 	c.headers(1, true, get()...)
 	e := c.next(func(e event) bool { return e.Type == ref.FrameHeaders })
 	if !slices.Equal(e.fields, want) {
@@ -341,6 +346,31 @@ func TestAnswersHeads(t *testing.T) {
 	e = c.next(func(e event) bool { return e.Type == ref.FrameHeaders })
 	if !e.end() || len(e.fields) != 1 || e.fields[0].Name != "x-sum" {
 		t.Errorf("trailers: %v", e)
+	}
+}
+
+// A client whose table is smaller than usual is told once, in the first block, that none is used (RFC 7541 section 4.2).
+func TestSmallTables(t *testing.T) {
+	for size, want := range map[uint32]byte{0: 0x20, 4095: 0x20, 4096: 0x88, 1 << 16: 0x88} {
+		one, other := pair(t)
+		_ = one.SetDeadline(time.Now().Add(patient))
+		c := dumb(t, testConfig(), say, one, other)
+		c.raw(preface)
+		c.ok(c.out.WriteSettings(ref.Setting{ID: ref.SettingHeaderTableSize, Val: size}))
+		for id := uint32(1); id < 5; id += 2 {
+			c.headers(id, true, get()...)
+			for {
+				f, err := c.out.ReadFrame()
+				c.ok(err)
+				if f, ok := f.(*ref.HeadersFrame); ok {
+					if got := f.HeaderBlockFragment()[0]; got != want {
+						t.Errorf("a table of %d bytes, stream %d: the block begins with %x", size, id, got)
+					}
+					break
+				}
+			}
+			want = 0x88
+		}
 	}
 }
 

@@ -107,7 +107,7 @@ func (s *Stream) next(wait bool) (more bool, err error) {
 			}
 			s.present.next = nil
 			s.consumed(s.present.w - s.present.r)
-			c.flush()
+			c.flush(turns)
 			return true, nil
 		case s.received:
 			s.whole = true
@@ -238,7 +238,7 @@ func (s *Stream) Inform(block []byte) error {
 		return err
 	}
 	s.appendBlock(block, false)
-	c.flush()
+	c.flush(turns)
 	return nil
 }
 
@@ -254,7 +254,7 @@ func (s *Stream) Flush() error {
 		return err
 	}
 	s.begin(false)
-	c.flush()
+	c.flush(turns)
 	return nil
 }
 
@@ -287,8 +287,8 @@ func (s *Stream) Write(p []byte, end, more bool) error {
 			c.out.room.Signal()
 		}
 	}
-	if end || !more {
-		c.flush()
+	if end || !more || len(c.out.waiting) > little {
+		c.flush(turns)
 	}
 	return nil
 }
@@ -315,7 +315,7 @@ func (s *Stream) appendData(p []byte, end bool) {
 // await waits until the client's windows are open.
 func (s *Stream) await() error {
 	c := s.c
-	c.flush()
+	c.flush(turns)
 	for s.lost == nil && (s.send <= 0 || c.send <= 0) {
 		if s.waits.IsZero() {
 			s.waits = time.Now()
@@ -369,7 +369,7 @@ func (s *Stream) End(trailers []byte) error {
 		c.out.add(appendHead(c.out.buffer(), 0, data, flagEndStream, s.id))
 	}
 	s.finish()
-	c.flush()
+	c.flush(turns)
 	return nil
 }
 
@@ -398,7 +398,7 @@ func (s *Stream) end() {
 			code = NoError // the rest of the request is not wanted (RFC 9113 section 8.1)
 		}
 		c.reset(s.id, code, errDone)
-		c.flush()
+		c.flush(turns)
 	}
 	if c.running--; c.running > 0 {
 		return
