@@ -121,7 +121,7 @@ func (c *Client) AuditCheckpoint(ctx context.Context, q AuditQuery) (AuditCheckp
 func (c *Client) ExportAudit(ctx context.Context, q AuditQuery) (io.ReadCloser, error) {
 	u := path("audit", "export")
 	u.RawQuery = q.query(Page{}).Encode()
-	resp, err := c.send(ctx, http.MethodGet, u, "application/x-ndjson", nil)
+	resp, err := c.get(ctx, u, "application/x-ndjson")
 	if err != nil {
 		return nil, err
 	}

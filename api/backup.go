@@ -25,7 +25,7 @@ type Backup struct {
 
 // Backup opens a copy of the embedded database as it stands now. It holds secrets.
 func (c *Client) Backup(ctx context.Context) (*Backup, error) {
-	resp, err := c.send(ctx, http.MethodGet, path("backup"), "application/vnd.sqlite3", nil)
+	resp, err := c.get(ctx, path("backup"), "application/vnd.sqlite3")
 	if err != nil {
 		return nil, err
 	}

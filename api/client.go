@@ -110,6 +110,15 @@ func networking(clusterID string, segments ...string) *url.URL {
 // call sends one request, with in as its JSON body when that is not nil, and reads the answer into out when that is not
 // nil. Any status but 2xx is an *Error.
 func (c *Client) call(ctx context.Context, method string, u *url.URL, query url.Values, in, out any) error {
+	return c.callTagged(ctx, method, u, query, in, out, nil)
+}
+
+// errUnchanged is what a request with a tag comes to when what it asks for still has the tag.
+var errUnchanged = errors.New("it is unchanged")
+
+// callTagged is call. Where tag is not nil, an answer is read only when its entity tag is another than *tag, which becomes that
+// one, and the error is errUnchanged otherwise; an empty one is that of nothing.
+func (c *Client) callTagged(ctx context.Context, method string, u *url.URL, query url.Values, in, out any, tag *string) error {
 	var body []byte
 	if report, ok := in.(GatewayReport); ok {
 		body = report.AppendJSON(make([]byte, 0, flowJSON*len(report.Flows)+1<<10))
@@ -123,7 +132,7 @@ func (c *Client) call(ctx context.Context, method string, u *url.URL, query url.
 		u.RawQuery = query.Encode()
 	}
 	for attempt := 1; ; attempt++ {
-		wait, err := c.once(ctx, method, u, body, out, attempt)
+		wait, err := c.once(ctx, method, u, body, out, attempt, tag)
 		if err == nil || wait < 0 || method != http.MethodGet || attempt >= c.attempts {
 			return err
 		}
@@ -135,8 +144,15 @@ func (c *Client) call(ctx context.Context, method string, u *url.URL, query url.
 
 // once sends one request. With an error that a read may be repeated after, it returns how long to wait first, and a
 // negative duration otherwise.
-func (c *Client) once(ctx context.Context, method string, u *url.URL, body []byte, out any, attempt int) (time.Duration, error) {
-	resp, err := c.send(ctx, method, u, "application/json", body)
+func (c *Client) once(ctx context.Context, method string, u *url.URL, body []byte, out any, attempt int, tag *string) (time.Duration, error) {
+	req, err := c.request(ctx, method, u, "application/json", body)
+	if err != nil {
+		return -1, err
+	}
+	if tag != nil && *tag != "" {
+		req.Header.Set("If-None-Match", *tag)
+	}
+	resp, err := c.do(req)
 	if err != nil {
 		return -1, err
 	}
@@ -144,6 +160,9 @@ func (c *Client) once(ctx context.Context, method string, u *url.URL, body []byt
 		_, _ = io.CopyN(io.Discard, resp.Body, 64<<10) // so that the TCP stream is used again
 		_ = resp.Body.Close()
 	}()
+	if tag != nil && resp.StatusCode == http.StatusNotModified {
+		return -1, errUnchanged
+	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		wait := time.Duration(-1)
 		if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
@@ -164,11 +183,22 @@ func (c *Client) once(ctx context.Context, method string, u *url.URL, body []byt
 	if err := json.Unmarshal(b, out); err != nil {
 		return -1, fmt.Errorf("the answer to %s %s is not what this client understands: %w", method, u.Path, err)
 	}
+	if tag != nil {
+		*tag = resp.Header.Get("ETag")
+	}
 	return -1, nil
 }
 
-// send sends one request and returns the answer, whatever its status; the caller closes its body.
-func (c *Client) send(ctx context.Context, method string, u *url.URL, accept string, body []byte) (*http.Response, error) {
+// get sends one request for what is read as it comes, and returns the answer, whatever its status; the caller closes its body.
+func (c *Client) get(ctx context.Context, u *url.URL, accept string) (*http.Response, error) {
+	req, err := c.request(ctx, http.MethodGet, u, accept, nil)
+	if err != nil {
+		return nil, err
+	}
+	return c.do(req)
+}
+
+func (c *Client) request(ctx context.Context, method string, u *url.URL, accept string, body []byte) (*http.Request, error) {
 	var r io.Reader
 	if body != nil {
 		r = bytes.NewReader(body)
@@ -185,13 +215,17 @@ func (c *Client) send(ctx context.Context, method string, u *url.URL, accept str
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
+	return req, nil
+}
+
+func (c *Client) do(req *http.Request) (*http.Response, error) {
 	resp, err := c.http.Do(req)
 	if err != nil {
 		// *url.Error repeats the whole URL; what went wrong is enough beside the method and the path.
 		if ue, ok := errors.AsType[*url.Error](err); ok {
 			err = ue.Err
 		}
-		return nil, fmt.Errorf("%s %s: %w", method, c.base+u.Path, err)
+		return nil, fmt.Errorf("%s %s://%s%s: %w", req.Method, req.URL.Scheme, req.URL.Host, req.URL.Path, err)
 	}
 	return resp, nil
 }

@@ -56,8 +56,8 @@ func TestRequests(t *testing.T) {
 			return c.CreateCluster(ctx, CreateClusterRequest{ProjectID: "p1", Name: "acme", CloudProvider: "AWS", Regions: []string{"us-east-1"}})
 		}), `POST /api/v1/clusters {"project_id":"p1","name":"acme","cloud_provider":"AWS","regions":["us-east-1"]}`},
 		"UpdateCluster": {ask(func(ctx context.Context, c *Client) (any, error) {
-			return c.UpdateCluster(ctx, "c1", UpdateClusterRequest{Backends: &[]string{}})
-		}), "PATCH " + cl + ` {"backends":[]}`},
+			return c.UpdateCluster(ctx, "c1", UpdateClusterRequest{Backends: &[]string{}, CustomNames: &[]string{"a.example"}})
+		}), "PATCH " + cl + ` {"backends":[],"custom_names":["a.example"]}`},
 		"DeleteCluster":  {func(ctx context.Context, c *Client) error { return c.DeleteCluster(ctx, "c1") }, "DELETE " + cl},
 		"ClusterEvents":  {ask(func(ctx context.Context, c *Client) (any, error) { return c.ClusterEvents(ctx, "c1", Page{}) }), "GET " + cl + "/events"},
 		"ClusterTraffic": {ask(func(ctx context.Context, c *Client) (any, error) { return c.ClusterTraffic(ctx, "c1") }), "GET " + cl + "/traffic"},

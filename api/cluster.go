@@ -17,6 +17,7 @@ type Cluster struct {
 	Plan              string          `json:"plan" enum:"DEDICATED"`
 	Config            ClusterConfig   `json:"config"`
 	Regions           []ClusterRegion `json:"regions"`
+	CustomNames       []string        `json:"custom_names" doc:"Names of the customer's own that lead here too, by the private door and the public one"`
 	NetworkVisibility string          `json:"network_visibility" enum:"PUBLIC,PRIVATE" doc:"PRIVATE when public access is disabled"`
 	PublicAccess      string          `json:"public_access" enum:"ENABLED,REPORT_ONLY,DISABLED"`
 	Backends          []string        `json:"backends" doc:"host:port of the vendor's servers; TLS is passed through to them unread"`
@@ -57,7 +58,8 @@ type CreateClusterRequest struct {
 
 // UpdateClusterRequest changes what is set in it.
 type UpdateClusterRequest struct {
-	Backends *[]string `json:"backends,omitempty" doc:"host:port of the vendor's servers; replaces all"`
+	Backends    *[]string `json:"backends,omitempty" doc:"host:port of the vendor's servers; replaces all"`
+	CustomNames *[]string `json:"custom_names,omitempty" doc:"Names of the customer's own that lead here too; replaces all. Each is one cluster's, with everything below it"`
 }
 
 // PublicAccess is the state of a cluster's public door.

@@ -83,7 +83,7 @@ type EventStream struct {
 func (c *Client) StreamEvents(ctx context.Context, q FeedQuery) (*EventStream, error) {
 	u := path("events")
 	u.RawQuery = q.values().Encode()
-	resp, err := c.send(ctx, http.MethodGet, u, "text/event-stream", nil)
+	resp, err := c.get(ctx, u, "text/event-stream")
 	if err != nil {
 		return nil, err
 	}

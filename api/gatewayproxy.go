@@ -20,6 +20,7 @@ type GatewayProxy struct {
 	Repositories      []GatewayProxyRepository `json:"repositories,omitempty"`
 	CertificateHeader string                   `json:"certificate_header,omitempty"` // that tells the application the client's certificate
 	Redirects         *GatewayRedirects        `json:"redirects,omitempty"`          // absent: they pass
+	TicketKey         []byte                   `json:"ticket_key,omitempty"`         // 32 bytes, secret, with REWRITE; absent: each gateway's own
 
 	ClientCertificates *GatewayClientCertificates `json:"client_certificates,omitempty"` // absent: none are asked for
 }

@@ -2,8 +2,10 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // ReverseProxySettings is how a cluster's application is reached over HTTP through a web server in front of it. What is
@@ -38,6 +40,24 @@ type ReverseProxySettings struct {
 	Endpoints     []string `json:"endpoints,omitempty" doc:"Ids of the only endpoints through which requests pass; needs proxy_protocol. Any when absent"`
 
 	Redirects *ProxyRedirects `json:"redirects,omitempty"`
+}
+
+// RepositoryNames are the names by which Docker clients reach the cluster's repositories through the gateway, in the order of
+// the settings: a label below name, which is one of the cluster's own, or below the wildcard where that is at or below name.
+// They are of settings as the API answers with them, which are complete. There are none with another server than the gateway,
+// or with another method than SUBDOMAIN.
+func (s ReverseProxySettings) RepositoryNames(name string) (names []string) {
+	if s.Server != "direct" || s.DockerMethod != "SUBDOMAIN" {
+		return nil
+	}
+	domain := name
+	if below, ok := strings.CutPrefix(s.Wildcard, "*."); ok && strings.HasSuffix(below, "."+name) {
+		domain = below
+	}
+	for _, r := range s.Repositories {
+		names = append(names, strings.ToLower(r.Key)+"."+domain)
+	}
+	return names
 }
 
 // ProxyNode is one server of the application.
@@ -96,11 +116,32 @@ func (c *Client) ReverseProxy(ctx context.Context, clusterID string) (ReversePro
 	return out, err
 }
 
+// ReverseProxyUnless is ReverseProxy for who polls: changed is false, and nothing else is told, while the reverse proxy still has
+// the entity tag that came with it last. With an empty tag it is always told.
+func (c *Client) ReverseProxyUnless(ctx context.Context, clusterID, tag string) (p ReverseProxy, now string, changed bool, err error) {
+	now = tag
+	err = c.callTagged(ctx, http.MethodGet, path("clusters", clusterID, "reverse-proxy"), nil, nil, &p, &now)
+	if errors.Is(err, errUnchanged) {
+		return p, now, false, nil
+	}
+	return p, now, err == nil, err
+}
+
 // PutReverseProxy makes the cluster's reverse proxy be as given. A dry run checks it and renders it, and stores nothing.
 func (c *Client) PutReverseProxy(ctx context.Context, clusterID string, s ReverseProxySettings, dryRun bool) (ReverseProxy, error) {
-	var query url.Values
 	if dryRun {
-		query = url.Values{"dryRun": {"true"}}
+		return c.TryReverseProxy(ctx, clusterID, s, "")
+	}
+	var out ReverseProxy
+	err := c.call(ctx, http.MethodPut, path("clusters", clusterID, "reverse-proxy"), nil, s, &out)
+	return out, err
+}
+
+// TryReverseProxy checks settings and renders them for a target, which is as in ReverseProxySnippet, and stores nothing.
+func (c *Client) TryReverseProxy(ctx context.Context, clusterID string, s ReverseProxySettings, target string) (ReverseProxy, error) {
+	query := url.Values{"dryRun": {"true"}}
+	if target != "" {
+		query.Set("target", target)
 	}
 	var out ReverseProxy
 	err := c.call(ctx, http.MethodPut, path("clusters", clusterID, "reverse-proxy"), query, s, &out)

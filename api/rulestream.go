@@ -70,7 +70,7 @@ func (c *Client) Rules(ctx context.Context, hello GatewayHello) (*RuleStream, er
 		"revision":   {strconv.FormatInt(hello.Revision, 10)},
 		"tag":        {hello.Tag},
 	}.Encode()
-	resp, err := c.send(ctx, http.MethodGet, u, "application/x-ndjson", nil)
+	resp, err := c.get(ctx, u, "application/x-ndjson")
 	if err != nil {
 		return nil, err
 	}

@@ -41,11 +41,18 @@ const (
 // every request with its path. It returns the control plane's URL; the gateway's token is in the environment.
 func controlPlane(t *testing.T) (url string) {
 	t.Helper()
+	backend := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.Path) }))
+	t.Cleanup(backend.Close)
+	url, _, _ = controlPlaneOf(t, backend.Listener.Addr().String())
+	return url
+}
+
+// controlPlaneOf starts a control plane of a cluster with a backend, and returns also its operator and the cluster.
+func controlPlaneOf(t *testing.T, backend string) (url string, operator *api.Client, cluster api.Cluster) {
+	t.Helper()
 	const owner, operatorToken = "123456789012", "the operator's token"
 	ctx := t.Context()
 	log := slog.New(slog.DiscardHandler)
-	backend := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.Path) }))
-	t.Cleanup(backend.Close)
 	st, err := store.Open(ctx, t.TempDir(), store.Options{Log: log})
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +78,7 @@ func controlPlane(t *testing.T) (url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	operator := api.New(srv.URL, operatorToken)
+	operator = api.New(srv.URL, operatorToken)
 	project, err := operator.CreateProject(ctx, api.CreateProjectRequest{Name: "acme"})
 	if err != nil {
 		t.Fatal(err)
@@ -81,8 +88,8 @@ func controlPlane(t *testing.T) (url string) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	cluster, err := operator.CreateCluster(ctx, api.CreateClusterRequest{
-		ProjectID: project.ID, Name: "acme", CloudProvider: "AWS", Regions: []string{"us-east-1"}, Backends: []string{backend.Listener.Addr().String()},
+	cluster, err = operator.CreateCluster(ctx, api.CreateClusterRequest{
+		ProjectID: project.ID, Name: "acme", CloudProvider: "AWS", Regions: []string{"us-east-1"}, Backends: []string{backend},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +101,7 @@ func controlPlane(t *testing.T) (url string) {
 		t.Fatal(err)
 	}
 	t.Setenv(tokenVariable, testToken)
-	return srv.URL
+	return srv.URL, operator, cluster
 }
 
 // flow is a flow through the gateway to the cluster.

@@ -230,6 +230,7 @@ func (p *process) stop() {
 func (p *process) retire(successor int) {
 	p.closeMetrics() // or scrapes would meet now one process, now the other
 	p.gateway.StopKeeping()
+	p.gateway.Retire()
 	p.tell("READY=1", fmt.Sprintf("MAINPID=%d", successor))
 	p.log.Info("a successor serves: gateway drains", "successor", successor, "flows", p.gateway.LiveFlows(), "deadline", p.handoverDrain)
 	ctx, cancel := context.WithTimeout(context.Background(), p.handoverDrain)
@@ -242,6 +243,7 @@ func (p *process) retire(successor int) {
 			}
 			signal.Reset(syscall.SIGTERM, os.Interrupt)
 			p.log.Info("gateway drains", "flows", p.gateway.LiveFlows(), "deadline", p.drain)
+			p.gateway.CloseIdle()
 			time.AfterFunc(p.drain, cancel)
 		}
 	}()

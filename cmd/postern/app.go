@@ -196,7 +196,16 @@ func (a *app) explain(cmd *cobra.Command, err error) int {
 			strings.HasPrefix(t.Message, "required flag") || strings.HasPrefix(t.Message, "if any flags in the group") {
 			t.Code, t.Reason, t.Hint = exitUsage, "USAGE", fmt.Sprintf("see %q", cmd.CommandPath()+" --help")
 			if !cmd.HasSubCommands() {
-				t.Hint = fmt.Sprintf("write it as %q; %s", strings.TrimSuffix(cmd.UseLine(), " [flags]"), t.Hint)
+				// What cobra takes for a verb is an argument to a verb that takes none.
+				if extra, ok := strings.CutPrefix(t.Message, "unknown command "); ok {
+					extra, _, _ = strings.Cut(extra, " for ")
+					t.Message = fmt.Sprintf("%q takes no argument, and was given %s", cmd.CommandPath(), extra)
+					if cmd.Flags().Lookup("cluster") != nil {
+						t.Hint = "a cluster is named by --cluster; " + t.Hint
+					}
+				} else {
+					t.Hint = fmt.Sprintf("write it as %q; %s", strings.TrimSuffix(cmd.UseLine(), " [flags]"), t.Hint)
+				}
 			}
 		}
 	}
@@ -211,12 +220,12 @@ func (a *app) explain(cmd *cobra.Command, err error) int {
 	if t.Reason != "" && t.Reason != "USAGE" {
 		fmt.Fprintf(a.err, "  reason: %s\n", t.Reason)
 	}
-	if t.Hint != "" {
+	if t.Hint != "" && !strings.Contains(t.Message, t.Hint) { // what is wrong may say what would be right
 		fmt.Fprintf(a.err, "  next:   %s\n", t.Hint)
 	}
 	for _, also := range t.Also {
 		fmt.Fprintf(a.err, "also: %s\n  field:  %s\n", also.Message, also.Field)
-		if also.Hint != "" {
+		if also.Hint != "" && !strings.Contains(also.Message, also.Hint) {
 			fmt.Fprintf(a.err, "  next:   %s\n", also.Hint)
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/base64"
@@ -228,9 +229,17 @@ func (a *app) revokedCertificateCommand() *cobra.Command {
 				break
 			}
 		}
+		trusted, err := c.TrustedCertificates(ctx, cl.ID)
+		if err != nil {
+			return err
+		}
+		names := map[string]string{}
+		for _, tc := range trusted {
+			names[tc.ID] = tc.Name
+		}
 		return a.show(all, &table{head: []string{"ID", "SERIAL", "ISSUER", "REVOKED", "REASON"}, none: "no certificate is revoked here"}, func(t *table) {
 			for _, r := range all.RevokedCertificates {
-				t.add(r.ID, r.Serial, r.TrustedID, when(r.RevokedAt, time.Now()), r.Reason)
+				t.add(r.ID, r.Serial, cmp.Or(names[r.TrustedID], r.TrustedID), when(r.RevokedAt, time.Now()), r.Reason)
 			}
 		})
 	})

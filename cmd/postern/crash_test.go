@@ -224,7 +224,7 @@ func TestCrashAnywhere(t *testing.T) {
 
 	u = chain("disconnect", connect.Disconnect)
 	want = census{balancers: 1, targetGroups: 1, services: 1}
-	if err := poll(30*time.Second, func() error {
+	if err := poll(60*time.Second, func() error {
 		if got := u.census(t); got != want {
 			return fmt.Errorf("%+v, want %+v", got, want)
 		}

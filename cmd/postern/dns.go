@@ -14,13 +14,13 @@ import (
 )
 
 // dnsForms are the forms in which "postern dns" prints records. The first three make private zones inside the VPC; the
-// others are for name servers and resolvers outside it.
+// others are for name servers, resolvers and machines outside it.
 var dnsForms = func() []string {
 	forms := []string{"aws", "route53", "terraform", "zonefile"}
 	for _, r := range dnsplan.Resolvers() {
 		forms = append(forms, string(r))
 	}
-	return forms
+	return append(forms, "hosts")
 }()
 
 // dnsRequest is what a person asks "postern dns" for.
@@ -28,6 +28,7 @@ type dnsRequest struct {
 	form      string
 	names     []string // the customer's own; empty: the cluster's private name
 	resolvers []string
+	addrs     []string
 	target    dnsplan.Target
 }
 
@@ -45,8 +46,10 @@ is changed anywhere.
   aws, route53, terraform             a private zone inside the VPC
   zonefile                            records for the zone above the name, in a corporate name server
   unbound, dnsmasq, bind, coredns     configuration of a resolver outside the VPC
+  hosts                               lines for one machine's hosts file, to try it out
 
-The endpoint is the one that "postern connect" made in the VPC; --target names another.`,
+All but hosts lead every name below there too, such as those of Docker repositories; a hosts file knows no wildcards, and has those
+that the cluster's reverse proxy names. The endpoint is the one that "postern connect" made in the VPC; --target names another.`,
 		Example: `  postern dns --form zonefile
   postern dns --form bind --resolvers 10.0.0.10,10.0.16.10
   postern dns --form terraform --name orders.acme.example`,
@@ -57,6 +60,7 @@ The endpoint is the one that "postern connect" made in the VPC; --target names a
 	f.StringVar(&req.form, "form", "zonefile", "one of "+strings.Join(dnsForms, ", "))
 	f.StringSliceVar(&req.names, "name", nil, "a name of your own that shall lead to the endpoint (default the cluster's private name)")
 	f.StringSliceVar(&req.resolvers, "resolvers", nil, "addresses inside the VPC that answer for it, at least two (a Route 53 inbound endpoint)")
+	f.StringSliceVar(&req.addrs, "addresses", nil, "of the endpoint's interfaces, for --form hosts (default those of the endpoint in your VPC)")
 	f.StringVar(&req.target.Name, "target", "", "the endpoint's regional DNS name")
 	f.StringVar(&req.target.HostedZoneID, "target-zone", "", "hosted zone id of that name, as the endpoint's DnsEntries tell it")
 	_ = cmd.RegisterFlagCompletionFunc("form", cobra.FixedCompletions(dnsForms, cobra.ShellCompDirectiveNoFileComp))
@@ -79,21 +83,27 @@ func (a *app) dns(ctx context.Context, c *connectFlags, req dnsRequest) error {
 	if len(req.names) > 0 {
 		in.Case, in.Names = dnsplan.CustomDomain, req.names
 	}
+	for _, name := range in.Names {
+		in.Repositories = append(in.Repositories, p.Proxy.RepositoryNames(name)...)
+	}
 	if req.target.Known() {
 		in.Target = req.target
 	}
-	inside := req.form == "aws" || req.form == "route53" || req.form == "terraform"
-	if !inside {
-		in.Case = dnsplan.OnPremises
-		for _, s := range req.resolvers {
-			addr, err := netip.ParseAddr(s)
-			if err != nil {
-				return usagef("write them as 10.0.0.10,10.0.16.10", "not an address: %q", s)
-			}
-			in.Resolvers = append(in.Resolvers, addr)
+	switch req.form {
+	case "aws", "route53", "terraform":
+	case "hosts":
+		in.Case = dnsplan.HostsFile
+		if in.Addrs, err = addressArgs(req.addrs); err == nil && len(in.Addrs) == 0 {
+			in.Addrs, err = connect.EndpointAddrs(ctx, cfg, p)
 		}
+	default:
+		in.Case = dnsplan.OnPremises
+		in.Resolvers, err = addressArgs(req.resolvers)
 	}
-	if !in.Target.Known() {
+	if err != nil {
+		return err
+	}
+	if !in.Target.Known() && len(in.Addrs) == 0 {
 		return usagef(`"postern connect" makes one; --target names one that is not in this VPC`, "there is no endpoint for the cluster in %s yet", p.Request.VPCID)
 	}
 	plan, err := dnsplan.Make(in)
@@ -104,6 +114,11 @@ func (a *app) dns(ctx context.Context, c *connectFlags, req dnsRequest) error {
 	if err != nil {
 		return err
 	}
+	for _, name := range in.Names {
+		if name != p.PrivateName && !slices.Contains(p.CustomNames, name) {
+			plan.Notes = append(plan.Notes, fmt.Sprintf("cluster %s does not have the name %s, so that its gateway refuses whoever asks for it; the vendor's operator can add it: postern cluster set --custom-name %[2]s", p.ClusterName, name))
+		}
+	}
 	if a.json() {
 		return a.printJSON(map[string]any{"form": req.form, "text": text, "notes": plan.Notes, "requires": plan.Requires})
 	}
@@ -112,6 +127,18 @@ func (a *app) dns(ctx context.Context, c *connectFlags, req dnsRequest) error {
 	}
 	_, err = fmt.Fprint(a.out, text)
 	return err
+}
+
+// addressArgs reads addresses from a command line.
+func addressArgs(args []string) (out []netip.Addr, err error) {
+	for _, s := range args {
+		addr, err := netip.ParseAddr(s)
+		if err != nil {
+			return nil, usagef("write them as 10.0.0.10,10.0.16.10", "not an address: %q", s)
+		}
+		out = append(out, addr)
+	}
+	return out, nil
 }
 
 // dnsText writes a plan in one of dnsForms.
@@ -133,6 +160,8 @@ func dnsText(p dnsplan.Plan, form string) (string, error) {
 		return b.String(), nil
 	case "zonefile":
 		return p.ZoneFile()
+	case "hosts":
+		return p.HostsFile(), nil
 	}
 	return p.Snippet(dnsplan.Resolver(form))
 }

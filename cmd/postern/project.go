@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -67,7 +68,7 @@ func everyProject(ctx context.Context, c *api.Client) ([]api.Project, error) {
 	})
 }
 
-// pickProject finds the project of an id, or of a name that only one has.
+// pickProject finds the project of an id, or of a name that only one has; without a name, the only one that there is.
 func pickProject(ctx context.Context, c *api.Client, name string) (api.Project, error) {
 	if id, err := link.ParseID("project", name); err == nil {
 		return c.Project(ctx, string(id))
@@ -77,10 +78,20 @@ func pickProject(ctx context.Context, c *api.Client, name string) (api.Project, 
 		return api.Project{}, err
 	}
 	var found []api.Project
+	var names []string
 	for _, p := range all {
-		if p.Name == name {
+		if p.Name == name || name == "" && len(all) == 1 {
 			found = append(found, p)
 		}
+		names = append(names, p.Name)
+	}
+	switch {
+	case len(all) == 0:
+		return api.Project{}, &link.Error{
+			Kind: link.NotFound, Reason: "NO_PROJECT", Message: "there is no project yet", Hint: `"postern project create" makes one`,
+		}
+	case name == "" && len(all) > 1:
+		return api.Project{}, usagef("give --project with one of: "+strings.Join(names, ", "), "there are %d projects, and none is named", len(all))
 	}
 	switch len(found) {
 	case 0:

@@ -11,7 +11,7 @@ import (
 	"github.com/postern/postern/internal/link"
 )
 
-// projectVerb is a verb on the project that --project names.
+// projectVerb is a verb on one project, which --project names.
 func (a *app) projectVerb(use, short string, args cobra.PositionalArgs,
 	run func(ctx context.Context, c *api.Client, p api.Project, args []string) error,
 ) *cobra.Command {
@@ -23,8 +23,7 @@ func (a *app) projectVerb(use, short string, args cobra.PositionalArgs,
 		}
 		return run(ctx, c, p, args)
 	})
-	cmd.Flags().StringVar(&name, "project", "", "project by id or name")
-	_ = cmd.MarkFlagRequired("project")
+	cmd.Flags().StringVar(&name, "project", "", "project by id or name (default the only one)")
 	return cmd
 }
 

@@ -91,7 +91,7 @@ func received(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: received name text times")
 	}
 	r := receiverOf(ts, args[0])
-	err := poll(20*time.Second, func() error {
+	err := poll(60*time.Second, func() error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		n := 0

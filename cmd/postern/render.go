@@ -137,7 +137,7 @@ func (a *app) render(ctx context.Context, req renderRequest) error {
 	return a.deliver(ctx, req, r)
 }
 
-// settingsSource is where the settings are read from.
+// settingsSource is where the settings are read from. One goroutine reads, another may take the events.
 type settingsSource struct {
 	read   func(context.Context) (api.ReverseProxySettings, error)
 	events func(context.Context) (*api.EventStream, error) // of the cluster, from now on; nil: nobody tells of changes
@@ -168,14 +168,19 @@ func (a *app) settingsSource(req renderRequest) (settingsSource, error) {
 		known = cl.ID
 		return known, err
 	}
+	var tag string // of last, the settings that were read last
+	var last api.ReverseProxySettings
 	return settingsSource{
 		read: func(ctx context.Context) (api.ReverseProxySettings, error) {
 			id, err := cluster(ctx)
 			if err != nil {
 				return api.ReverseProxySettings{}, err
 			}
-			p, err := c.ReverseProxy(ctx, id)
-			return p.ReverseProxySettings, err
+			p, now, changed, err := c.ReverseProxyUnless(ctx, id, tag)
+			if changed {
+				tag, last = now, p.ReverseProxySettings
+			}
+			return last, err
 		},
 		events: func(ctx context.Context) (*api.EventStream, error) {
 			id, err := cluster(ctx)

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
+	"reflect"
 	"strings"
 	"time"
 
@@ -29,18 +31,39 @@ type watcher struct {
 	req  renderRequest
 	load settingsSource
 
-	said    string        // the last trouble that was told, empty when all is well
+	said trouble // the last that was told, zero when all is well
+	away backoff // of a control plane
+
+	settings api.ReverseProxySettings // of which done was made
+	done     *rendering               // that is in place; nil while none is
+
 	refused string        // the text that could not be installed last
 	pause   time.Duration // until that one is tried again
 	again   time.Time
 }
 
-// slowestRetry is how long at most a text that the server refused waits before it is tried again.
+// trouble is what keeps a file from being up to date.
+type trouble struct{ what, message string }
+
+// slowestRetry is how long at most a text that the server refused waits before it is tried again, and so does a control plane
+// that is away before it is asked again, unless the interval is longer.
 const slowestRetry = 5 * time.Minute
+
+// backoff is pauses that grow, each twice as long as the one before until they are as long as most. Half of each is random:
+// machines that lost a control plane together do not all come back to it at once.
+type backoff struct{ first, most, next time.Duration }
+
+func (b *backoff) pause() time.Duration {
+	d := min(max(b.next, b.first), b.most)
+	b.next = 2 * d
+	return d/2 + rand.N(d/2+1)
+}
+
+func (b *backoff) reset() { b.next = 0 }
 
 // watchSettings installs what the settings say, now and whenever they change, until ctx ends. Nothing but that ends it.
 func (a *app) watchSettings(ctx context.Context, req renderRequest, load settingsSource) error {
-	w := &watcher{a: a, req: req, load: load}
+	w := &watcher{a: a, req: req, load: load, away: backoff{first: req.interval, most: max(req.interval, slowestRetry)}}
 	changed := make(chan struct{}, 1)
 	listens := make(chan struct{})
 	go func() {
@@ -48,19 +71,31 @@ func (a *app) watchSettings(ctx context.Context, req renderRequest, load setting
 		w.listen(ctx, changed)
 	}()
 	defer func() { <-listens }()
-	tick := time.NewTicker(req.interval)
-	defer tick.Stop()
 	for {
 		if err := w.look(ctx); err != nil {
 			return unlessAsked(ctx, err)
 		}
+		next := time.NewTimer(w.untilNext())
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-changed:
-		case <-tick.C:
+		case <-next.C:
+		}
+		next.Stop()
+		if ctx.Err() != nil {
+			return nil
 		}
 	}
+}
+
+// untilNext is how long to wait after a look: about the interval, and longer and longer while the control plane is away. Of a
+// control plane that is back the events tell sooner.
+func (w *watcher) untilNext() time.Duration {
+	if w.said.what == unreachableNow {
+		return w.away.pause()
+	}
+	w.away.reset()
+	return w.req.interval - rand.N(w.req.interval/10+1)
 }
 
 // listen says that something may have changed: at every event of the cluster, and when the stream of them begins, for
@@ -69,8 +104,10 @@ func (w *watcher) listen(ctx context.Context, changed chan<- struct{}) {
 	if w.load.events == nil {
 		return
 	}
+	again := backoff{first: min(w.req.interval, time.Second), most: w.req.interval}
 	for {
 		if s, err := w.load.events(ctx); err == nil {
+			again.reset()
 			for err == nil {
 				select {
 				case changed <- struct{}{}:
@@ -83,7 +120,7 @@ func (w *watcher) listen(ctx context.Context, changed chan<- struct{}) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(min(w.req.interval, 5*time.Second)):
+		case <-time.After(again.pause()):
 		}
 	}
 }
@@ -97,11 +134,11 @@ func (w *watcher) look(ctx context.Context) error {
 		}
 		what := "refused"
 		if unreachable(err) {
-			what = "unreachable"
+			what = unreachableNow
 		}
 		return w.trouble(what, fmt.Sprintf("%v; the file stays as it is", err))
 	}
-	r, err := w.req.make(ctx, settings)
+	r, err := w.render(ctx, settings)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // somebody asked to stop
@@ -132,17 +169,29 @@ func (w *watcher) look(ctx context.Context) error {
 		}
 		return w.trouble("refused", message)
 	}
-	w.refused = ""
+	w.refused, w.settings, w.done = "", settings, &r
+	well := w.said == trouble{}
+	w.said = trouble{}
 	switch {
 	case done.Changed || done.Reloaded:
-		w.said = ""
 		return w.tell(watchLine{What: "installed", Message: done.String(), Notes: r.Notes})
-	case w.said != "":
-		w.said = ""
+	case !well:
 		return w.tell(watchLine{What: "well", Message: "all is well again; " + done.String()})
 	}
 	return nil
 }
+
+// render renders settings, and has the text checked where that was asked for, unless it is in place already. What is installed
+// here may become another version.
+func (w *watcher) render(ctx context.Context, settings api.ReverseProxySettings) (rendering, error) {
+	if w.done != nil && w.req.target != "installed" && reflect.DeepEqual(settings, w.settings) {
+		return *w.done, nil
+	}
+	return w.req.make(ctx, settings)
+}
+
+// unreachableNow is what is told of a control plane that is away.
+const unreachableNow = "unreachable"
 
 // unreachable reports whether an error is that of an outage: no answer, or one that says to try again.
 func unreachable(err error) bool {
@@ -153,13 +202,14 @@ func unreachable(err error) bool {
 	return !ours
 }
 
-// trouble tells what keeps the file from being up to date, once.
+// trouble tells what keeps the file from being up to date, once: of an outage also when its errors are not all the same.
 func (w *watcher) trouble(what, message string) error {
 	message = strings.Join(strings.FieldsFunc(message, func(r rune) bool { return r == '\n' }), "; ") // one line each
-	if w.said == message {
+	now := trouble{what, message}
+	if w.said == now || what == unreachableNow && w.said.what == what {
 		return nil
 	}
-	w.said = message
+	w.said = now
 	return w.tell(watchLine{What: what, Message: message})
 }
 

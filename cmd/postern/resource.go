@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -229,6 +230,9 @@ func (a *app) clusterCommand() *cobra.Command {
 				t.add("private name", r.PrivateEndpointDNS)
 				t.add("public name", r.SQLDNS)
 			}
+			for _, name := range cl.CustomNames {
+				t.add("custom name", name)
+			}
 			conditions(t, cl.Conditions)
 		})
 	})
@@ -240,29 +244,49 @@ func (a *app) clusterCommand() *cobra.Command {
 			return err
 		}
 		req.ProjectID = p.ID
+		if len(req.Regions) == 0 {
+			if req.Regions, err = onlyRegion(ctx, c, req.CloudProvider); err != nil {
+				return err
+			}
+		}
 		cl, err := c.CreateCluster(ctx, req)
 		if err != nil {
 			return err
 		}
 		return a.done(cl, "cluster %s is there: %s", cl.Name, cl.ID)
 	})
-	create.Flags().StringVar(&req.ProjectID, "project", "", "project by id or name")
+	create.Flags().StringVar(&req.ProjectID, "project", "", "project by id or name (default the only one)")
 	create.Flags().StringVar(&req.CloudProvider, "provider", "AWS", "cloud provider")
-	create.Flags().StringSliceVar(&req.Regions, "regions", nil, "regions in which it is reached")
+	create.Flags().StringSliceVar(&req.Regions, "regions", nil, "regions in which it is reached (default the only one)")
 	create.Flags().StringSliceVar(&req.Backends, "backends", nil, "host:port of the servers behind the gateway")
 	create.Flags().StringVar(&req.PublicAccess, "public-access", "", "ENABLED, REPORT_ONLY or DISABLED (default ENABLED)")
-	_ = create.MarkFlagRequired("project")
-	_ = create.MarkFlagRequired("regions")
-	var backends []string
-	set := a.clusterVerb("set", "Change a cluster's backends", cobra.NoArgs, func(ctx context.Context, c *api.Client, cl api.Cluster, _ []string) error {
-		cl, err := c.UpdateCluster(ctx, cl.ID, api.UpdateClusterRequest{Backends: &backends})
-		if err != nil {
-			return err
+	var backends, names []string
+	var set *cobra.Command
+	set = a.clusterVerb("set", "Change a cluster's backends, or the customer's own names that lead to it", cobra.NoArgs, func(ctx context.Context, c *api.Client, cl api.Cluster, _ []string) error {
+		var req api.UpdateClusterRequest
+		if set.Flags().Changed("backends") {
+			req.Backends = &backends
 		}
-		return a.done(cl, "cluster %s leads to %s", cl.Name, strings.Join(cl.Backends, ", "))
+		if set.Flags().Changed("custom-name") {
+			if slices.Equal(names, []string{"none"}) {
+				names = []string{}
+			}
+			req.CustomNames = &names
+		}
+		cl, err := c.UpdateCluster(ctx, cl.ID, req)
+		switch {
+		case err != nil:
+			return err
+		case req.CustomNames == nil:
+			return a.done(cl, "cluster %s leads to %s", cl.Name, strings.Join(cl.Backends, ", "))
+		case len(cl.CustomNames) == 0:
+			return a.done(cl, "cluster %s has no names of the customer's own", cl.Name)
+		}
+		return a.done(cl, "%s leads to cluster %s", strings.Join(cl.CustomNames, ", "), cl.Name)
 	})
 	set.Flags().StringSliceVar(&backends, "backends", nil, "host:port of the servers behind the gateway; replaces all")
-	_ = set.MarkFlagRequired("backends")
+	set.Flags().StringSliceVar(&names, "custom-name", nil, "host name of the customer's own that leads to the cluster too, or none; replaces all")
+	set.MarkFlagsOneRequired("backends", "custom-name")
 	remove := a.clusterVerb("delete", "Delete a cluster that has no connections", cobra.NoArgs, func(ctx context.Context, c *api.Client, cl api.Cluster, _ []string) error {
 		if err := c.DeleteCluster(ctx, cl.ID); err != nil {
 			return err
@@ -270,6 +294,29 @@ func (a *app) clusterCommand() *cobra.Command {
 		return a.done(cl, "cluster %s is deleted", cl.Name)
 	})
 	return noun("cluster", "clusters", "Deployments of your service", list, show, create, set, a.trafficCommand(), remove)
+}
+
+// onlyRegion names the region of a provider when there is no choice.
+func onlyRegion(ctx context.Context, c *api.Client, provider string) ([]string, error) {
+	all, err := c.Regions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, r := range all {
+		if strings.EqualFold(r.CloudProvider, provider) {
+			names = append(names, r.Name)
+		}
+	}
+	switch len(names) {
+	case 0:
+		return nil, &link.Error{
+			Kind: link.NotFound, Reason: "NO_REGION", Message: "there is no region of " + link.Quote(provider) + " yet", Hint: `an operator makes one with "postern region set"`,
+		}
+	case 1:
+		return names, nil
+	}
+	return nil, usagef("give --regions with some of: "+strings.Join(names, ", "), "there are %d regions, and none is named", len(names))
 }
 
 // conditions adds an object's conditions to its table, with the next step of whoever has to act.

@@ -44,9 +44,11 @@ func (a *app) reverseProxyCommand() *cobra.Command {
 		}
 		return a.showSnippet(s)
 	})
-	snippet.Flags().StringVar(&target, "target", "", "server and version, for example nginx=1.22 (default the server of the settings, as Debian 12 has it)")
+	snippet.Flags().StringVar(&target, "target", "", targetUsage)
 	return noun("reverse-proxy", "", "The web server in front of a cluster, or the gateway as one", get, a.reverseProxySet(), remove, snippet)
 }
+
+const targetUsage = "server and version, for example nginx=1.22 (default the server of the settings, as Debian 12 has it)"
 
 // showSnippet prints a configuration so that it can be kept in a file, and beside it what to know of it.
 func (a *app) showSnippet(s api.ReverseProxySnippet) error {
@@ -64,6 +66,7 @@ func (a *app) showSnippet(s api.ReverseProxySnippet) error {
 type proxyFlags struct {
 	file          string
 	dryRun        bool
+	target        string // of a dry run
 	set           api.ReverseProxySettings
 	nodes         []string // host[:direct port[:router port]]
 	repositories  []string // key[=port]
@@ -75,24 +78,35 @@ func (a *app) reverseProxySet() *cobra.Command {
 	var f proxyFlags
 	var cmd *cobra.Command
 	cmd = a.clusterVerb("set", "Make or change a cluster's reverse proxy", cobra.NoArgs, func(ctx context.Context, c *api.Client, cl api.Cluster, _ []string) error {
+		if f.target != "" && !f.dryRun {
+			return usagef(`add --dry-run; "postern reverse-proxy snippet --target" prints what is stored`, "--target says what a dry run renders for")
+		}
 		settings, err := f.settings(ctx, c, cl, cmd)
 		if err != nil {
 			return err
 		}
-		p, err := c.PutReverseProxy(ctx, cl.ID, settings, f.dryRun)
+		if !f.dryRun {
+			p, err := c.PutReverseProxy(ctx, cl.ID, settings, false)
+			if err != nil {
+				return err
+			}
+			return a.showProxy(p)
+		}
+		p, err := c.TryReverseProxy(ctx, cl.ID, settings, f.target)
 		switch {
 		case err != nil:
 			return err
-		case f.dryRun && !a.json():
-			return a.showSnippet(*p.Snippet)
+		case a.json():
+			return a.showProxy(p)
 		}
-		return a.showProxy(p)
+		return a.showSnippet(*p.Snippet)
 	})
 	cmd.Long = `Make or change a cluster's reverse proxy. With --file it is as the file says, in JSON or YAML, with the words that "reverse-proxy get
 --output json" prints; otherwise the flags change what they name, and the rest stays as it is.`
 	fs := cmd.Flags()
 	fs.StringVar(&f.file, "file", "", "all settings in JSON or YAML, - for standard input")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "check the settings and print the configuration, and store nothing")
+	fs.StringVar(&f.target, "target", "", "with --dry-run: "+targetUsage)
 	fs.StringVar(&f.set.Server, "server", "", "web server: nginx, apache, haproxy, caddy, or direct for the gateway itself")
 	fs.StringVar(&f.set.ServerName, "server-name", "", "public host name")
 	fs.StringVar(&f.set.Wildcard, "wildcard", "", `"*." and the domain below which each repository has a name (default "*." and the server name)`)
@@ -120,7 +134,7 @@ func (a *app) reverseProxySet() *cobra.Command {
 
 // settings are what the file says, or what the flags make of what the cluster has.
 func (f *proxyFlags) settings(ctx context.Context, c *api.Client, cl api.Cluster, cmd *cobra.Command) (api.ReverseProxySettings, error) {
-	named := namedFlags(cmd, "dry-run", "cluster", "file")
+	named := namedFlags(cmd, "dry-run", "target", "cluster", "file")
 	switch {
 	case f.file == "" && len(named) == 0:
 		return api.ReverseProxySettings{}, usagef("give --file, or flags such as --server nginx; see --help", "nothing is to be set")

@@ -66,7 +66,10 @@ func startSampleBackend(cert tls.Certificate, cluster string) (*sampleBackend, e
 			Handler:           mux,
 			ReadHeaderTimeout: 10 * time.Second,
 			ErrorLog:          log.New(io.Discard, "", 0), // handshakes that a health check breaks off
-			TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+			// Without NextProtos, the server would offer HTTP/2 and not speak it whenever Serve below is quicker than ServeTLS.
+			TLSConfig: &tls.Config{
+				Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
+			},
 		},
 	}
 	go func() { s.done <- s.server.ServeTLS(s.secure, "", "") }()

@@ -243,8 +243,8 @@ func retry(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: retry text program arg...")
 	}
 	var last string
-	err := poll(20*time.Second, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	err := poll(60*time.Second, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		program := args[1]
 		if program == "postern" {

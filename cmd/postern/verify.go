@@ -19,6 +19,7 @@ import (
 // verifyRequest is what a person asks "postern verify" to look at.
 type verifyRequest struct {
 	cluster, region, endpoint string
+	name                      string // of the customer's own; empty: the cluster's private name
 	vpc                       string
 	cidrs, addrs              []string
 	path                      string
@@ -44,6 +45,7 @@ Exit codes: 0 the path works, 1 a check failed, 2 the path could not be looked a
 	f := cmd.Flags()
 	a.clusterFlag(cmd, &req.cluster)
 	f.StringVar(&req.region, "region", "", "region of the cluster (default the only one)")
+	f.StringVar(&req.name, "name", "", "a name of your own that leads to the cluster, to look at in place of its private name")
 	f.StringVar(&req.endpoint, "endpoint", "", "endpoint that the path has to go through (default the only one that is connected)")
 	f.StringVar(&req.vpc, "vpc", "", `VPC to look from, in an embedded cloud (default $POSTERN_VPC, else the customer's of "postern up")`)
 	f.StringSliceVar(&req.cidrs, "vpc-cidr", nil, "address ranges of the VPC: private addresses outside them are reported")
@@ -79,6 +81,18 @@ func (a *app) verify(ctx context.Context, req verifyRequest) error {
 	t := verify.Target{
 		PrivateName: region.PrivateEndpointDNS, PublicName: region.SQLDNS, Port: req.port, ClusterID: link.ID(cl.ID), EndpointID: endpoint,
 		HTTPPath: req.path, ExpectPublicRefused: req.publicRefused, StepTimeout: req.timeout,
+	}
+	if req.name != "" {
+		if t.PrivateName = strings.TrimSuffix(strings.ToLower(req.name), "."); !slices.Contains(cl.CustomNames, t.PrivateName) {
+			return usagef("the vendor's operator can add it: postern cluster set --custom-name "+t.PrivateName, "cluster %s does not have the name %s", cl.Name, t.PrivateName)
+		}
+	}
+	proxy, err := c.ReverseProxy(ctx, cl.ID)
+	if err != nil && !api.IsNotFound(err) {
+		return err
+	}
+	if names := proxy.RepositoryNames(t.PrivateName); len(names) > 0 {
+		t.RepositoryName = names[0]
 	}
 	for _, s := range req.cidrs {
 		p, err := netip.ParsePrefix(s)

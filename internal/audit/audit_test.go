@@ -113,20 +113,19 @@ func TestOneByte(t *testing.T) {
 		"one organisation": file(t, entries, []int64{2}, func(p int64) bool { return p != 3 }),
 	} {
 		for i := range b {
-			for _, to := range []byte{b[i] ^ 1, b[i] ^ 0x20, '\n'} {
-				if to == b[i] {
-					continue
-				}
-				changed := bytes.Clone(b)
-				changed[i] = to
-				line := bytes.Count(b[:i], []byte("\n")) + 1
-				r := verify(t, changed, Options{})
-				if len(r.Faults) == 0 {
-					t.Fatalf("%s: byte %d in line %d from %q to %q was not noticed", name, i, line, b[i], to)
-				}
-				if f := r.Faults[0]; f.Line != line && !(b[i] == '\n' && f.Line == line+1) {
-					t.Fatalf("%s: byte %d in line %d from %q to %q was found in line %d: %+v", name, i, line, b[i], to, f.Line, r.Faults)
-				}
+			to := [...]byte{b[i] ^ 1, b[i] ^ 0x20, '\n'}[i%3] // every byte, one way each: what it becomes matters less than where it stands
+			if to == b[i] {
+				to ^= 1
+			}
+			changed := bytes.Clone(b)
+			changed[i] = to
+			line := bytes.Count(b[:i], []byte("\n")) + 1
+			r := verify(t, changed, Options{})
+			if len(r.Faults) == 0 {
+				t.Fatalf("%s: byte %d in line %d from %q to %q was not noticed", name, i, line, b[i], to)
+			}
+			if f := r.Faults[0]; f.Line != line && !(b[i] == '\n' && f.Line == line+1) {
+				t.Fatalf("%s: byte %d in line %d from %q to %q was found in line %d: %+v", name, i, line, b[i], to, f.Line, r.Faults)
 			}
 		}
 	}

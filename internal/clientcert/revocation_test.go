@@ -85,6 +85,34 @@ func TestRevocation(t *testing.T) {
 	}
 }
 
+// A client cannot keep a CA's word from being heard by leaving out a certificate that is trusted here.
+func TestRevocationWithoutTheCertificatesBetween(t *testing.T) {
+	root := newAuthority(t, "root", nil)
+	middle := newAuthority(t, "middle", root)
+	carol := middle.issue(t, "carol")
+	for _, tt := range []struct {
+		name    string
+		list    []byte
+		revoked []link.RevokedCertificate
+		want    Revocation
+	}{
+		{"nothing is revoked", root.list(t, 1), nil, Good},
+		{"the root's list has the intermediate", root.list(t, 1, middle.cert), nil, Revoked},
+		{"its serial number is revoked under the root", nil, []link.RevokedCertificate{{TrustedID: "id of root", Serial: Serial(middle.cert.SerialNumber)}}, Revoked},
+		{"the client's serial number is revoked under the root", nil, []link.RevokedCertificate{{TrustedID: "id of root", Serial: Serial(carol.SerialNumber)}}, Revoked},
+	} {
+		entry := trusts(link.TrustCA, "root", root.cert)
+		entry.CRL = tt.list
+		trust := compile(t, link.ClientCertificates{Trusted: []link.TrustedCertificate{trusts(link.TrustCA, "middle", middle.cert), entry}, Revoked: tt.revoked})
+		for _, chain := range [][]*x509.Certificate{nil, {middle.cert}, {middle.cert, root.cert}} {
+			v := trust.Verify(carol, chain, now)
+			if got := trust.Facts(v, now, Unknown, Credentials{}).Revocation; v.Standing != Trusted || got != tt.want {
+				t.Errorf("%s, with %d certificates above it: %v %v, want %v: %s", tt.name, len(chain), v.Standing, got, tt.want, v.Detail)
+			}
+		}
+	}
+}
+
 func TestAcceptCRL(t *testing.T) {
 	root := newAuthority(t, "root", nil)
 	bob := root.issue(t, "bob")

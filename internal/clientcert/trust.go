@@ -206,9 +206,10 @@ func (t *Trust) Verify(leaf *x509.Certificate, chain []*x509.Certificate, now ti
 	return v
 }
 
-// chains returns the ways from a certificate to an entry that is a CA.
+// chains returns the ways from a certificate to an entry that is a CA, also those that lead on from there to another one: what
+// a root says of an intermediate counts where both are entries, whether the client sends the intermediate or not.
 func (t *Trust) chains(leaf *x509.Certificate, chain []*x509.Certificate, now time.Time) ([][]*x509.Certificate, error) {
-	between := x509.NewCertPool()
+	between := t.roots.Clone()
 	for _, c := range chain {
 		between.AddCert(c)
 	}

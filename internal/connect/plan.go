@@ -2,6 +2,7 @@ package connect
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 
 	"github.com/postern/postern/api"
@@ -19,8 +20,10 @@ type Plan struct {
 	ClusterName  string
 	PrivateName  string
 	PublicName   string
-	ServiceName  string // empty while the vendor's service is not there yet
-	ServiceState string // CREATING, AVAILABLE, …; empty: not asked for yet
+	CustomNames  []string                 // of the customer's own that lead to the cluster too
+	Proxy        api.ReverseProxySettings // the cluster's; zero when it has none
+	ServiceName  string                   // empty while the vendor's service is not there yet
+	ServiceState string                   // CREATING, AVAILABLE, …; empty: not asked for yet
 	ServiceZones []string
 	VPCZones     []string // ids of the zones of the VPC's subnets
 	DNS          dnsplan.Plan
@@ -117,11 +120,11 @@ func (p *Plan) readCluster(ctx context.Context, cfg Config, req Request) error {
 			Message: "the cluster is not in one region only, or not in the one given", Hint: "one of: " + list(names),
 		}
 	}
-	p.Request, p.ClusterName = req, cluster.Name
+	p.Request, p.ClusterName, p.CustomNames = req, cluster.Name, cluster.CustomNames
 	return nil
 }
 
-// readVendor reads the service and whether the account is trusted.
+// readVendor reads the service, the reverse proxy and whether the account is trusted.
 func (p *Plan) readVendor(ctx context.Context, cfg Config) error {
 	services, err := cfg.API.Services(ctx, p.Request.ClusterID)
 	if err != nil {
@@ -132,6 +135,11 @@ func (p *Plan) readVendor(ctx context.Context, cfg Config) error {
 			p.ServiceName, p.ServiceState, p.ServiceZones = s.Name, s.Status, s.AvailabilityZoneIDs
 		}
 	}
+	proxy, err := cfg.API.ReverseProxy(ctx, p.Request.ClusterID)
+	if err != nil && !api.IsNotFound(err) {
+		return apiError("read the cluster's reverse proxy", err)
+	}
+	p.Proxy = proxy.ReverseProxySettings
 	owners, err := cfg.API.TrustedOwners(ctx, p.Request.ClusterID)
 	if err != nil {
 		return apiError("read the cluster's trusted owners", err)
@@ -140,6 +148,18 @@ func (p *Plan) readVendor(ctx context.Context, cfg Config) error {
 		return o.Type == string(link.AWSAccountID) && (o.ExternalOwnerID == p.AccountID || o.ExternalOwnerID == "*")
 	})
 	return nil
+}
+
+// EndpointAddrs returns the addresses of the interfaces of the endpoint that p found, one per zone; none while it found none.
+func EndpointAddrs(ctx context.Context, cfg Config, p *Plan) ([]netip.Addr, error) {
+	if p.endpoint == nil {
+		return nil, nil
+	}
+	acc, err := cfg.AWS.open(ctx, p.Request.Region)
+	if err != nil {
+		return nil, err
+	}
+	return acc.interfaceAddrs(ctx, p.endpoint.interfaces)
 }
 
 // readNetwork reads the VPC and the endpoint, and chooses what the request left open.
@@ -195,6 +215,7 @@ func (p *Plan) readConnection(ctx context.Context, cfg Config) error {
 func (p *Plan) planDNS(ctx context.Context, acc *account) (err error) {
 	in := dnsplan.Input{
 		Case: dnsplan.ClusterZone, Names: []string{p.PrivateName}, VPCID: p.Request.VPCID, Region: p.Request.Region,
+		Repositories: p.Proxy.RepositoryNames(p.PrivateName),
 	}
 	switch p.Request.DNS {
 	case DNSNone:

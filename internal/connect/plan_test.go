@@ -90,6 +90,18 @@ func TestProblemsAreFoundBeforeAnythingIsCreated(t *testing.T) {
 		}
 	})
 
+	t.Run("Docker repositories", func(t *testing.T) {
+		_, err := w.api.PutReverseProxy(t.Context(), w.cluster.ID, api.ReverseProxySettings{
+			Server: "direct", Repositories: []api.ProxyRepository{{Key: "docker-local"}},
+		}, false)
+		must(t, err)
+		p, err := connect.Prepare(t.Context(), w.config(), w.request())
+		must(t, err)
+		if want := "docker-local." + w.privateName(); !slices.ContainsFunc(p.DNS.Notes, func(n string) bool { return strings.Contains(n, want) }) {
+			t.Errorf("notes %q, want one that names %s", p.DNS.Notes, want)
+		}
+	})
+
 	t.Run("a record of somebody else's", func(t *testing.T) {
 		zone, err := w.route53.CreateHostedZone(t.Context(), &route53.CreateHostedZoneInput{
 			Name: aws.String(w.privateName()), CallerReference: aws.String("by hand"),

@@ -116,6 +116,7 @@ func (p *Plan) dnsProblems() {
 		}
 	}
 	if p.Request.DNS == DNSPrivate && p.ServiceName != "" {
+		repositories := p.Proxy.RepositoryNames(p.PrivateName)
 		switch {
 		case p.privateDNS == "":
 			p.problem("NO_PRIVATE_DNS_NAME", "dns", "the vendor's service has no private DNS name", "use the DNS mode zone")
@@ -127,6 +128,10 @@ func (p *Plan) dnsProblems() {
 			p.problem("PRIVATE_DNS_NOT_VERIFIED", "dns",
 				fmt.Sprintf("the vendor has not proven yet that %s is its own: AWS does not let endpoints answer it", p.privateDNS),
 				"ask the vendor, or use the DNS mode zone")
+		case len(repositories) > 0 && !covers(p.privateDNS, repositories[0]):
+			p.warn("REPOSITORIES_NOT_COVERED", "dns",
+				fmt.Sprintf("the private DNS name of the vendor's service, %s, does not cover the names of Docker repositories, as %s", p.privateDNS, repositories[0]),
+				"use the DNS mode zone if Docker clients are to reach them")
 		}
 	}
 	if p.zone != nil && !p.zone.ours {

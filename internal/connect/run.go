@@ -401,6 +401,9 @@ func (r *run) target(ctx context.Context) (Target, error) {
 		VPCCIDRs:       r.plan.vpc.cidrs,
 		InterfaceAddrs: r.result.InterfaceAddresses,
 	}}
+	if names := r.plan.Proxy.RepositoryNames(r.plan.PrivateName); len(names) > 0 {
+		t.RepositoryName = names[0]
+	}
 	for _, k := range keys {
 		t.ProofKeys = append(t.ProofKeys, ed25519.PublicKey(k.Key))
 	}

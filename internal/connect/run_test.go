@@ -236,6 +236,15 @@ func TestPrivateDNS(t *testing.T) {
 	if again := w.connected(t, w.config(), req); again.Changed {
 		t.Errorf("the second run changed something\n%s", steps(again))
 	}
+
+	// A name without a wildcard leads to no Docker repository.
+	_, err = w.api.PutReverseProxy(t.Context(), w.cluster.ID, api.ReverseProxySettings{Server: "direct", Repositories: []api.ProxyRepository{{Key: "npm"}}}, false)
+	must(t, err)
+	p, err := connect.Prepare(t.Context(), w.config(), req)
+	must(t, err)
+	if i := slices.IndexFunc(p.Problems, func(x connect.Problem) bool { return x.Reason == "REPOSITORIES_NOT_COVERED" }); i < 0 || !p.Problems[i].Warning {
+		t.Errorf("problems %+v, want a warning about the repositories' names", p.Problems)
+	}
 	w.disconnected(t, req)
 	if e := w.endpoints(t); len(e) != 0 {
 		t.Errorf("endpoints %q left", e)

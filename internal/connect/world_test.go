@@ -33,6 +33,7 @@ import (
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/reconcile"
 	"github.com/postern/postern/internal/store"
+	"github.com/postern/postern/internal/storetest"
 )
 
 const (
@@ -83,9 +84,7 @@ func newWorldWith(t *testing.T, privateDNS string) *world {
 	})
 	must(t, err)
 	t.Cleanup(func() { _ = f.Close() })
-	st, err := store.Open(ctx, t.TempDir(), store.Options{Log: log})
-	must(t, err)
-	t.Cleanup(func() { _ = st.Close() })
+	st := storetest.Open(t, store.Options{Log: log})
 	must(t, st.Write(ctx, func(tx *store.Tx) error { return tx.PutToken("operator", string(policy.Operator), token) }))
 	done := make(chan struct{})
 	srv := httptest.NewServer(httpapi.New(control.New(st, control.Options{Domain: "postern.test", Log: log}), httpapi.Options{Log: log, Done: done}))

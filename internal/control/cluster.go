@@ -232,9 +232,20 @@ func (p *Plane) UpdateCluster(ctx context.Context, c policy.Caller, id link.ID, 
 			return link.Cluster{}, err
 		}
 	}
+	var names []string
+	if u.CustomNames != nil {
+		if names, err = customNames(*u.CustomNames, p.domain); err != nil {
+			return link.Cluster{}, err
+		}
+	}
 	err = p.change(ctx, c, trafficRef(id), func(ch *change) error {
 		if out, err = cluster(ch.Tx, id); err != nil {
 			return err
+		}
+		if u.CustomNames != nil {
+			if out, err = ch.setCustomNames(out, names, *u.CustomNames); err != nil {
+				return err
+			}
 		}
 		if u.Backends == nil || slices.Equal(out.Backends, *u.Backends) {
 			return nil

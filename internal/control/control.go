@@ -91,7 +91,8 @@ type ClusterRequest struct {
 
 // ClusterUpdate holds what to change about a cluster; nil leaves it as it is.
 type ClusterUpdate struct {
-	Backends *[]string
+	Backends    *[]string
+	CustomNames *[]string
 }
 
 // AllowListPage is a part of a cluster's allow list. Propagating is true while some live gateway still decides by an

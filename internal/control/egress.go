@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/net/publicsuffix"
-
 	"github.com/postern/postern/internal/audit"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
@@ -309,7 +307,7 @@ func (p *Plane) checkDomainNames(names []string) ([]string, error) {
 				return nil, invalid(field, "RESERVED_DOMAIN", name+" belongs to the network or to the cloud itself", "give a name in the customer's own domain")
 			}
 		}
-		if suffix, _ := publicsuffix.PublicSuffix(zone); suffix == zone {
+		if isShared(zone) {
 			return nil, invalid(field, "DOMAIN_TOO_SHORT", "many share the domain "+zone, "give a name below the customer's own domain, such as service.customer."+zone)
 		}
 		if !slices.Contains(out, name) {

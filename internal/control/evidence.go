@@ -29,6 +29,8 @@ type AuditReport struct {
 	Refused   []link.RefusedAttempt
 	Changes   []AuditEntry // from From until To, by position
 	Limits    []string     // what this report cannot know, in sentences
+
+	proxied bool // the gateways ended the cluster's TLS at some time of it
 }
 
 // AllowedRange is an entry of an allow list as the log tells it.
@@ -126,7 +128,7 @@ func (p *Plane) AuditReport(ctx context.Context, c policy.Caller, clusterID link
 			return err
 		}
 		out.Name, out.Public, out.AllowList = told.name, told.public.spans, told.atStart
-		out.Egress = told.egressEvidence()
+		out.Egress, out.proxied = told.egressEvidence(), len(told.proxied.spans) > 0
 		if err := out.countFlows(tx, told); err != nil {
 			return err
 		}
@@ -235,6 +237,9 @@ func (r *AuditReport) addLimits() {
 	r.Limits = append(r.Limits,
 		"that an endpoint could pass traffic means that Postern let it in; the cloud has to have shown it as available as well",
 		"gateways apply a change as it reaches them, and go on with the last rules while they cannot hear of one")
+	if r.proxied {
+		r.Limits = append(r.Limits, "requests that reach a gateway by way of a reverse proxy that ends TLS before it (--front) have no records of flows: those of public access do not hold them")
+	}
 	if len(r.Egress) > 0 {
 		r.Limits = append(r.Limits, "what went through an egress endpoint does not pass the gateways, and is not counted")
 	}

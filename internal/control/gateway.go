@@ -241,10 +241,9 @@ func up(c link.Connection) bool {
 	return c.Want == link.WantConnected && slices.Contains([]link.State{link.Pending, link.PendingAcceptance, link.Available}, c.State)
 }
 
-// isPrivateName tells whether name is one of the cluster's private names or the proof's sub-name of one.
+// isPrivateName tells whether name is one of the cluster's private or custom names or the proof's sub-name of one.
 func isPrivateName(cl link.Cluster, name string) bool {
 	name = strings.TrimSuffix(strings.ToLower(name), ".")
-	return slices.ContainsFunc(cl.Regions, func(r link.ClusterRegion) bool {
-		return name == r.PrivateName || name == link.ProofLabel+"."+r.PrivateName
-	})
+	of := func(private string) bool { return name == private || name == link.ProofLabel+"."+private }
+	return slices.ContainsFunc(cl.Regions, func(r link.ClusterRegion) bool { return of(r.PrivateName) }) || slices.ContainsFunc(cl.CustomNames, of)
 }

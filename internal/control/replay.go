@@ -27,6 +27,7 @@ type replay struct {
 	atStart []audit.AllowValue          // allowed, as it was at from
 	started bool                        // whether atStart was taken
 	public  spans
+	proxied spans // the gateway ended the cluster's TLS
 	egress  map[link.ID]*egressSaid
 }
 
@@ -60,7 +61,7 @@ func newReplay(from, to time.Time) *replay {
 	}
 	return &replay{
 		from: from, to: to, own: newDoor(""), project: newDoor(" for the project"), allowed: map[string]audit.AllowValue{},
-		public: spans{from: from, to: to}, egress: map[link.ID]*egressSaid{},
+		public: spans{from: from, to: to}, proxied: spans{from: from, to: to}, egress: map[link.ID]*egressSaid{},
 	}
 }
 
@@ -92,6 +93,13 @@ func (r *replay) entry(e audit.Entry) {
 		var v audit.PublicValue
 		if said(e.After, &v) {
 			r.public.is(e.At, string(v.PublicAccess), e.Actor.Name)
+		}
+	case link.ObjectReverseProxy:
+		var v link.ReverseProxy
+		if said(e.After, &v) && v.Server == link.Embedded {
+			r.proxied.is(e.At, string(v.Server), "")
+		} else {
+			r.proxied.is(e.At, "", "")
 		}
 	case link.ObjectAllowList:
 		var v audit.AllowValue
@@ -206,6 +214,7 @@ func (r *replay) ownerOf(id link.EndpointID) string {
 func (r *replay) over(at time.Time) {
 	r.lives = false
 	r.public.is(at, "", "")
+	r.proxied.is(at, "", "")
 	r.judgeAll(r.own, at)
 	r.judgeAll(r.project, at)
 	for _, e := range r.egress {
@@ -227,6 +236,7 @@ func (r *replay) end() {
 		r.start()
 	}
 	r.public.is(r.to, "", "")
+	r.proxied.is(r.to, "", "")
 	for _, d := range []*door{r.own, r.project} {
 		for _, e := range d.endpoints {
 			e.could.is(r.to, "", "")

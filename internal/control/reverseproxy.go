@@ -223,14 +223,11 @@ func notTheirs(c policy.Caller, cl link.Cluster, before, p link.ReverseProxy) (w
 	if p.Server != link.Embedded {
 		return nil
 	}
-	var own []string
-	for _, r := range cl.Regions {
-		own = append(own, r.PrivateName, r.PublicName)
-	}
+	own := cl.Names()
 	refuse := func(field, name string) {
 		wrong = append(wrong, &link.Error{
 			Kind: link.Invalid, Reason: "NAME_NOT_THE_CLUSTERS", Field: field, Message: link.Quote(name) + " is not a name of cluster " + cl.Name,
-			Hint: "it has " + strings.Join(own, ", "),
+			Hint: "it has " + strings.Join(own, ", ") + "; an operator can add names of the customer's own to the cluster",
 		})
 	}
 	if p.ServerName != "" && !slices.Contains(own, p.ServerName) {
@@ -269,7 +266,11 @@ func describeProxy(p link.ReverseProxy) string {
 		out = append(out, fmt.Sprintf("https on port %d", p.HTTPSPort))
 	}
 	if p.Docker != link.DockerNone {
-		out = append(out, fmt.Sprintf("%d repositories by %s", len(p.Repositories), p.Docker))
+		noun := "repositories"
+		if len(p.Repositories) == 1 {
+			noun = "repository"
+		}
+		out = append(out, fmt.Sprintf("%d %s by %s", len(p.Repositories), noun, p.Docker))
 	}
 	if p.ClientCertificates.Mode != link.CertificatesOff && p.Server != link.Embedded {
 		out = append(out, "client certificates "+strings.ToLower(string(p.ClientCertificates.Mode)))

@@ -16,7 +16,7 @@ import (
 // Case is the situation that a plan is for.
 type Case string
 
-// The cases. Every one but PrivateDNS gives the name itself and everything below it the endpoint's addresses: the
+// The cases. Every one but HostsFile and PrivateDNS gives the name itself and everything below it the endpoint's addresses: the
 // proof of path is asked of a sub-name, and registries serve sub-domains.
 const (
 	// ClusterZone: a private zone named exactly as the cluster's private name. Any wider zone would hide every other
@@ -28,6 +28,9 @@ const (
 
 	// OnPremises: CNAME records in the zone of a corporate name server, or a resolver that forwards to the VPC.
 	OnPremises Case = "on-premises"
+
+	// HostsFile: lines of one machine's hosts file. They know neither wildcards nor names that lead to names.
+	HostsFile Case = "hosts-file"
 
 	// PrivateDNS: the endpoint answers the service's own name inside the VPC; there are no records to make.
 	PrivateDNS Case = "private-dns"
@@ -49,9 +52,15 @@ type Input struct {
 	Case      Case
 	Names     []string // the private names, without the final dot
 	Target    Target
-	VPCID     string // not needed on premises
-	Region    string // not needed on premises
-	DualStack bool   // the endpoint has IPv6 addresses too
+	VPCID     string // not needed on premises, nor for a hosts file; so is Region
+	Region    string
+	DualStack bool // the endpoint has IPv6 addresses too
+
+	// Repositories are names below Names that clients use too, as those of Docker repositories. A wildcard leads to all of
+	// them; in a hosts file each has lines of its own.
+	Repositories []string
+
+	Addrs []netip.Addr // of the endpoint's interfaces; for a hosts file alone
 
 	// Resolvers are addresses inside the VPC that answer for it (a Route 53 inbound endpoint). On premises only, at
 	// least two in different zones; empty means that resolvers chase the endpoint's public name instead.
@@ -66,6 +75,13 @@ type Plan struct {
 	Requires  []string // VPC attributes that have to be on
 	Notes     []string // what a person should know before using it
 	Resolvers []netip.Addr
+	Hosts     []Host // of a hosts file
+}
+
+// Host is a line of a hosts file.
+type Host struct {
+	Addr netip.Addr
+	Name string
 }
 
 // Zone is one zone. VPCID is empty for a zone that is no Route 53 private zone.
@@ -110,6 +126,17 @@ func Make(in Input) (Plan, error) {
 			"the name is answered inside this VPC only; from elsewhere forward it to an inbound resolver endpoint",
 		}
 		return p, nil
+	case HostsFile:
+		for _, name := range slices.Concat(in.Names, in.Repositories) {
+			for _, a := range in.Addrs {
+				p.Hosts = append(p.Hosts, Host{a, name})
+			}
+		}
+		p.Notes = []string{
+			"a hosts file knows no wildcards: it has a line for each Docker repository that the cluster's settings name now, and needs another for each that comes",
+			"it does not follow the endpoint: when that is made anew, its addresses are others",
+		}
+		return p, nil
 	case OnPremises:
 		for _, name := range in.Names {
 			_, parent, _ := strings.Cut(name, ".")
@@ -120,6 +147,7 @@ func Make(in Input) (Plan, error) {
 		p.Notes = []string{
 			"resolvers that guard against DNS rebinding must be told to let private addresses through for the name and for the endpoint's own name",
 		}
+		p.noteRepositories(in)
 		return p, nil
 	}
 	p.Requires = []string{DNSSupport, DNSHostnames}
@@ -134,7 +162,16 @@ func Make(in Input) (Plan, error) {
 		p.Zones = merge(p.Zones, z)
 	}
 	p.Notes = []string{"the zone holds the whole name: nothing beside it is hidden from the VPC"}
+	p.noteRepositories(in)
 	return p, nil
+}
+
+// noteRepositories says what leads to the names below the names.
+func (p *Plan) noteRepositories(in Input) {
+	if len(in.Repositories) > 0 {
+		p.Notes = append(p.Notes, "Docker repositories have names of their own, as "+in.Repositories[0]+
+			": the wildcard leads to all of them, and to those to come")
+	}
 }
 
 // merge returns zones with z put into the zone of its name.
@@ -148,9 +185,9 @@ func merge(zones []Zone, z Zone) []Zone {
 }
 
 func (in Input) check() error {
-	if !slices.Contains([]Case{ClusterZone, CustomDomain, OnPremises, PrivateDNS}, in.Case) {
+	if !slices.Contains([]Case{ClusterZone, CustomDomain, OnPremises, HostsFile, PrivateDNS}, in.Case) {
 		return invalid("case", "unknown DNS case: "+link.Quote(string(in.Case)),
-			"one of cluster-zone, custom-domain, on-premises, private-dns")
+			"one of cluster-zone, custom-domain, on-premises, hosts-file, private-dns")
 	}
 	if len(in.Names) == 0 {
 		return invalid("names", "no private name given", "give the cluster's private name")
@@ -163,11 +200,17 @@ func (in Input) check() error {
 			return invalid("names", "given twice: "+name, "give each name once")
 		}
 	}
+	for i, name := range in.Repositories {
+		below := func(of string) bool { return strings.HasSuffix(name, "."+of) }
+		if !hostname(name) || !slices.ContainsFunc(in.Names, below) || slices.Contains(in.Repositories[:i], name) {
+			return invalid("repositories", "not a name below the others, or given twice: "+link.Quote(name), "for example docker-local."+in.Names[0])
+		}
+	}
 	if t := in.Target; t != (Target{}) {
 		if !hostname(strings.TrimSuffix(strings.ToLower(t.Name), ".")) {
 			return invalid("target", "not a DNS name: "+link.Quote(t.Name), "give the first DNS name of the endpoint")
 		}
-		if in.Case != OnPremises && !made(t.HostedZoneID, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") {
+		if in.Case != OnPremises && in.Case != HostsFile && !made(t.HostedZoneID, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") {
 			return invalid("target", "not a hosted zone id: "+link.Quote(t.HostedZoneID),
 				"give the hosted zone id that the endpoint's DNS entries carry")
 		}
@@ -177,14 +220,29 @@ func (in Input) check() error {
 			return invalid("resolvers", "not an address of a resolver", "give the inbound resolver endpoint's addresses")
 		}
 	}
-	if in.Case == OnPremises {
+	switch in.Case {
+	case OnPremises:
 		return nil
+	case HostsFile:
+		return in.checkAddrs()
 	}
 	if hex, ok := strings.CutPrefix(in.VPCID, "vpc-"); !ok || !made(hex, "0123456789abcdef") {
 		return invalid("vpc_id", "not a VPC id: "+link.Quote(in.VPCID), "for example vpc-0a1b2c3d4e5f60718")
 	}
 	if !made(in.Region, "abcdefghijklmnopqrstuvwxyz0123456789-") {
 		return invalid("region", "not a region: "+link.Quote(in.Region), "for example us-east-1")
+	}
+	return nil
+}
+
+func (in Input) checkAddrs() error {
+	if len(in.Addrs) == 0 {
+		return invalid("addrs", "a hosts file needs the endpoint's addresses", "create the endpoint first, or give them")
+	}
+	for i, a := range in.Addrs {
+		if !a.IsValid() || a.Zone() != "" || slices.Contains(in.Addrs[:i], a) {
+			return invalid("addrs", "not an address of an endpoint, or given twice: "+a.String(), "give those of the endpoint's interfaces")
+		}
 	}
 	return nil
 }

@@ -46,6 +46,12 @@ func TestForms(t *testing.T) {
 	dual.DualStack = true
 	custom := inside(CustomDomain)
 	custom.Names = []string{"art.acme.example", "www.art.example"}
+	repositories := func(in Input, names ...string) Input {
+		in.Repositories = names
+		return in
+	}
+	hosts := onPremises()
+	hosts.Case, hosts.Addrs = HostsFile, []netip.Addr{netip.MustParseAddr("10.0.1.17"), netip.MustParseAddr("2001:db8::17")}
 	for dir, in := range map[string]Input{
 		"cluster-zone":          inside(ClusterZone),
 		"cluster-zone-unknown":  unknown,
@@ -54,6 +60,10 @@ func TestForms(t *testing.T) {
 		"private-dns":           inside(PrivateDNS),
 		"on-premises":           onPremises(),
 		"on-premises-resolvers": onPremises("10.0.1.10", "10.0.2.10"),
+
+		"repositories":             repositories(inside(ClusterZone), "docker-local."+name, "maven_1.docker."+name),
+		"repositories-on-premises": repositories(onPremises(), "docker-local.art.acme.example"),
+		"hosts-file":               repositories(hosts, "docker-local.art.acme.example", "npm.art.acme.example"),
 	} {
 		t.Run(dir, func(t *testing.T) {
 			p, err := Make(in)
@@ -64,15 +74,22 @@ func TestForms(t *testing.T) {
 				"aws.sh":       p.AWSLines("postern-reference"),
 				"terraform.tf": p.Terraform("aws_vpc_endpoint.postern"),
 			}
+			if in.Case == HostsFile {
+				forms = map[string]string{"hosts": p.HostsFile()}
+			} else if p.HostsFile() != "" {
+				t.Error("there are lines of a hosts file")
+			}
 			if len(p.Zones) > 0 {
 				text, err := p.ChangeBatch(p.Zones[0])
 				forms["batch.json"] = orError(text, err)
 			}
-			text, err := p.ZoneFile()
-			forms["zone"] = orError(text, err)
-			for _, r := range Resolvers() {
-				text, err := p.Snippet(r)
-				forms[string(r)+".conf"] = orError(text, err)
+			if in.Case != HostsFile {
+				text, err := p.ZoneFile()
+				forms["zone"] = orError(text, err)
+				for _, r := range Resolvers() {
+					text, err := p.Snippet(r)
+					forms[string(r)+".conf"] = orError(text, err)
+				}
 			}
 			plan, err := json.MarshalIndent(p, "", "  ")
 			if err != nil {
@@ -183,6 +200,12 @@ func TestRefused(t *testing.T) {
 		{"no VPC", func(in *Input) { in.VPCID = "" }, "vpc_id"},
 		{"VPC with a quote", func(in *Input) { in.VPCID = "vpc-'0" }, "vpc_id"},
 		{"no region", func(in *Input) { in.Region = "" }, "region"},
+		{"a repository elsewhere", func(in *Input) { in.Repositories = []string{"docker.other.example"} }, "repositories"},
+		{"a repository that is a name itself", func(in *Input) { in.Repositories = []string{name} }, "repositories"},
+		{"shell in a repository", func(in *Input) { in.Repositories = []string{"$(reboot)." + name} }, "repositories"},
+		{"a repository twice", func(in *Input) { in.Repositories = []string{"docker." + name, "docker." + name} }, "repositories"},
+		{"a hosts file without addresses", func(in *Input) { in.Case = HostsFile }, "addrs"},
+		{"a hosts file with an address of a link", func(in *Input) { in.Case, in.Addrs = HostsFile, []netip.Addr{netip.MustParseAddr("fe80::1%eth0")} }, "addrs"},
 		{"no such address", func(in *Input) { in.Resolvers = []netip.Addr{{}} }, "resolvers"},
 	} {
 		t.Run(tt.what, func(t *testing.T) {

@@ -181,7 +181,7 @@ func (c *cloud) state(id string) string {
 // awaitState waits until the endpoint is in the state.
 func (c *cloud) awaitState(id, want string) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 60*time.Second)
 	defer cancel()
 	for {
 		changed := c.changes()
@@ -212,7 +212,7 @@ func (c *cloud) settled() {
 		}
 		select {
 		case <-changed:
-		case <-time.After(10 * time.Second):
+		case <-time.After(60 * time.Second):
 			c.t.Fatal("the state does not settle")
 		}
 	}

@@ -31,7 +31,7 @@ func TestDialThroughEndpoint(t *testing.T) {
 		all, _ := io.ReadAll(r) // ends with the client's half-close
 		_, _ = c.Write([]byte(strings.ToUpper(string(all))))
 	}))
-	conn, err := w.dial(5*time.Second, w.name()+":443")
+	conn, err := w.dial(60*time.Second, w.name()+":443")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestDialWithoutProxyProtocol(t *testing.T) {
 		s.TargetGroups[w.tg].Attributes[AttrProxyProtocolV2] = "false"
 		s.TargetGroups[w.tg].HealthCheck.Enabled = false
 	})
-	conn, err := w.dial(5*time.Second, w.name()+":443")
+	conn, err := w.dial(60*time.Second, w.name()+":443")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,13 +189,13 @@ func TestDialTriesTheNextAddress(t *testing.T) {
 // Deleting the endpoint cuts its flows; rejecting it leaves them and lets no new one in.
 func TestFlowsAndTheirEndpoint(t *testing.T) {
 	w := newWorld(t, nil).build(startTarget(t, echo))
-	conn, err := w.dial(5*time.Second, w.name()+":443")
+	conn, err := w.dial(60*time.Second, w.name()+":443")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	pingPong := func() error {
-		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
 		if _, err := conn.Write([]byte("x")); err != nil {
 			return err
 		}
@@ -221,12 +221,12 @@ func TestIdleFlow(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil).build(startTarget(t, echo))
 	w.change(func(s *State) { s.Listeners[w.listener].IdleSeconds = 2 })
-	idle, err := w.dial(5*time.Second, w.name()+":443")
+	idle, err := w.dial(60*time.Second, w.name()+":443")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer idle.Close()
-	busy, err := w.dial(5*time.Second, w.name()+":443")
+	busy, err := w.dial(60*time.Second, w.name()+":443")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +293,7 @@ func TestIdleSplicedFlow(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(60 * time.Second))
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("err %v, want a reset", err)
 	}
@@ -351,7 +351,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	t.Run("world", func(t *testing.T) {
 		w := newWorld(t, nil).build(startTarget(t, echo))
-		direct, err := w.dial(5*time.Second, w.name()+":443")
+		direct, err := w.dial(60*time.Second, w.name()+":443")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -371,7 +371,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, c := range []net.Conn{direct, spliced} {
-			_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+			_ = c.SetReadDeadline(time.Now().Add(60 * time.Second))
 			if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("a flow outlived the fabric: %v", err)
 			}
@@ -382,7 +382,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 			if err == nil {
 				t.Error("a dial succeeded after the end")
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Error("a dial holds although the fabric is closed")
 		}
 		if _, err := w.f.Dial(t.Context(), w.customer.VPCID, "tcp", w.name()+":443"); err == nil {
@@ -402,7 +402,7 @@ func TestRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := newWorld(t, keep)
-	conn, err := second.dial(5*time.Second, name+":443")
+	conn, err := second.dial(60*time.Second, name+":443")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func TestProxyClientHangsUp(t *testing.T) {
 	c.Close()
 	select {
 	case <-freed:
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Error("the dial still holds")
 	}
 }
@@ -126,7 +126,7 @@ func TestWatchHangup(t *testing.T) {
 	peer.Close()
 	select {
 	case <-left:
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Error("the hang-up was not seen")
 	}
 	stop()

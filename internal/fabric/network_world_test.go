@@ -156,12 +156,12 @@ func (w *world) dial(within time.Duration, address string) (net.Conn, error) {
 	return w.f.Dial(ctx, w.customer.VPCID, "tcp", address)
 }
 
-// await polls until done holds, and fails the test after ten seconds.
+// await polls until done holds, and fails the test after a minute.
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(60 * time.Second)
 	for !done() {
 		select {
 		case <-tick.C:

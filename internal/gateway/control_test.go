@@ -63,7 +63,7 @@ func TestRulesThatCannotBeKeptAreInForceAndNotAcknowledged(t *testing.T) {
 // awaitRevision waits until the gateway decides by a revision, acknowledged or not.
 func (w *world) awaitRevision(revision int64) {
 	w.t.Helper()
-	for deadline := time.After(10 * time.Second); w.g.Revision() != revision; {
+	for deadline := time.After(60 * time.Second); w.g.Revision() != revision; {
 		select {
 		case <-deadline:
 			w.t.Fatalf("revision %d in force, waited in vain for %d", w.g.Revision(), revision)

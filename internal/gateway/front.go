@@ -37,7 +37,7 @@ func (wf *webFlow) frontFacts(host string, source netip.Addr) policy.FlowFacts {
 	return policy.FlowFacts{Listener: link.PublicListener, Source: source, Name: host, Port: f.port, At: f.g.cfg.Now()}
 }
 
-// frontSite decides on a request of a client that the reverse proxy tells of. Limits of flows are none of requests.
+// frontSite decides on a request of a client that the reverse proxy tells of.
 func (wf *webFlow) frontSite(host string, source netip.Addr) *httpproxy.Site {
 	f := wf.flow
 	rules := f.g.rules.Load()
@@ -70,6 +70,29 @@ func (wf *webFlow) frontSite(host string, source netip.Addr) *httpproxy.Site {
 		wf.latest.Store(m)
 	}
 	return m.site
+}
+
+// enterFront counts the request that frontSite has let in within the cluster's limits, as a flow of the client's own would be.
+// The requests of a reverse proxy's flow come one after the other.
+func (wf *webFlow) enterFront() bool {
+	f, m, t := wf.flow, wf.latest.Load(), wf.target.Load()
+	cluster := m.site.ClusterID()
+	reason := f.g.meters.enterRequest(partyOf("", m.source), cluster, t.Limits, f.g.monotonic())
+	if reason != "" {
+		f.g.seen.counts.decided(int(f.loop), f.listener.Side, verdictRefused, reason)
+		f.refusedRequest(cluster, m.host, m.source, reason, false)
+	}
+	wf.entered = reason == ""
+	return wf.entered
+}
+
+// leaveFront undoes enterFront.
+func (wf *webFlow) leaveFront() {
+	if wf.entered {
+		m := wf.latest.Load()
+		wf.flow.g.meters.leaveRequest(partyOf("", m.source), m.site.ClusterID())
+		wf.entered = false
+	}
 }
 
 // holds reports whether rules still let through what came last over a reverse proxy's flow, which may be under way: a

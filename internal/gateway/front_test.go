@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postern/postern/api"
 	"github.com/postern/postern/internal/clientcert"
@@ -159,4 +160,100 @@ func TestTheProxySendsPROXY(t *testing.T) {
 		}
 		w.control.awaitRefusal(reasonNoProxyHeader)
 	})
+}
+
+// TestLimitsBehindAReverseProxy: there a request is what a flow is elsewhere, of its own client.
+func TestLimitsBehindAReverseProxy(t *testing.T) {
+	w := newWebWorld(t, behindProxy(nil, Front{}))
+	limit := func(l api.GatewayLimits) {
+		t.Helper()
+		w.change(func(r *api.GatewayClusterRules) { r.Limits = &l })
+	}
+	ask := func(c net.Conn, path, source string) {
+		_, _ = fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nX-Forwarded-For: %s\r\n\r\n", path, acmePublic, source)
+	}
+	answered := func(in *bufio.Reader) (status int, wait string, last bool) {
+		t.Helper()
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, resp.Header.Get("Retry-After"), resp.Close
+	}
+	const one, other = "198.51.100.7", "198.51.100.8"
+	busy, idle := w.dial(w.g.PublicAddr()), w.dial(w.g.PublicAddr())
+	fromBusy, fromIdle := bufio.NewReader(busy), bufio.NewReader(idle)
+	status := func(source string) int {
+		t.Helper()
+		ask(idle, "/v2/", source)
+		got, _, _ := answered(fromIdle)
+		return got
+	}
+
+	// Requests under way.
+	ask(busy, "/held", one)
+	<-w.app.in
+	limit(api.GatewayLimits{Flows: 1})
+	ask(idle, "/", other)
+	if got, wait, last := answered(fromIdle); got != http.StatusTooManyRequests || wait != "1" || last {
+		t.Errorf("%d, Retry-After %q, the last %v", got, wait, last)
+	}
+	if r := w.control.awaitRefusal(reasonClusterFull); r.ClusterID != acmeID || r.Source != other || r.Name != acmePublic {
+		t.Errorf("%+v", r)
+	}
+	limit(api.GatewayLimits{FlowsPerEndpoint: 1})
+	if got := status(other); got != 200 {
+		t.Errorf("another client's request: %d", got)
+	}
+	if got := status(one); got != http.StatusTooManyRequests {
+		t.Errorf("the same client's second request: %d", got)
+	}
+	w.control.awaitRefusal(reasonEndpointFull)
+	close(w.app.hold)
+	if got, _, _ := answered(fromBusy); got != http.StatusOK {
+		t.Errorf("the request under way: %d", got)
+	}
+	for deadline := time.Now().Add(2 * testPatient); status(one) != 200; {
+		if time.Now().After(deadline) {
+			t.Fatal("a request that has ended is still counted")
+		}
+	}
+
+	// Their rate, whoever's they are: what is refused leaves the connection to the next one.
+	limit(api.GatewayLimits{FlowsPerSecond: 1})
+	for deadline := time.Now().Add(2 * testPatient); status(one) != http.StatusTooManyRequests; {
+		if time.Now().After(deadline) {
+			t.Fatal("the rate of requests is not limited")
+		}
+	}
+	w.control.awaitRefusal(reasonClusterRate)
+	limit(api.GatewayLimits{FlowsPerSecondByEndpoint: 1})
+	for deadline := time.Now().Add(2 * testPatient); status(one) != http.StatusTooManyRequests; {
+		if time.Now().After(deadline) {
+			t.Fatal("the rate of one client's requests is not limited")
+		}
+	}
+	if got := status(other); got != 200 {
+		t.Errorf("another client's request: %d", got)
+	}
+	w.control.awaitRefusal(reasonEndpointRate)
+	limit(api.GatewayLimits{})
+	for range 5 {
+		if got := status(one); got != 200 {
+			t.Errorf("without limits: %d", got)
+		}
+	}
+	text := scrapeGateway(t, w.g)
+	for _, want := range []string{
+		`http_failures_total{code="too_many_requests"}`,
+		`decisions_total{decision="refused",listener="public",reason="CLUSTER_FLOW_LIMIT"} 1`,
+	} {
+		if !strings.Contains(text, "postern_gateway_"+want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
 }

@@ -32,6 +32,7 @@ type Gateway struct {
 	pool      *backend.Pool
 	meters    *meters
 	claims    claims
+	retired   atomic.Bool
 	live      atomic.Int64 // admitted flows that are open
 	appliedAt atomic.Int64 // when the rules in force were applied, in Unix milliseconds; 0 without any
 	seen      *observer
@@ -157,11 +158,24 @@ func (g *Gateway) Revision() int64 { return g.rules.Load().Revision() }
 // LiveFlows returns how many admitted flows are open.
 func (g *Gateway) LiveFlows() int { return int(g.live.Load()) }
 
+// Retire prepares a Shutdown while another gateway takes over the listeners: of flows whose TLS ends here Shutdown then closes
+// none that does nothing, for whose next request may be on its way, and waits until their clients have had an answer that tells
+// them to go, or have been silent for too long. CloseIdle ends that patience.
+func (g *Gateway) Retire() {
+	g.retired.Store(true)
+	g.web.server.Retire()
+}
+
+// CloseIdle closes the flows whose TLS ends here and that have no request under way.
+func (g *Gateway) CloseIdle() { g.web.server.CloseIdle() }
+
 // Shutdown stops to accept, waits until the open flows have ended or ctx is done, cuts those that are left, sends the
 // last reports and returns when nothing of the gateway runs any more. The error is ctx's when flows had to be cut.
 func (g *Gateway) Shutdown(ctx context.Context) error {
 	var draining sync.WaitGroup
-	draining.Go(func() { _ = g.web.server.Shutdown(ctx) }) // that flows were cut is for Drain to say
+	if !g.retired.Load() {
+		draining.Go(func() { _ = g.web.server.Shutdown(ctx) }) // that flows were cut is for Drain to say
+	}
 	err := g.engine.Drain(ctx, reasonShutdown)
 	draining.Wait()
 	if err != nil {

@@ -65,10 +65,25 @@ type meterShard struct {
 
 // meter is what one of them has. Guarded by its shard's mutex.
 type meter struct {
-	open   int
-	flows  bucket
-	claims bucket
+	open     int // flows; of a cluster also requests that came over the flows of a reverse proxy in front
+	requests int // of a party, such requests under way
+	flows    bucket
+	claims   bucket
 }
+
+// within takes a new flow of a party, with which it has n open, within a cluster's limits.
+func (c *meter) within(l link.Limits, n int, now time.Duration) (reason string) {
+	switch rate := l.FlowsPerSecondByEndpoint; {
+	case l.FlowsPerEndpoint > 0 && n > l.FlowsPerEndpoint:
+		return reasonEndpointFull
+	case rate > 0 && !c.flows.take(now, rate, time.Second/time.Duration(rate)):
+		return reasonEndpointRate
+	}
+	return ""
+}
+
+// idle reports whether nothing is counted.
+func (c *meter) idle() bool { return *c == meter{} }
 
 func newMeters(most int) *meters {
 	m := &meters{most: most, seed: maphash.MakeSeed()}
@@ -133,7 +148,7 @@ func (m *meters) leave(p party) {
 	c := s.parties[p]
 	if c.open--; c.open == 0 {
 		m.parties.Add(-1)
-		if c.flows == (bucket{}) && c.claims == (bucket{}) {
+		if c.idle() {
 			delete(s.parties, p)
 		}
 	}
@@ -146,16 +161,17 @@ func (m *meters) admit(p party, cluster link.ID, l link.Limits, now time.Duratio
 		s := shardOf(m, p)
 		s.mu.Lock()
 		c := s.parties[p]
-		if l.FlowsPerEndpoint > 0 && c.open > l.FlowsPerEndpoint {
-			reason = reasonEndpointFull
-		} else if n := l.FlowsPerSecondByEndpoint; n > 0 && !c.flows.take(now, n, time.Second/time.Duration(n)) {
-			reason = reasonEndpointRate
-		}
+		reason = c.within(l, c.open+c.requests, now)
 		s.mu.Unlock()
 		if reason != "" {
 			return reason
 		}
 	}
+	return m.admitTo(cluster, l, now)
+}
+
+// admitTo is admit for the cluster's own limits.
+func (m *meters) admitTo(cluster link.ID, l link.Limits, now time.Duration) (reason string) {
 	s := shardOf(m, cluster)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,6 +198,44 @@ func (m *meters) release(cluster link.ID) {
 	s.clusters[cluster].open--
 }
 
+// enterRequest counts a request of p in for a cluster, as admit counts a flow: one that came over the flow of a reverse proxy
+// in front, which is not p's. One under way is what an open flow is elsewhere. The reason is empty when it was counted.
+func (m *meters) enterRequest(p party, cluster link.ID, l link.Limits, now time.Duration) (reason string) {
+	s := shardOf(m, p)
+	s.mu.Lock()
+	c := s.parties[p]
+	if c == nil {
+		c = &meter{}
+		s.parties[p] = c
+	}
+	c.requests++
+	reason = c.within(l, c.open+c.requests, now)
+	s.mu.Unlock()
+	if reason == "" {
+		reason = m.admitTo(cluster, l, now)
+	}
+	if reason != "" {
+		m.leaveParty(p)
+	}
+	return reason
+}
+
+// leaveRequest undoes enterRequest.
+func (m *meters) leaveRequest(p party, cluster link.ID) {
+	m.leaveParty(p)
+	m.release(cluster)
+}
+
+func (m *meters) leaveParty(p party) {
+	s := shardOf(m, p)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.parties[p]
+	if c.requests--; c.idle() {
+		delete(s.parties, p)
+	}
+}
+
 // mayClaim reports whether p, which has entered, may try a claim.
 func (m *meters) mayClaim(p party, now time.Duration) bool {
 	s := shardOf(m, p)
@@ -193,7 +247,7 @@ func (m *meters) mayClaim(p party, now time.Duration) bool {
 // sweep forgets who has nothing open and whose buckets are full again.
 func (m *meters) sweep(now time.Duration) {
 	idle := func(c *meter) bool {
-		return c.open == 0 && now-c.flows.at > time.Second && (c.claims.at == 0 || now-c.claims.at > claimBurst*claimPause)
+		return c.open == 0 && c.requests == 0 && now-c.flows.at > time.Second && (c.claims.at == 0 || now-c.claims.at > claimBurst*claimPause)
 	}
 	for i := range m.shards {
 		s := &m.shards[i]

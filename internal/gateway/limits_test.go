@@ -75,6 +75,37 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// A request over a reverse proxy's flow counts as a flow of its client's does, and takes nothing of the gateway's share of flows.
+func TestRequestsCountAsFlows(t *testing.T) {
+	m := newMeters(1)
+	a, b := partyOf("", netip.MustParseAddr("192.0.2.1")), partyOf("", netip.MustParseAddr("192.0.2.2"))
+	limits := link.Limits{FlowsPerEndpoint: 1, Flows: 2}
+	for i, tt := range []struct {
+		who  party
+		want string
+	}{{a, ""}, {a, reasonEndpointFull}, {b, ""}, {partyOf("", netip.MustParseAddr("192.0.2.3")), reasonClusterFull}} {
+		if got := m.enterRequest(tt.who, acmeID, limits, 0); got != tt.want {
+			t.Errorf("request %d: %q, want %q", i, got, tt.want)
+		}
+	}
+	if !m.enter(party{endpoint: endpointA}) {
+		t.Error("requests took the share of a flow")
+	}
+	if got := m.admit(party{endpoint: endpointA}, acmeID, limits, 0); got != reasonClusterFull {
+		t.Errorf("a flow beside two requests: %q", got)
+	}
+	m.leave(party{endpoint: endpointA})
+	m.sweep(time.Hour)
+	m.leaveRequest(a, acmeID)
+	m.leaveRequest(b, acmeID)
+	m.sweep(2 * time.Hour)
+	for i := range m.shards {
+		if n := len(m.shards[i].parties) + len(m.shards[i].clusters); n > 0 {
+			t.Errorf("%d meters are left", n)
+		}
+	}
+}
+
 func TestFairShare(t *testing.T) {
 	tests := []struct {
 		name                      string

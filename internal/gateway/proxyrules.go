@@ -56,7 +56,10 @@ func proxyRules(cluster link.ID, w api.GatewayProxy) (*link.ProxyRules, error) {
 			return nil, err
 		}
 	}
-	rules := &link.ProxyRules{Proxy: p}
+	if n := len(w.TicketKey); n != 0 && n != link.TicketKeySize {
+		return nil, fmt.Errorf("a ticket key of %d bytes, not %d", n, link.TicketKeySize)
+	}
+	rules := &link.ProxyRules{Proxy: p, TicketKey: w.TicketKey}
 	if w.ClientCertificates != nil {
 		if rules.Certificates, err = clientCertificates(cluster, *w.ClientCertificates); err != nil {
 			return nil, fmt.Errorf("client certificates: %w", err)

@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"bytes"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -43,6 +45,7 @@ func TestProxyRulesAreReadBack(t *testing.T) {
 			ClientCertificates: link.ProxyCertificates{Header: "X-Client"},
 			Redirects:          link.Redirects{Mode: link.RedirectFollow, Hosts: []string{"bucket.s3.test"}},
 		},
+		TicketKey: []byte("0123456789abcdef0123456789abcdef"),
 		Certificates: link.ClientCertificates{
 			Mode: link.CertificatesRequired, Identity: []link.IdentitySource{link.IdentityEmail, link.IdentitySubjectCN},
 			Expression: `[^@]+(?=\d{0,}@)`, Users: link.Users{Listed: true, Names: []string{"ann"}, Disabled: []string{"bob"}},
@@ -80,6 +83,7 @@ func TestProxyRulesAreReadStrictly(t *testing.T) {
 		{`"mode": "FOLLOW"`, `"mode": "ASK"`},
 		{`"bucket.s3.test"`, `""`},
 		{`"mode": "REQUIRED"`, `"mode": "OFF"`},
+		{`"ticket_key": "MDEy`, `"ticket_key": "`},
 		{`"san.email"`, `"san.other"`},
 		{`"ocsp.test"`, `"ocsp\ntest"`},
 		{`"id": "22222222`, `"id": "x`},
@@ -101,5 +105,33 @@ func TestProxyRulesAreReadStrictly(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+// TestATicketKeyOfTheGatewaysOwnIsTold: with several gateways it is of no use, which nobody would find out.
+func TestATicketKeyOfTheGatewaysOwnIsTold(t *testing.T) {
+	for _, tt := range []struct {
+		mode link.RedirectMode
+		key  []byte
+		told int
+	}{
+		{link.RedirectRewrite, nil, 1},
+		{link.RedirectRewrite, bytes.Repeat([]byte{7}, link.TicketKeySize), 0},
+		{link.RedirectFollow, nil, 0},
+		{"", nil, 0},
+	} {
+		var log bytes.Buffer
+		s := sites{log: slog.New(slog.NewTextHandler(&log, nil))}
+		rules := &link.ClusterRules{ClusterID: acmeID, PrivateNames: []string{acmePrivate}, Proxy: &link.ProxyRules{
+			Proxy: link.ReverseProxy{Server: link.Embedded, Redirects: link.Redirects{Mode: tt.mode, Hosts: []string{"bucket.test"}}}, TicketKey: tt.key,
+		}}
+		for range 3 {
+			if s.get(rules).made == nil {
+				t.Fatal(log.String())
+			}
+		}
+		if told := strings.Count(log.String(), "a key of this gateway's own"); told != tt.told {
+			t.Errorf("%s with a key of %d bytes: told %d times, want %d: %s", tt.mode, len(tt.key), told, tt.told, &log)
+		}
 	}
 }

@@ -49,6 +49,10 @@ func (s *sites) get(rules *link.ClusterRules) *site {
 			s.log.Error("a cluster's proxy rules cannot be used: its flows are refused", "cluster", rules.ClusterID, "error", err)
 			return
 		}
+		if made.Alone() {
+			s.log.Warn("redirects are rewritten with a key of this gateway's own: another gateway of the same name cannot serve what they lead to",
+				"cluster", rules.ClusterID, "next", "bring the control plane up to date: it gives all gateways the same key")
+		}
 		found.made = made
 	})
 	return found

@@ -80,6 +80,7 @@ type webFlow struct {
 	target  atomic.Pointer[policy.Target]
 	backend atomic.Pointer[backend.Backend] // that took the last request
 	reason  atomic.Pointer[string]          // why the flow could not be served
+	entered bool                            // the request under way of a reverse proxy's flow is counted
 }
 
 // siteMemo is how requests to a host are handled as long as the rules are the same.
@@ -126,7 +127,7 @@ func (w *webServer) serve(wf *webFlow, stream l4.Stream, cut <-chan struct{}) (i
 		Endpoint: f.endpoint, Listener: f.listener.Side, Source: f.source, Port: f.port, Name: f.name, Site: wf.site, State: wf,
 	}
 	if front := f.listener.Front; front != nil {
-		wf.http.Front = &httpproxy.Front{Format: front.Format, Header: front.Header, Site: wf.frontSite}
+		wf.http.Front = &httpproxy.Front{Format: front.Format, Header: front.Header, Site: wf.frontSite, Enter: wf.enterFront}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	stop := make(chan struct{})
@@ -180,6 +181,7 @@ func (wf *webFlow) site(host string) *httpproxy.Site {
 // record takes note of a request that has ended, or of a handshake that failed.
 func (w *webServer) record(r *httpproxy.Record) {
 	wf := r.Flow.State.(*webFlow)
+	wf.leaveFront()
 	f := wf.flow
 	counts := &w.g.seen.counts.loops[f.loop].web
 	if r.Protocol == "" {

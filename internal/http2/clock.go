@@ -5,12 +5,13 @@ import "time"
 // clock ends what takes a connection's client too long. Conn's lock guards it. One timer is enough for everything: a wait that
 // begins only sets it when it would fire too late.
 type clock struct {
-	timer *time.Timer
-	fires time.Time // zero: it does not
-	idle  time.Time // since when no request runs, if none does
-	head  time.Time // since when a head is under way; zero: none is
-	data  time.Time // since when the rest of a frame of DATA is waited for; zero: it is not
-	over  bool
+	timer   *time.Timer
+	fires   time.Time // zero: it does not
+	idle    time.Time // since when no request runs, if none does
+	head    time.Time // since when a head is under way; zero: none is
+	data    time.Time // since when the rest of a frame of DATA is waited for; zero: it is not
+	parting time.Time // since when the client has been told to send no further request; zero: it was not
+	over    bool
 }
 
 var zero time.Time
@@ -20,6 +21,9 @@ func (k *clock) begin(c *Conn, now time.Time) {
 	k.timer = time.AfterFunc(c.cfg.HeaderTimeout, c.tick)
 	k.fires = now.Add(c.cfg.HeaderTimeout)
 	k.arm(now.Add(c.cfg.IdleTimeout))
+	if c.parting {
+		k.arm(k.parting.Add(partingTime))
+	}
 }
 
 func (k *clock) end() {
@@ -29,8 +33,11 @@ func (k *clock) end() {
 	}
 }
 
-// arm has the timer fire at a moment, if it does not before.
+// arm has the timer fire at a moment, if it does not before. Without a timer it does nothing: begin looks for what there is.
 func (k *clock) arm(at time.Time) {
+	if k.timer == nil {
+		return
+	}
 	if k.fires.IsZero() || at.Before(k.fires) {
 		k.fires = at
 		k.timer.Reset(time.Until(at))
@@ -91,10 +98,14 @@ func (c *Conn) tick() {
 		c.fail(errNoBody)
 		return
 	}
-	if c.running == 0 && over(k.idle, c.cfg.IdleTimeout) {
-		c.leave()
-		c.flush(turns)
-		return
+	switch {
+	case c.leaving:
+	case c.parting:
+		if over(k.parting, partingTime) {
+			c.leave()
+		}
+	case c.running == 0 && over(k.idle, c.cfg.IdleTimeout):
+		c.part()
 	}
 	for _, s := range c.streams {
 		if over(s.waits, c.cfg.SendTimeout) {
@@ -106,4 +117,5 @@ func (c *Conn) tick() {
 			s.readable.Broadcast()
 		}
 	}
+	c.flush(turns)
 }

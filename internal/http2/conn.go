@@ -23,8 +23,8 @@ type Conn struct {
 	past    past               // streams that were closed last
 	running int                // requests whose goroutine has not ended
 	err     error              // why the connection takes nothing more; nil while it does
-	leaving bool               // no further request is taken
-	told    bool               // the client was told so
+	parting bool               // the client was told to send no further request
+	leaving bool               // none is taken that comes
 	done    sync.Cond          // running is 0, or nobody is writing
 
 	out output
@@ -114,24 +114,40 @@ func (c *Conn) Wait() {
 // errLeft ends the reading of a connection that was to end, and has no request any more.
 var errLeft = errors.New("http2: no request follows")
 
-// GoAway tells the client that no request may follow; those under way go on, and when the last has ended Serve returns.
+// GoAway tells the client to send no further request. What it sends before it knows is answered; when it does know, and the last
+// request has ended, Serve returns (RFC 9113 section 6.8). It does not wait for the client.
 func (c *Conn) GoAway() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.leave()
-	c.flush(turns)
+	c.part()
+	c.clock.arm(time.Now()) // which sends it
 }
 
-// leave is GoAway, with the lock held and nothing sent yet.
-func (c *Conn) leave() {
-	c.leaving = true
-	if c.err != nil {
+// partingTime is how long a client has to acknowledge that it knows.
+const partingTime = time.Second
+
+// farewell is a PING whose acknowledgement says that the client has read what was sent before.
+const farewell = "farewell"
+
+// part is GoAway, with the lock held and nothing sent yet.
+func (c *Conn) part() {
+	if c.parting || c.err != nil {
 		return
 	}
-	if !c.told {
-		c.told = true
-		c.out.add(appendGoAway(c.out.buffer(), c.last, NoError))
+	c.parting = true
+	c.out.add(appendGoAway(c.out.buffer(), largestWindow, NoError)) // the highest number that a stream can have
+	c.out.add(append(appendHead(c.out.buffer(), len(farewell), ping, 0, 0), farewell...))
+	c.clock.parting = time.Now()
+	c.clock.arm(c.clock.parting.Add(partingTime))
+}
+
+// leave takes no request any more: the client knows, or has had time to.
+func (c *Conn) leave() {
+	if c.leaving || c.err != nil {
+		return
 	}
+	c.leaving = true
+	c.out.add(appendGoAway(c.out.buffer(), c.last, NoError))
 	if c.running == 0 {
 		c.interrupt()
 	}

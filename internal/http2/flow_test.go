@@ -261,27 +261,21 @@ func TestRequestsDoNotHoldOthers(t *testing.T) {
 	}
 }
 
-// A connection that is to end takes no request, and ends when the last has its answer.
+// A connection that is to end answers what its client sent before it knew, and ends when the last request has its answer.
 func TestGoAway(t *testing.T) {
 	go_ := make(chan struct{})
 	c := dial(t, testConfig(), func(s *Stream) {
 		<-go_
 		say(s)
 	})
-	c.headers(1, true, get()...)
-	for end := time.Now().Add(patient); ; <-time.After(time.Millisecond) {
-		c.server.mu.Lock()
-		n := c.server.running
-		c.server.mu.Unlock()
-		if n == 1 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("the request does not run")
-		}
+	c.server.GoAway()
+	c.server.GoAway()
+	if e := c.next(func(e event) bool { return e.Type == ref.FrameGoAway }); Code(e.code) != NoError || e.word != 1<<31-1 {
+		t.Errorf("%v", e)
 	}
-	c.server.GoAway()
-	c.server.GoAway()
+	e := c.next(func(e event) bool { return e.Type == ref.FramePing })
+	c.headers(1, true, get()...) // was on its way
+	c.ok(c.out.WritePing(true, [8]byte(e.body)))
 	if e := c.next(func(e event) bool { return e.Type == ref.FrameGoAway }); Code(e.code) != NoError || e.word != 1 {
 		t.Errorf("%v", e)
 	}
@@ -296,20 +290,39 @@ func TestGoAway(t *testing.T) {
 	}
 	for e := range c.events {
 		if e.Type == ref.FrameGoAway {
-			t.Error("told twice")
+			t.Error("told once more")
 		}
 	}
+}
 
-	idle := dial(t, testConfig(), say)
-	idle.alive(1)
-	idle.server.GoAway()
-	idle.wantGoAway(NoError)
-
-	_, other := pair(t)
-	early := NewConn(other, testConfig(), new(Crew), say)
-	early.GoAway() // before it is served
-	if err := early.Serve(); err != nil {
-		t.Error(err)
+// A client that does not say that it knows has a second for its requests to come.
+func TestGoAwayUnanswered(t *testing.T) {
+	for name, early := range map[string]bool{"before it is served": true, "while nothing comes": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				one, other := net.Pipe()
+				c := dumb(t, testConfig(), say, one, other)
+				if early {
+					c.server.GoAway()
+				}
+				greet(c)
+				synctest.Wait()
+				begun := time.Now()
+				if !early {
+					c.server.GoAway()
+				}
+				if err := <-c.served; err != nil || time.Since(begun) != partingTime {
+					t.Errorf("%v after %v", err, time.Since(begun))
+				}
+				kinds := ""
+				for e := range c.events {
+					kinds += e.Type.String() + " "
+				}
+				if want := "SETTINGS WINDOW_UPDATE GOAWAY PING SETTINGS GOAWAY "; early && kinds != want {
+					t.Errorf("%s, want %s", kinds, want)
+				}
+			})
+		})
 	}
 }
 
@@ -377,6 +390,7 @@ func TestWatch(t *testing.T) {
 // What clients may take their time for, and for how long.
 func TestTimeouts(t *testing.T) {
 	cfg := testConfig()
+	idle := cfg.IdleTimeout + partingTime // which nobody acknowledges
 	answer := func(s *Stream, body string) {
 		s.Begin(AppendStatus(nil, 200))
 		_ = s.Write([]byte(body), true, false)
@@ -390,14 +404,14 @@ func TestTimeouts(t *testing.T) {
 		answer string        // of stream 1
 		reset  bool          // or that stream is reset with CANCEL
 	}{
-		{name: "between requests", handle: say, do: func(c *client) { c.headers(1, true, get()...) }, ends: cfg.IdleTimeout, answer: "read 0"},
-		{name: "before the first request", do: func(*client) {}, ends: cfg.IdleTimeout},
+		{name: "between requests", handle: say, do: func(c *client) { c.headers(1, true, get()...) }, ends: idle, answer: "read 0"},
+		{name: "before the first request", do: func(*client) {}, ends: idle},
 		{name: "PING between requests", do: func(c *client) {
 			for range 5 {
 				<-time.After(10 * time.Second)
 				c.ok(c.out.WritePing(false, [8]byte{}))
 			}
-		}, ends: cfg.IdleTimeout - 50*time.Second},
+		}, ends: idle - 50*time.Second},
 		{name: "half a head", do: func(c *client) { c.raw(string(appendHead(nil, 1, headers, 0, 1)) + "\x82") }, ends: cfg.HeaderTimeout, fails: true},
 		{name: "half a head, in pieces", do: func(c *client) {
 			c.raw(string(appendHead(nil, 1, headers, 0, 1)) + "\x82")
@@ -414,11 +428,11 @@ func TestTimeouts(t *testing.T) {
 				c.raw(rest + half)
 			}
 			c.raw(rest)
-		}, ends: cfg.IdleTimeout - 2*(cfg.HeaderTimeout-time.Second)},
+		}, ends: idle - 2*(cfg.HeaderTimeout-time.Second)},
 		{name: "a slow answer", handle: func(s *Stream) {
 			<-time.After(10 * cfg.IdleTimeout)
 			answer(s, "late")
-		}, do: func(c *client) { c.headers(1, true, get()...) }, ends: 11 * cfg.IdleTimeout, answer: "late"},
+		}, do: func(c *client) { c.headers(1, true, get()...) }, ends: 10*cfg.IdleTimeout + idle, answer: "late"},
 		{name: "a slow body", handle: say, do: func(c *client) {
 			c.headers(1, false, post()...)
 			for range 5 {
@@ -426,14 +440,14 @@ func TestTimeouts(t *testing.T) {
 				c.ok(c.out.WriteData(1, false, []byte("x")))
 			}
 			c.ok(c.out.WriteData(1, true, nil))
-		}, ends: cfg.IdleTimeout, answer: "read 5"},
+		}, ends: idle, answer: "read 5"},
 		{name: "a body that does not come", handle: func(s *Stream) {
 			_, err := io.ReadAll(s)
 			answer(s, map[bool]string{true: "slow"}[isTimeout(err)])
 		}, do: func(c *client) {
 			c.headers(1, false, post()...)
 			c.ok(c.out.WriteData(1, false, []byte("x")))
-		}, ends: cfg.BodyTimeout + cfg.IdleTimeout, answer: "slow"},
+		}, ends: cfg.BodyTimeout + idle, answer: "slow"},
 		{name: "DATA that does not come to its end", handle: func(s *Stream) {
 			_, err := io.ReadAll(s)
 			answer(s, map[bool]string{true: "slow"}[isTimeout(err)])
@@ -446,7 +460,7 @@ func TestTimeouts(t *testing.T) {
 		}, do: func(c *client) {
 			c.ok(c.out.WriteSettings(ref.Setting{ID: ref.SettingInitialWindowSize, Val: 0}))
 			c.headers(1, true, get()...)
-		}, ends: cfg.SendTimeout + cfg.IdleTimeout, reset: true},
+		}, ends: cfg.SendTimeout + idle, reset: true},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -463,12 +477,11 @@ func TestTimeouts(t *testing.T) {
 				}
 				body, reset, away := "", false, false
 				for e := range c.events {
-					body += string(e.body)
+					if e.Type == ref.FrameData {
+						body += string(e.body)
+					}
 					reset = reset || e.Type == ref.FrameRSTStream && Code(e.code) == Cancel
 					away = away || e.Type == ref.FrameGoAway && Code(e.code) == NoError
-					if e.Type == ref.FramePing {
-						body = ""
-					}
 				}
 				if body != x.answer || reset != x.reset || away == x.fails {
 					t.Errorf("answer %q, reset %v, GOAWAY %v", body, reset, away)

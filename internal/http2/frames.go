@@ -318,7 +318,11 @@ func (c *Conn) ping(f frameHead, p []byte) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f.flags&flagAck == 0 {
+	if f.flags&flagAck != 0 {
+		if c.parting && string(p) == farewell {
+			c.leave()
+		}
+	} else {
 		c.out.add(append(appendHead(c.out.buffer(), 8, ping, flagAck, 0), p...))
 	}
 	return c.guard.reply()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,6 +94,25 @@ func TestEvidence(t *testing.T) {
 	}
 	if err := c.DeleteConnection(ctx, id, endpointA); err != nil {
 		t.Error(err)
+	}
+
+	// Of a cluster whose TLS the gateway ended there may have been requests without a flow of their own.
+	unseen := func() bool {
+		r := must(c.AuditReport(ctx, id, began, time.Time{}))(t)
+		return slices.ContainsFunc(r.Limits, func(s string) bool { return strings.Contains(s, "--front") })
+	}
+	if unseen() {
+		t.Error("of a cluster without a reverse proxy the report speaks of requests")
+	}
+	must(c.PutReverseProxy(ctx, id, api.ReverseProxySettings{Server: "direct"}, false))(t)
+	if !unseen() {
+		t.Error("the report does not say that requests by way of a reverse proxy are not in it")
+	}
+	if err := c.DeleteReverseProxy(ctx, id); err != nil {
+		t.Error(err)
+	}
+	if !unseen() {
+		t.Error("once the reverse proxy is gone the report forgets that it was there")
 	}
 }
 

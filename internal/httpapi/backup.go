@@ -58,7 +58,7 @@ func (s *server) sendBackup(ctx context.Context, _ *struct{}) (*huma.StreamRespo
 
 // sendParts sends everything that r gives, as long as the peer keeps taking it and the server is not being stopped.
 func (s *server) sendParts(w http.ResponseWriter, r io.Reader) error {
-	out := &lines{w: w, rc: http.NewResponseController(w), patience: 3 * s.o.KeepAlive}
+	out := &lines{w: w, rc: http.NewResponseController(w), patience: streamPatience}
 	part := make([]byte, backupPart)
 	for {
 		n, err := io.ReadFull(r, part)

@@ -61,7 +61,7 @@ func (s *server) clusters() {
 			if err != nil {
 				return api.Cluster{}, err
 			}
-			cluster, err := s.plane.UpdateCluster(ctx, c, id, control.ClusterUpdate{Backends: in.Body.Backends})
+			cluster, err := s.plane.UpdateCluster(ctx, c, id, control.ClusterUpdate{Backends: in.Body.Backends, CustomNames: in.Body.CustomNames})
 			return wireCluster(cluster), err
 		})
 

@@ -33,7 +33,7 @@ func (s *server) streamEvents(ctx context.Context, hctx huma.Context, caller pol
 	w.Header().Set("Content-Type", eventStream)
 	w.Header().Set("X-Accel-Buffering", "no") // a proxy in front must not wait for more
 	w.WriteHeader(http.StatusOK)
-	out := &lines{w: w, rc: http.NewResponseController(w), patience: 3 * s.o.KeepAlive}
+	out := &lines{w: w, rc: http.NewResponseController(w), patience: streamPatience}
 	if out.write(fmt.Appendf(nil, "retry: %d\n\n", retryIn.Milliseconds())) != nil {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 func wireProxy(r link.ProxyRules) *api.GatewayProxy {
 	p := r.Proxy
 	out := &api.GatewayProxy{
+		TicketKey:  r.TicketKey,
 		ServerName: p.ServerName, Wildcard: p.Wildcard, AppContext: p.AppContext, PublicContext: p.PublicContext,
 		HTTP: p.HTTP, HTTPS: p.HTTPS, HTTPPort: p.HTTPPort, HTTPSPort: p.HTTPSPort, TLSProfile: string(p.Profile),
 		OverrideBaseURL: p.OverrideBaseURL, DockerMethod: string(p.Docker), CertificateHeader: p.ClientCertificates.Header,

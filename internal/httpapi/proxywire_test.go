@@ -24,6 +24,7 @@ func TestWireProxy(t *testing.T) {
 			ClientCertificates: link.ProxyCertificates{Header: "X-Client"},
 			Redirects:          link.Redirects{Mode: link.RedirectFollow, Hosts: []string{"bucket.s3.test"}},
 		},
+		TicketKey: []byte("0123456789abcdef0123456789abcdef"),
 		Certificates: link.ClientCertificates{
 			Mode: link.CertificatesRequired, Identity: []link.IdentitySource{link.IdentityEmail, link.IdentitySubjectCN},
 			Expression: `[^@]+(?=\d{0,}@)`, Users: link.Users{Listed: true, Names: []string{"ann"}, Disabled: []string{"bob"}},

@@ -280,6 +280,27 @@ func TestReverseProxyOfOthers(t *testing.T) {
 		}
 	}
 
+	// A name of the customer's own is the cluster's once an operator has added it, and again another's when it is gone.
+	given := func(names ...string) {
+		t.Helper()
+		names = append([]string{}, names...)
+		if _, err := w.client.UpdateCluster(ctx, w.cluster.ID, api.UpdateClusterRequest{CustomNames: &names}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := admin.UpdateCluster(ctx, w.cluster.ID, api.UpdateClusterRequest{CustomNames: &[]string{"art.acme.example"}}); apiError(t, err).Status != http.StatusForbidden {
+		t.Errorf("an admin of the customer's adds a name: %v", err)
+	}
+	given("art.acme.example")
+	if _, err := admin.PutReverseProxy(ctx, w.cluster.ID, embedded("art.acme.example", ""), false); err != nil {
+		t.Errorf("a name of the customer's own: %v", err)
+	}
+	given()
+	_, err := admin.PutReverseProxy(ctx, w.cluster.ID, embedded("art.acme.example", ""), false)
+	if got, want := complaints(apiError(t, err)), []string{"server_name NAME_NOT_THE_CLUSTERS", "wildcard NAME_NOT_THE_CLUSTERS"}; !slices.Equal(got, want) {
+		t.Errorf("once it is gone: %v, want %v", got, want)
+	}
+
 	// Nor do Artifactory's words lead anywhere else.
 	asked := w.send(t, http.MethodPost, w.artifactoryBase()+webServerPath, `{"key":"direct","artifactoryServerName":"10.0.0.1","artifactoryPort":22}`, nil)
 	if asked.status != http.StatusCreated {

@@ -40,7 +40,7 @@ func (s *server) streamRules(ctx context.Context, in *rulesQuery) (*huma.StreamR
 		w.Header().Set("Content-Type", ndjson)
 		w.Header().Set("X-Accel-Buffering", "no") // a proxy in front must not wait for more
 		w.WriteHeader(http.StatusOK)
-		out := &lines{w: w, rc: http.NewResponseController(w), patience: 3 * s.o.KeepAlive}
+		out := &lines{w: w, rc: http.NewResponseController(w), patience: streamPatience}
 
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -107,6 +107,9 @@ func (s *server) follow(ctx context.Context, caller policy.Caller, at link.Rules
 
 // emptyLine keeps a stream alive.
 var emptyLine = []byte{'\n'}
+
+// streamPatience is how long a stream's reader may take nothing.
+const streamPatience = 30 * time.Second
 
 // lines writes lines to a peer and gives up on one that does not take them.
 type lines struct {

@@ -51,7 +51,7 @@ func TestStory(t *testing.T) {
 		got := must(c.Cluster(ctx, id))(t)
 		want := api.Cluster{
 			ID: id, ProjectID: w.cluster.ProjectID, Name: "acme", CloudProvider: "AWS", State: "CREATED", Plan: "DEDICATED",
-			NetworkVisibility: "PUBLIC", PublicAccess: "ENABLED", Backends: []string{"127.0.0.1:9443"}, Conditions: []api.Condition{},
+			NetworkVisibility: "PUBLIC", PublicAccess: "ENABLED", Backends: []string{"127.0.0.1:9443"}, CustomNames: []string{}, Conditions: []api.Condition{},
 			Regions: []api.ClusterRegion{{
 				Name: "us-east-1", SQLDNS: "acme.us-east-1.postern.test", UIDNS: "acme.us-east-1.postern.test",
 				InternalDNS: "acme.us-east-1.pe.postern.test", PrivateEndpointDNS: "acme.us-east-1.pe.postern.test",

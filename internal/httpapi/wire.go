@@ -60,7 +60,7 @@ func wireCluster(c link.Cluster) api.Cluster {
 	out := api.Cluster{
 		ID: string(c.ID), ProjectID: string(c.ProjectID), Name: c.Name, CloudProvider: string(c.Provider),
 		State: "CREATED", Plan: "DEDICATED", NetworkVisibility: "PUBLIC", PublicAccess: string(c.PublicAccess),
-		Backends: text(c.Backends), Conditions: []api.Condition{}, CreatedAt: c.CreatedAt.UTC(), UpdatedAt: c.UpdatedAt.UTC(),
+		CustomNames: text(c.CustomNames), Backends: text(c.Backends), Conditions: []api.Condition{}, CreatedAt: c.CreatedAt.UTC(), UpdatedAt: c.UpdatedAt.UTC(),
 	}
 	if c.PublicAccess == link.PublicDisabled {
 		out.NetworkVisibility = "PRIVATE"

@@ -2,7 +2,6 @@ package httpproxy
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -33,10 +32,6 @@ type Config struct {
 	Limits   Limits
 	Timeouts Timeouts
 	Follow   Follow
-
-	// TicketKey seals the addresses of RedirectRewrite: 32 bytes that all gateways share which answer for the same names.
-	// Empty means one of this Server's own.
-	TicketKey []byte
 
 	Now func() time.Time // of certificates and tickets; nil means time.Now
 	Log *slog.Logger     // nil means no log
@@ -144,14 +139,6 @@ func (c *Config) complete() error {
 	}
 	if f.MaxSize <= 0 {
 		f.MaxSize = 1 << 40
-	}
-	switch len(c.TicketKey) {
-	case ticketKeySize:
-	case 0:
-		c.TicketKey = make([]byte, ticketKeySize)
-		_, _ = rand.Read(c.TicketKey) // never fails
-	default:
-		return errors.New("httpproxy: a ticket key has 32 bytes")
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -135,12 +135,15 @@ func (x *exchange) proxy() *failure {
 	if repository == "" && x.site.docker == link.DockerPort {
 		repository = x.site.ports[x.client.port]
 	}
-	if f := x.decide(); f != nil {
+	f := x.enter()
+	if f == nil {
+		f = x.decide()
+	}
+	if f != nil {
 		path, _, _ := strings.Cut(r.target, "?")
 		x.way.docker = x.site.docker != link.DockerNone && isDocker(path)
 		return f
 	}
-	var f *failure
 	if x.way, f = x.site.route(r.target, repository); f != nil {
 		return f
 	}
@@ -156,6 +159,23 @@ func (x *exchange) proxy() *failure {
 		return err
 	}
 	return x.relay()
+}
+
+// enter asks whether there is room for the request.
+func (x *exchange) enter() *failure {
+	if front := x.c.flow.Front; front != nil && front.Enter != nil && !front.Enter() {
+		return tooMany
+	}
+	return nil
+}
+
+// certificateMessages are what a client is told besides the code.
+var certificateMessages = map[string]string{
+	clientcert.CodeRequired:         "a client certificate is required",
+	clientcert.CodeMalformed:        "one client certificate, well formed, is required",
+	clientcert.CodeRefused:          "the client certificate is not accepted",
+	clientcert.CodeUnauthenticated:  "the client certificate names nobody who may come in",
+	clientcert.CodeIdentityConflict: "the client certificate and the other credentials name different users",
 }
 
 // decide asks the table whether the client's certificate lets the request pass.
@@ -187,7 +207,7 @@ func (x *exchange) decide() *failure {
 	x.rec.User, x.rec.Note = x.decision.User, x.decision.Reason
 	if x.decision.Outcome == clientcert.Refuse {
 		return &failure{
-			status: x.decision.Status, code: x.decision.Code, message: "the client certificate does not allow this request",
+			status: x.decision.Status, code: x.decision.Code, message: certificateMessages[x.decision.Code],
 			close: true, err: errors.New(x.decision.Reason + ": " + st.verified.Detail),
 		}
 	}

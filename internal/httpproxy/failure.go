@@ -30,6 +30,7 @@ var (
 	tooLong      = &failure{
 		status: 431, code: "request_header_too_large", message: "the request's header is too large", docker: "UNSUPPORTED", close: true,
 	}
+	tooMany     = &failure{status: 429, code: "too_many_requests", message: "too many requests: try again in a moment", docker: "TOOMANYREQUESTS"}
 	noNode      = &failure{status: 503, code: "no_backend", message: "no backend can answer", docker: "UNAVAILABLE"}
 	brokenNode  = &failure{status: 502, code: "bad_gateway", message: "the backend did not answer as it should", docker: "UNAVAILABLE"}
 	slowNode    = &failure{status: 504, code: "gateway_timeout", message: "the backend did not answer in time", docker: "UNAVAILABLE"}
@@ -62,6 +63,9 @@ func (f *failure) fields(docker bool) []field {
 		{name: "Content-Type", value: "application/json"},
 		{name: "Cache-Control", value: "no-store"},
 		{name: "X-Content-Type-Options", value: "nosniff"},
+	}
+	if f == tooMany {
+		fields = append(fields, field{name: "Retry-After", value: "1"}) // limits are of a second
 	}
 	if docker {
 		fields = append(fields, field{name: "Docker-Distribution-Api-Version", value: "registry/2.0"})

@@ -19,6 +19,10 @@ type Front struct {
 
 	// Site is Flow's Site, told also where the request comes from, as the proxy's X-Forwarded-For has it.
 	Site func(host string, source netip.Addr) *Site
+
+	// Enter, when there is one, is asked for every request that Site has just let in, and reports whether there is room for it;
+	// one for which there is none is answered with 429. The request's Record tells of its end.
+	Enter func() bool
 }
 
 var errFront = errors.New("the reverse proxy in front does not say as it should where the request comes from")

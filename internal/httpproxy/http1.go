@@ -46,7 +46,7 @@ func (c *session) serveOne(conn net.Conn) error {
 		switch {
 		case o.x.torn:
 			return nil
-		case !again || c.last.Load():
+		case !again || c.leaving.Load():
 			c.linger()
 			return nil
 		}

@@ -55,11 +55,14 @@ var streams = sync.Pool{New: func() any { return new(stream) }}
 
 // answerTwo answers one request.
 func (c *session) answerTwo(of *http2.Stream) {
-	if !c.begin() {
+	if !c.begin() { // the flow was to end before it was known that it speaks HTTP/2
 		of.Refuse()
 		return
 	}
 	defer c.end()
+	if c.last.Load() {
+		c.two.Load().GoAway() // a flow that came when the server had been retired already
+	}
 	s := streams.Get().(*stream)
 	s.Stream = of
 	x := &s.x

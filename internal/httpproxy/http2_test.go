@@ -206,14 +206,36 @@ func TestTwoFlowsAreToldToGo(t *testing.T) {
 				defer close(over)
 				end(w)
 			}()
-			for {
-				f := two.next(1)
-				if f, ok := f.(*http2.GoAwayFrame); ok {
-					if f.ErrCode != http2.ErrCodeNo || f.LastStreamID != 1 {
-						t.Errorf("%v", f)
-					}
-					break
+			next := func() http2.Frame {
+				t.Helper()
+				f, err := two.ReadFrame()
+				if err != nil {
+					t.Fatal(err)
 				}
+				return f
+			}
+			wantGoAway := func(f http2.Frame, last uint32) bool {
+				t.Helper()
+				away, ok := f.(*http2.GoAwayFrame)
+				if ok && (away.ErrCode != http2.ErrCodeNo || away.LastStreamID != last) {
+					t.Errorf("%v", away)
+				}
+				return ok
+			}
+			for !wantGoAway(next(), 1<<31-1) {
+			}
+			ping, ok := next().(*http2.PingFrame)
+			if !ok {
+				t.Fatal("no PING")
+			}
+			two.ask(3, true, ":method", "GET", ":scheme", "https", ":authority", siteName, ":path", "/") // was on its way
+			if err := two.WritePing(true, ping.Data); err != nil {
+				t.Fatal(err)
+			}
+			for told, answered := false, false; !told || !answered; {
+				f := next()
+				told = wantGoAway(f, 3) || told
+				answered = answered || f.Header().StreamID == 3 && f.Header().Flags.Has(http2.FlagDataEndStream)
 			}
 			if _, err := two.ReadFrame(); !errors.Is(err, io.EOF) {
 				t.Errorf("behind GOAWAY: %v", err)

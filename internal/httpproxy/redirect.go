@@ -28,7 +28,11 @@ func (x *exchange) leave() *failure {
 		return leaves.because(err)
 	}
 	if x.site.redirects == link.RedirectRewrite {
-		ticket := x.c.s.seal.make(x.site.cluster, target, x.c.s.cfg.Now().Add(x.c.s.cfg.Follow.Expiry))
+		ticket, err := x.seal().make(x.site.cluster, target, x.c.s.cfg.Now().Add(x.c.s.cfg.Follow.Expiry))
+		if err != nil {
+			x.putAside()
+			return notFollowed.because(err)
+		}
 		for i := range x.resp.fields {
 			if f := &x.resp.fields[i]; f.kind == location {
 				f.value = ticketPath + ticket
@@ -38,6 +42,14 @@ func (x *exchange) leave() *failure {
 	}
 	x.putAside()
 	return x.fetch(to)
+}
+
+// seal is what makes and opens the tickets of the site.
+func (x *exchange) seal() *sealer {
+	if x.site.seal != nil {
+		return x.site.seal
+	}
+	return &x.c.s.seal
 }
 
 // putAside gives up the node's answer, which nobody gets.
@@ -54,7 +66,7 @@ func (x *exchange) redeem(ticket string) *failure {
 	if x.site.redirects != link.RedirectRewrite {
 		return badTicket
 	}
-	target, err := x.c.s.seal.open(x.site.cluster, ticket, x.c.s.cfg.Now())
+	target, err := x.seal().open(x.site.cluster, ticket, x.c.s.cfg.Now())
 	if err != nil {
 		return badTicket.because(err)
 	}

@@ -1,6 +1,7 @@
 package httpproxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -256,30 +257,32 @@ func TestAddressesThatMayBeDialled(t *testing.T) {
 }
 
 func TestTickets(t *testing.T) {
-	key := make([]byte, ticketKeySize)
-	seal, err := newSealer(key)
+	seal, another := sealer{make([]byte, link.TicketKeySize)}, sealer{bytes.Repeat([]byte{1}, link.TicketKeySize)}
+	const target = "https://store.test/x?sig=secret"
+	now := time.Unix(1e9, 0)
+	ticket, err := seal.make("c1", target, now.Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
-	const target = "https://store.test/x?sig=secret"
-	now := time.Unix(1e9, 0)
-	ticket := seal.make("c1", target, now.Add(time.Minute))
+	if again, err := seal.make("c1", target, now.Add(time.Minute)); err != nil || again[:20] == ticket[:20] {
+		t.Errorf("two tickets of the same address begin alike: %s, %s, %v", ticket, again, err)
+	}
 	if got, err := seal.open("c1", ticket, now); err != nil || got != target {
 		t.Errorf("%q, %v", got, err)
 	}
-	first := "A"
-	if ticket[0] == 'A' {
-		first = "B"
-	}
-	another, err := newSealer(append(key[1:], 1))
-	if err != nil {
-		t.Fatal(err)
+	flipped := func(c byte) string {
+		if c == 'A' {
+			return "B"
+		}
+		return "A"
 	}
 	for name, open := range map[string]func() (string, error){
 		"too late":        func() (string, error) { return seal.open("c1", ticket, now.Add(time.Minute)) },
 		"another cluster": func() (string, error) { return seal.open("c2", ticket, now) },
 		"another key":     func() (string, error) { return another.open("c1", ticket, now) },
-		"changed":         func() (string, error) { return seal.open("c1", first+ticket[1:], now) },
+		"changed":         func() (string, error) { return seal.open("c1", flipped(ticket[0])+ticket[1:], now) },
+		"changed inside":  func() (string, error) { return seal.open("c1", ticket[:60]+flipped(ticket[60])+ticket[61:], now) },
+		"the head alone":  func() (string, error) { return seal.open("c1", ticket[:22], now) },
 		"cut":             func() (string, error) { return seal.open("c1", ticket[:20], now) },
 		"none":            func() (string, error) { return seal.open("c1", "", now) },
 		"no base64":       func() (string, error) { return seal.open("c1", "%%", now) },
@@ -292,11 +295,12 @@ func TestTickets(t *testing.T) {
 }
 
 func FuzzTicket(f *testing.F) {
-	seal, err := newSealer(make([]byte, ticketKeySize))
+	seal := sealer{make([]byte, link.TicketKeySize)}
+	foreign, err := seal.make("c2", "https://store.test/", time.Unix(2e9, 0))
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(seal.make("c2", "https://store.test/", time.Unix(2e9, 0)))
+	f.Add(foreign)
 	f.Add("")
 	f.Fuzz(func(t *testing.T, ticket string) {
 		if target, err := seal.open("c1", ticket, time.Unix(1e9, 0)); err == nil {

@@ -5,6 +5,7 @@ package httpproxy
 
 import (
 	"context"
+	"crypto/rand"
 	"maps"
 	"net"
 	"net/netip"
@@ -21,7 +22,7 @@ type Server struct {
 	cfg    Config
 	idle   idle
 	follow *follower
-	seal   *sealer
+	seal   sealer // of sites that have none of their own
 
 	twoConfig http2.Config
 	crew      http2.Crew // for the requests of HTTP/2
@@ -31,6 +32,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
+	retired  bool
 	draining bool
 	empty    chan struct{} // closed when draining and no session is left
 }
@@ -81,11 +83,9 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	seal, err := newSealer(cfg.TicketKey)
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{cfg: cfg, seal: seal, sessions: map[*session]struct{}{}, empty: make(chan struct{})}
+	secret := make([]byte, link.TicketKeySize)
+	_, _ = rand.Read(secret) // never fails: crypto/rand aborts the program instead
+	s := &Server{cfg: cfg, seal: sealer{secret}, sessions: map[*session]struct{}{}, empty: make(chan struct{})}
 	s.idle = idle{perKey: cfg.Limits.IdlePerKey, most: cfg.Limits.Idle, age: cfg.Timeouts.IdleNode, byKey: map[string][]*upstream{}}
 	s.follow = newFollower(&s.cfg)
 	s.twoConfig = s.cfg.twoConfig()
@@ -112,6 +112,7 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, flow *Flow) error {
 		return ErrClosed
 	}
 	s.sessions[c] = struct{}{}
+	c.last.Store(s.retired)
 	s.mu.Unlock()
 	defer s.remove(c)
 	stop := context.AfterFunc(ctx, func() { c.wire.cut() })
@@ -154,6 +155,25 @@ func (s *Server) Recheck() (closed int) {
 	return closed
 }
 
+// Retire has every flow end behind its next request, also those that are still to come, and returns at once: for a server whose
+// successor takes the new ones. It closes nothing, so that no request is lost on its way: clients of HTTP/1 learn with the next
+// answer that it was the last, those of HTTP/2 by GOAWAY. End the server with Shutdown as ever.
+func (s *Server) Retire() {
+	s.mu.Lock()
+	s.retired = true
+	s.mu.Unlock()
+	for _, c := range s.all() {
+		c.retire()
+	}
+}
+
+// CloseIdle closes the flows without requests, and has those that have one end behind it.
+func (s *Server) CloseIdle() {
+	for _, c := range s.all() {
+		c.closeIdle()
+	}
+}
+
 // Shutdown closes flows without requests at once, lets requests end, and returns when no flow is left or when ctx is done,
 // with ctx's error and after cutting those that were.
 func (s *Server) Shutdown(ctx context.Context) error {
@@ -164,9 +184,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		close(s.empty)
 	}
 	s.mu.Unlock()
-	for _, c := range s.all() {
-		c.closeIdle()
-	}
+	s.CloseIdle()
 	var err error
 	select {
 	case <-s.empty:

@@ -32,7 +32,8 @@ type session struct {
 
 	// requests are those under way; closing when no other may begin.
 	requests atomic.Int32
-	last     atomic.Bool // the request under way is the last one
+	last     atomic.Bool // the request under way, or the next one, is the last
+	leaving  atomic.Bool // and no next one is waited for
 
 	own idle // upstream connections that nobody else may use
 }
@@ -120,13 +121,25 @@ func (c *session) begin() bool {
 
 func (c *session) end() { c.requests.Add(-1) }
 
-// closeIdle closes the flow if no request is under way, and else has those that are be the last.
+// retire has the next request be the last. A client of HTTP/2 is told so; of a flow that has just come, with that request.
+func (c *session) retire() {
+	c.last.Store(true)
+	if two := c.two.Load(); two != nil {
+		two.GoAway()
+	}
+}
+
+// closeIdle closes the flow if no request is under way, and else has those that are be the last. It reports whether there was
+// none. A client of HTTP/2 is told, and what it has sent before it knew is answered.
 func (c *session) closeIdle() bool {
 	c.last.Store(true)
-	idle := c.requests.CompareAndSwap(0, closing)
+	c.leaving.Store(true)
 	if two := c.two.Load(); two != nil {
-		two.GoAway() // so that the client knows of a request that is on its way that nothing was done for it
-	} else if idle {
+		two.GoAway()
+		return c.requests.Load() == 0
+	}
+	idle := c.requests.CompareAndSwap(0, closing)
+	if idle {
 		c.wire.cut()
 	}
 	return idle

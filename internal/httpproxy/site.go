@@ -33,6 +33,7 @@ type Site struct {
 	addresses   map[string]bool   // of nodes, as they may stand in an address
 	redirects   link.RedirectMode
 	hosts       map[string]bool // host:port to which redirects may lead
+	seal        *sealer         // nil: the Server's
 
 	trust *clientcert.Trust
 
@@ -82,6 +83,9 @@ func Compile(c *link.ClusterRules) (*Site, error) {
 			s.addresses[strings.ToLower(address)] = true
 		}
 	}
+	if len(c.Proxy.TicketKey) > 0 {
+		s.seal = &sealer{c.Proxy.TicketKey}
+	}
 	for _, h := range p.Redirects.Hosts {
 		s.hosts[withPort(strings.ToLower(h))] = true
 	}
@@ -126,6 +130,10 @@ func withPort(host string) string {
 
 // ClusterID returns whose site it is.
 func (s *Site) ClusterID() link.ID { return s.cluster }
+
+// Alone reports whether redirects are rewritten to addresses that this gateway alone can make something of, since the rules
+// bring no key for them.
+func (s *Site) Alone() bool { return s.redirects == link.RedirectRewrite && s.seal == nil }
 
 // Nodes returns the addresses, host:port, at which the application's router or its direct port answers. None says that the
 // settings name no nodes: the cluster's own backends serve everything.

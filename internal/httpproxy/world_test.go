@@ -25,7 +25,7 @@ import (
 )
 
 // patient is how long a test waits for what has to come.
-const patient = 20 * time.Second
+const patient = 60 * time.Second
 
 // authority is a CA of a test.
 type authority struct {

@@ -84,4 +84,11 @@ type RevokedCertificate struct {
 type ProxyRules struct {
 	Proxy        ReverseProxy // whose Server is Embedded
 	Certificates ClientCertificates
+
+	// TicketKey seals what redirects lead to, while they are rewritten: TicketKeySize bytes that all gateways of the cluster
+	// have, and nobody else. Without it each gateway has one of its own, and no other can open what it sealed.
+	TicketKey []byte
 }
+
+// TicketKeySize is how long a TicketKey is, in bytes.
+const TicketKeySize = 32

@@ -36,6 +36,7 @@ type Cluster struct {
 	Name         string // DNS label, unique in the installation: it stands in the cluster's names
 	Provider     Provider
 	Regions      []ClusterRegion
+	CustomNames  []string // of the customer's own, which lead here at both listeners beside those of Regions; sorted
 	Backends     []string // host:port; TLS flows are passed through to them unread
 	PublicAccess PublicAccess
 	CreatedAt    time.Time
@@ -47,6 +48,14 @@ type ClusterRegion struct {
 	Name        string
 	PublicName  string // answered at the public listener
 	PrivateName string // answered at the private listener; its sub-name "proof." is the gateway's own
+}
+
+// Names are all names of the cluster: in each region the private one and the public one, then the customer's own.
+func (c Cluster) Names() (names []string) {
+	for _, r := range c.Regions {
+		names = append(names, r.PrivateName, r.PublicName)
+	}
+	return append(names, c.CustomNames...)
 }
 
 // ProofLabel is the label in front of a cluster's private name that the gateway itself answers: the proof of path.

@@ -16,9 +16,10 @@ import (
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/notify"
 	"github.com/postern/postern/internal/store"
+	"github.com/postern/postern/internal/storetest"
 )
 
-const soon = 20 * time.Second // far longer than anything here takes on a busy machine
+const soon = 60 * time.Second // far longer than anything here takes on a busy machine
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
@@ -36,10 +37,7 @@ func newWorld(t *testing.T, edit func(*notify.Config)) *world {
 	t.Helper()
 	w := &world{t: t}
 	log := slog.New(slog.DiscardHandler)
-	var err error
-	if w.st, err = store.Open(t.Context(), t.TempDir(), store.Options{Now: w.now, Log: log}); err != nil {
-		t.Fatal(err)
-	}
+	w.st = storetest.Open(t, store.Options{Now: w.now, Log: log})
 	cfg := notify.Config{Store: w.st, PublicURL: "https://postern.example", Open: loopback, Now: w.now, Log: log}
 	edit(&cfg)
 	n, err := notify.Start(t.Context(), cfg)
@@ -51,7 +49,7 @@ func newWorld(t *testing.T, edit func(*notify.Config)) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(workers.Close(), n.Close(), w.st.Close()); err != nil {
+		if err := errors.Join(workers.Close(), n.Close()); err != nil {
 			t.Error(err)
 		}
 	})

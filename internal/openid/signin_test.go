@@ -25,6 +25,7 @@ import (
 	"github.com/postern/postern/internal/openid"
 	"github.com/postern/postern/internal/policy"
 	"github.com/postern/postern/internal/store"
+	"github.com/postern/postern/internal/storetest"
 )
 
 const operatorToken = "operator-token-of-the-test"
@@ -56,11 +57,7 @@ func newHouse(t *testing.T, change func(*openid.Config)) *house {
 	h := &house{t: t, provider: startProvider(t), log: &logBuffer{}, now: time.Now()}
 	log := slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	clock := func() time.Time { h.mu.Lock(); defer h.mu.Unlock(); return h.now }
-	st, err := store.Open(t.Context(), t.TempDir(), store.Options{Log: log, Now: clock})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() }) // the test is over
+	st := storetest.Open(t, store.Options{Log: log, Now: clock})
 	h.srv = httptest.NewUnstartedServer(nil)
 	p := client(t, h.provider, func(c *openid.Config) {
 		c.RedirectURL = "https://" + h.srv.Listener.Addr().String() + "/api/v1/login/openid/callback"

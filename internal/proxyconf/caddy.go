@@ -14,6 +14,7 @@ func (s *site) caddy() {
 	p := s.p
 	s.block("{", "}", func() {
 		s.line("auto_https off")
+		s.caddyPorts()
 		s.block("servers {", "}", func() {
 			s.line("protocols h1 h2")
 			s.block("timeouts {", "}", func() { s.line("read_header 40s") })
@@ -53,6 +54,24 @@ func (s *site) caddy() {
 		s.note(NoteDepth, "Caddy does not limit how long a client's chain is; depth %d is left to the application", p.ClientCertificates.Depth)
 		s.note(NoteCertificateForm, "%s holds the certificate as RFC 9440 has it, the base64 of its DER between colons; nginx and Apache send percent-encoded PEM",
 			p.ClientCertificates.Header)
+	}
+}
+
+// caddyPorts moves what Caddy takes for the ports of HTTP and HTTPS out of the way where the settings have it otherwise: at the
+// first it never speaks TLS, at the second it refuses not to.
+func (s *site) caddyPorts() {
+	for _, usual := range []struct {
+		option string
+		port   uint16
+		not    bool // what a door there may not be: of TLS
+	}{{"http_port", DefaultHTTPPort, true}, {"https_port", DefaultHTTPSPort, false}} {
+		port := usual.port
+		for slices.ContainsFunc(s.doors, func(d door) bool { return d.port == port && d.tls == usual.not }) {
+			port++
+		}
+		if port != usual.port {
+			s.line("%s %d", usual.option, port)
+		}
 	}
 }
 

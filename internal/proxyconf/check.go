@@ -42,6 +42,7 @@ func Check(p link.ReverseProxy) []*link.Error {
 	c.certificates()
 	c.peers()
 	c.redirects()
+	c.folders()
 	return c.errs
 }
 
@@ -148,6 +149,22 @@ func (c *checker) file(field, path string) {
 	if !filePath(path) {
 		c.add(field, "MALFORMED_PATH", "not a path to a file that can stand in a configuration: "+link.Quote(path),
 			"absolute, at most 255 characters, of letters, digits and / . , _ - + = @ alone")
+	}
+}
+
+// folders finds paths that cannot be those of files, since others are said to be below them.
+func (c *checker) folders() {
+	m := c.p.ClientCertificates
+	files := []struct{ field, path string }{
+		{"certificate", c.p.Certificate}, {"key", c.p.Key}, {"client_certificates.ca_file", m.CAFile}, {"client_certificates.crl_file", m.CRLFile},
+	}
+	for _, f := range files {
+		for _, other := range files {
+			if f.path != "" && strings.HasPrefix(other.path, f.path+"/") {
+				c.add(f.field, "FOLDER", link.Quote(f.path)+" is a folder, if "+other.field+" is a file in it", "give the path of the file")
+				break
+			}
+		}
 	}
 }
 

@@ -77,6 +77,8 @@ func TestCheck(t *testing.T) {
 		{"a relative path", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.Certificate = "art.pem" })}, "certificate MALFORMED_PATH"},
 		{"a path with a detour", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.Key = "/etc/../root/key" })}, "key MALFORMED_PATH"},
 		{"a path that ends the line", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.Key = "/etc/key\n}" })}, "key MALFORMED_PATH"},
+		{"a key in a file", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.Certificate, p.Key = "/etc/art", "/etc/art/key" })}, "certificate FOLDER"},
+		{"a key with a certificate's name", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.Certificate, p.Key = "/etc/art", "/etc/art.key" })}, ""},
 		{"a profile of no kind", []func(*link.ReverseProxy){set(func(p *link.ReverseProxy) { p.Profile = "OLD" })}, "tls_profile UNKNOWN_TLS_PROFILE"},
 
 		{"a method of no kind", []func(*link.ReverseProxy){docker("PATH")}, "docker_method UNKNOWN_DOCKER_METHOD"},

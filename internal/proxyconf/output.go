@@ -131,6 +131,15 @@ func (s *site) refused() []*link.Error {
 				"put both into one file and name it as certificate and as key, or name the key "+p.Certificate+".key")
 		}
 	case link.Caddy:
+		for i, n := range p.Nodes {
+			field := "direct_port"
+			if n.RouterPort == DefaultHTTPSPort {
+				field = "router_port"
+			}
+			if n.DirectPort == DefaultHTTPSPort || n.RouterPort == DefaultHTTPSPort {
+				add(fmt.Sprintf("nodes[%d].%s", i, field), "Caddy speaks nothing but TLS to port 443, and nodes get plain HTTP", "give the node another port, or use another server")
+			}
+		}
 		if p.ProxyProtocol {
 			add("proxy_protocol", "Caddy also serves peers that send no PROXY header, whoever they are", "use another server, or the gateway")
 		}

@@ -74,6 +74,7 @@ var cases = []struct {
 	{"none", with(docker(link.DockerNone)), nil},
 	{"http", with(func(p *link.ReverseProxy) { p.HTTP, p.Certificate, p.Key = true, "", "" }), nil},
 	{"redirect", with(func(p *link.ReverseProxy) { p.HTTP, p.HTTPS, p.HTTPPort, p.HTTPSPort = true, true, 8080, 8443 }), nil},
+	{"swapped", with(docker(link.DockerNone), func(p *link.ReverseProxy) { p.HTTP, p.HTTPS, p.HTTPPort, p.HTTPSPort = true, true, 443, 80 }), []string{"nginx", "caddy"}},
 	{"nodes", with(nodes(link.ProxyNode{Host: "10.0.0.5"}, link.ProxyNode{Host: "10.0.0.6", DirectPort: 9081, RouterPort: 9082}, link.ProxyNode{Host: "2001:db8::7"}),
 		func(p *link.ReverseProxy) { p.Upstream = "artifactory" }), nil},
 	{"contexts", with(docker(link.DockerSubdomain), func(p *link.ReverseProxy) {
@@ -174,6 +175,8 @@ func TestRenderForTarget(t *testing.T) {
 		{"haproxy=2.9", with(behindLoadBalancer, endpoints), ""},
 		{"caddy=2.10", with(behindLoadBalancer, endpoints), "proxy_protocol"},
 		{"caddy", with(behindLoadBalancer), "proxy_protocol"},
+		{"caddy=2.10", with(nodes(link.ProxyNode{Host: "a", DirectPort: 443})), "nodes[0].direct_port"},
+		{"nginx", with(nodes(link.ProxyNode{Host: "a", DirectPort: 443})), ""},
 		{"haproxy", with(apart), "key"},
 		{"haproxy=3.0", with(apart), ""},
 		{"nginx", with(apart), ""},

@@ -2,6 +2,7 @@ package proxytest
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha1" //nolint:gosec // what RFC 6455 takes it for is no secret
 	"crypto/sha256"
@@ -33,7 +34,7 @@ import (
 //	/artifactory/stream/up?id=ID      tells Arrived(ID) of the body's first byte, and answers the length of it
 //	/artifactory/ws                   a WebSocket that sends back what it gets
 //	/artifactory/cookie               sets a cookie for /artifactory
-//	/artifactory/away                 a redirect to Away
+//	/artifactory/away                 a redirect to Away; with ?to=URL to that
 //	every other                       an Echo
 type Application struct {
 	Blob []byte // what /artifactory/blob serves
@@ -135,7 +136,8 @@ func (a *Application) serve(w http.ResponseWriter, r *http.Request, e Echo) {
 	case "/artifactory/cookie":
 		http.SetCookie(w, &http.Cookie{Name: "session", Value: "1", Path: "/artifactory", HttpOnly: true, Secure: true})
 	case "/artifactory/away":
-		http.Redirect(w, r, Away, http.StatusFound)
+		w.Header().Set("Location", cmp.Or(r.URL.Query().Get("to"), Away))
+		w.WriteHeader(http.StatusFound)
 	default:
 		e.Method, e.URI, e.Host, e.Header = r.Method, r.RequestURI, r.Host, r.Header
 		w.Header().Set("Content-Type", "application/json")

@@ -18,6 +18,9 @@ type Registry struct {
 	Key string
 	// Relative has it answer paths where others answer URLs.
 	Relative bool
+	// Storage, when not empty, is the URL below which somebody serves the files of Dir: it answers requests for blobs with
+	// redirects to there. Start sets Dir.
+	Storage, Dir string
 
 	url   *url.URL
 	proxy *httputil.ReverseProxy
@@ -31,11 +34,20 @@ storage:
 http: {addr: %q, prefix: %s, relativeurls: %t}
 `
 
+const registryRedirects = `middleware:
+  storage: [{name: redirect, options: {baseurl: %q}}]
+`
+
 // Start starts the registry, which ends with the test.
 func (g *Registry) Start(t testing.TB) {
 	t.Helper()
-	dir, addr := t.TempDir(), servertest.Addr(t)
-	path := writeFile(t, dir, "registry.yml", fmt.Appendf(nil, registryConfiguration, dir, addr.String(), g.prefix(), g.Relative))
+	addr := servertest.Addr(t)
+	g.Dir = t.TempDir()
+	configuration := fmt.Appendf(nil, registryConfiguration, g.Dir, addr.String(), g.prefix(), g.Relative)
+	if g.Storage != "" {
+		configuration = fmt.Appendf(configuration, registryRedirects, g.Storage)
+	}
+	path := writeFile(t, t.TempDir(), "registry.yml", configuration)
 	servertest.Run(t, servertest.Account{}, addr, "docker-registry", "serve", path)
 	g.url = &url.URL{Scheme: "http", Host: addr.String()}
 	g.proxy = &httputil.ReverseProxy{

@@ -56,7 +56,8 @@ const backupFiles = "backup-*.tmp"
 
 // Backup copies the database while everybody goes on to read and write, and checks the copy. The copy takes as much of the
 // disk as the database, beside it, until it is closed; there is one at a time. The files beside the database, tokens and the
-// audit log's key among them, are not in it. It holds secrets: of webhooks, and hashes of passwords.
+// audit log's key among them, are not in it. It holds secrets: of webhooks and of rewritten redirects, and
+// hashes of passwords.
 func (s *Store) Backup(ctx context.Context) (_ *Backup, err error) {
 	e, ok := s.engine.(*sqlite)
 	if !ok {

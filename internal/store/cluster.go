@@ -1,12 +1,17 @@
 package store
 
-import "github.com/postern/postern/internal/link"
+import (
+	"fmt"
+	"strings"
 
-const clusterColumns = `seq, id, project_id, name, provider, regions, backends, public_access, created_at, updated_at`
+	"github.com/postern/postern/internal/link"
+)
+
+const clusterColumns = `seq, id, project_id, name, provider, regions, custom_names, backends, public_access, created_at, updated_at`
 
 func scanCluster(r Row) (l listed[link.Cluster], err error) {
 	c := &l.v
-	err = r.Scan(&l.seq, &c.ID, &c.ProjectID, &c.Name, &c.Provider, parsed(&c.Regions), parsed(&c.Backends),
+	err = r.Scan(&l.seq, &c.ID, &c.ProjectID, &c.Name, &c.Provider, parsed(&c.Regions), parsed(&c.CustomNames), parsed(&c.Backends),
 		&c.PublicAccess, at(&c.CreatedAt), at(&c.UpdatedAt))
 	return l, err
 }
@@ -60,6 +65,37 @@ func (tx *Tx) UpdateCluster(c link.Cluster) (link.Cluster, error) {
 	l, err := scanCluster(tx.row(`UPDATE clusters SET backends = $2, public_access = $3, updated_at = $4 WHERE id = $1 RETURNING `+clusterColumns,
 		c.ID, text(c.Backends), c.PublicAccess, stamp(tx.now)))
 	return l.v, err
+}
+
+// SetCustomNames makes names the customer's own names of a cluster, sorted, each at most one cluster's.
+func (tx *Tx) SetCustomNames(id link.ID, names []string) (link.Cluster, error) {
+	if _, err := tx.exec(`DELETE FROM custom_names WHERE cluster_id = $1`, id); err != nil {
+		return link.Cluster{}, err
+	}
+	for _, name := range names {
+		if _, err := tx.exec(`INSERT INTO custom_names (name, cluster_id) VALUES ($1, $2)`, name, id); err != nil {
+			return link.Cluster{}, err
+		}
+	}
+	l, err := scanCluster(tx.row(`UPDATE clusters SET custom_names = $2, updated_at = $3 WHERE id = $1 RETURNING `+clusterColumns,
+		id, text(names), stamp(tx.now)))
+	return l.v, err
+}
+
+// CustomNameNear returns a custom name of another cluster than id that is name, or above or below it, and whose it is, or
+// ErrNotFound. Name is a host name: nothing in it means anything to LIKE.
+func (tx *Tx) CustomNameNear(id link.ID, name string) (taken, cluster string, err error) {
+	ask := []any{id, "%." + name, name}
+	for _, above, ok := strings.Cut(name, "."); ok; _, above, ok = strings.Cut(above, ".") {
+		ask = append(ask, above)
+	}
+	in := make([]string, 0, len(ask))
+	for i := 3; i <= len(ask); i++ {
+		in = append(in, fmt.Sprintf("$%d", i))
+	}
+	err = tx.row(`SELECT n.name, c.name FROM custom_names n JOIN clusters c ON c.id = n.cluster_id
+		WHERE n.cluster_id <> $1 AND (n.name LIKE $2 OR n.name IN (`+strings.Join(in, ", ")+`)) ORDER BY n.name LIMIT 1`, ask...).Scan(&taken, &cluster)
+	return taken, cluster, err
 }
 
 // RemoveCluster removes a cluster with its allow list, trusted owners, connections and grants. Its history stays.

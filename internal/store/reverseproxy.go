@@ -1,6 +1,8 @@
 package store
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"fmt"
 
 	"github.com/postern/postern/internal/link"
@@ -12,11 +14,18 @@ func (tx *Tx) ReverseProxy(cluster link.ID) (p link.ReverseProxy, version int64,
 	return p, version, err
 }
 
-// PutReverseProxy stores a cluster's reverse proxy in the place of the one that it had, and returns its version.
+// PutReverseProxy stores a cluster's reverse proxy in the place of the one that it had, and returns its version. When it begins
+// to rewrite redirects it gets a key for them, which stays until it ends to.
 func (tx *Tx) PutReverseProxy(cluster link.ID, p link.ReverseProxy) (version int64, err error) {
-	err = tx.row(`INSERT INTO reverse_proxies (cluster_id, server, settings, version) VALUES ($1, $2, $3, 1)
-		ON CONFLICT (cluster_id) DO UPDATE SET server = excluded.server, settings = excluded.settings, version = reverse_proxies.version + 1
-		RETURNING version`, cluster, p.Server, text(p)).Scan(&version)
+	var key []byte
+	if p.Redirects.Mode == link.RedirectRewrite {
+		key = make([]byte, link.TicketKeySize)
+		_, _ = rand.Read(key) // never fails: crypto/rand aborts the program instead
+	}
+	err = tx.row(`INSERT INTO reverse_proxies (cluster_id, server, settings, ticket_key, version) VALUES ($1, $2, $3, $4, 1)
+		ON CONFLICT (cluster_id) DO UPDATE SET server = excluded.server, settings = excluded.settings, version = reverse_proxies.version + 1,
+			ticket_key = CASE WHEN excluded.ticket_key = '' OR reverse_proxies.ticket_key = '' THEN excluded.ticket_key ELSE reverse_proxies.ticket_key END
+		RETURNING version`, cluster, p.Server, text(p), hex.EncodeToString(key)).Scan(&version)
 	return version, err
 }
 
@@ -33,9 +42,14 @@ func (tx *Tx) addProxies(place map[link.ID]*link.ClusterRules, some []link.ID) e
 	}
 	proxies, err := list(tx, func(r Row) (proxy, error) {
 		p := proxy{rules: new(link.ProxyRules)}
-		err := r.Scan(&p.cluster, parsed(&p.rules.Proxy))
+		var key string
+		if err := r.Scan(&p.cluster, parsed(&p.rules.Proxy), &key); err != nil || key == "" {
+			return p, err
+		}
+		var err error
+		p.rules.TicketKey, err = hex.DecodeString(key)
 		return p, err
-	}, `SELECT cluster_id, settings FROM reverse_proxies WHERE server = 'direct' AND cluster_id IN (`+places(len(some))+`)`, args(some)...)
+	}, `SELECT cluster_id, settings, ticket_key FROM reverse_proxies WHERE server = 'direct' AND cluster_id IN (`+places(len(some))+`)`, args(some)...)
 	if err != nil || len(proxies) == 0 {
 		return err
 	}

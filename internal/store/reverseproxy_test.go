@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 	"time"
@@ -104,6 +105,35 @@ func testReverseProxyInTheRules(t *testing.T, d storetest.Database) {
 		if !known || len(delta.Clusters) != 1 || cmp.Diff(want[one.ID], delta.Clusters[0].Proxy, cmpopts.EquateEmpty()) != "" {
 			t.Errorf("what changed: %+v, known %v", delta, known)
 		}
+		return err
+	})
+
+	// The key that tickets are sealed with is there while redirects are rewritten, the same after every other change.
+	ticketKey := func(mode link.RedirectMode) []byte {
+		t.Helper()
+		p := proxy
+		p.Redirects.Mode = mode
+		write(t, st, func(tx *store.Tx) error {
+			_, err := tx.PutReverseProxy(one.ID, p)
+			return err
+		})
+		return rules()[one.ID].TicketKey
+	}
+	first := ticketKey(link.RedirectRewrite)
+	if len(first) != link.TicketKeySize || bytes.Equal(first, make([]byte, link.TicketKeySize)) {
+		t.Errorf("a ticket key of %d bytes", len(first))
+	}
+	if again := ticketKey(link.RedirectRewrite); !bytes.Equal(again, first) {
+		t.Error("another change changed the ticket key")
+	}
+	if none := ticketKey(link.RedirectFollow); none != nil {
+		t.Errorf("a ticket key of %d bytes where nothing is rewritten", len(none))
+	}
+	if next := ticketKey(link.RedirectRewrite); len(next) != link.TicketKeySize || bytes.Equal(next, first) {
+		t.Error("the key that was there before is there again")
+	}
+	write(t, st, func(tx *store.Tx) error {
+		_, err := tx.PutReverseProxy(one.ID, proxy)
 		return err
 	})
 

@@ -200,6 +200,7 @@ func (tx *Tx) clusterRules(clusters []link.Cluster) ([]link.ClusterRules, error)
 			r.PrivateNames = append(r.PrivateNames, region.PrivateName)
 			r.PublicNames = append(r.PublicNames, region.PublicName)
 		}
+		r.PrivateNames, r.PublicNames = append(r.PrivateNames, c.CustomNames...), append(r.PublicNames, c.CustomNames...)
 		place[c.ID], ids[i] = r, c.ID
 	}
 	for some := range slices.Chunk(ids, mostInList) {

@@ -119,6 +119,17 @@ func (f *facts) resolvesTo(addr string) {
 	p.Host, p.Addr = addr, a
 }
 
+const repository = "docker-local." + privateName
+
+// docker says that the cluster has Docker repositories by subdomain, and that all is well with one's name.
+func (f *facts) docker(change func(*RepositorySeen)) {
+	f.t.RepositoryName = repository
+	f.o.Docker = RepositorySeen{DNS: f.o.DNS, TLS: f.o.Paths[0].TLS}
+	if change != nil {
+		change(&f.o.Docker)
+	}
+}
+
 func (f *facts) noNames(rcode string) {
 	f.o.DNS.V4, f.o.DNS.V6 = Answer{RCode: rcode}, Answer{RCode: rcode}
 	for i := range f.o.Paths {
@@ -213,6 +224,29 @@ func TestJudge(t *testing.T) {
 				string(endpoint) + "-abcd1234.vpce-svc-0123456789abcdef0.us-east-1.vpce.amazonaws.com", time.Minute,
 			})
 		}, "", SideNone, ""},
+		// Docker repositories by subdomain.
+		{"a repository is where the name is", func(f *facts) { f.docker(nil) }, "", SideNone, ""},
+		{"a repository's name does not exist", func(f *facts) {
+			f.docker(func(s *RepositorySeen) { s.DNS.V4, s.DNS.V6 = Answer{RCode: "NXDOMAIN"}, Answer{RCode: "NXDOMAIN"} })
+		}, "", SideNone, "make the wildcard record *." + privateName},
+		{"a repository's name is answered by the internet", func(f *facts) {
+			f.docker(func(s *RepositorySeen) { s.DNS.V4.Records = []Record{{repository, "A", "203.0.113.7", time.Minute}} })
+		}, "REPOSITORY_ELSEWHERE", SideCustomer, "leave the private path"},
+		{"a repository's name by IPv6 alone leaves", func(f *facts) {
+			f.docker(func(s *RepositorySeen) { s.DNS.V6.Records = []Record{{repository, "AAAA", "2001:db8::7", time.Minute}} })
+		}, "REPOSITORY_ELSEWHERE", SideCustomer, "leave the private path"},
+		{"the resolver is silent about a repository", func(f *facts) {
+			f.docker(func(s *RepositorySeen) { s.DNS.V4, s.DNS.V4Err = Answer{}, "i/o timeout" })
+		}, "", SideNone, "check the resolver"},
+		{"no name at all leaves the repository out", func(f *facts) { f.docker(nil); f.noNames("NXDOMAIN") }, "DNS_NXDOMAIN", SideCustomer, "the private name itself has no address"},
+		{"the gateway does not know the repository", func(f *facts) {
+			f.docker(func(s *RepositorySeen) { s.TLS = TLSSeen{Step: Step{Failure: EOF}} })
+		}, "", SideNone, "a wildcard covers one label"},
+		{"the certificate has no wildcard", func(f *facts) { f.docker(func(s *RepositorySeen) { s.TLS.NameErr = "x" }) }, "", SideNone, "adds the wildcard"},
+		{"nothing completes TLS for a repository", func(f *facts) {
+			f.docker(func(s *RepositorySeen) { s.TLS = TLSSeen{Step: Step{Failure: NotTried}} })
+			f.tls(EOF)
+		}, "TLS_CLOSED", SideVendor, "no address completes TLS"},
 		{"hosts file stands before DNS", func(f *facts) { f.o.DNS.System = []netip.Addr{netip.MustParseAddr("10.0.9.9")} }, "", SideNone, "/etc/hosts"},
 
 		// Addresses.

@@ -19,6 +19,7 @@ type Observations struct {
 	Proxy string // host of the HTTP proxy that applications would use for the private name; empty: none
 
 	Paths  []PathSeen // one per address, those of DNS first
+	Docker RepositorySeen
 	Public PublicSeen
 }
 
@@ -31,6 +32,13 @@ type DNSSeen struct {
 	System    []netip.Addr // as applications see it; nil when that was not asked or has no answer
 	SystemErr string
 	Took      time.Duration
+}
+
+// RepositorySeen is what the resolver answered for a Docker repository's name, and a handshake with that name at an address
+// that completes one with the private name.
+type RepositorySeen struct {
+	DNS DNSSeen
+	TLS TLSSeen // NotTried: no address completes TLS
 }
 
 // Failure classes a step's error in words that mean the same over every vantage point. Empty is success.
@@ -71,7 +79,7 @@ type PathSeen struct {
 	PathProof ProofSeen
 }
 
-// TLSSeen is one handshake with the private name as server name. The certificate is looked at whether it verifies or
+// TLSSeen is one handshake with the private name, or a repository's, as server name. The certificate is looked at whether it verifies or
 // not: the problems name what is wrong with it.
 type TLSSeen struct {
 	Step

@@ -38,7 +38,11 @@ func Probe(ctx context.Context, v Vantage, t Target) Observations {
 		})
 	}
 	o.Proxy = p.proxy()
-	o.DNS = p.resolve(ctx)
+	var repository sync.WaitGroup
+	if t.RepositoryName != "" {
+		repository.Go(func() { o.Docker.DNS = p.resolve(ctx, t.RepositoryName) })
+	}
+	o.DNS = p.resolve(ctx, t.PrivateName)
 
 	o.Paths = p.candidates(o.DNS)
 	var paths sync.WaitGroup
@@ -46,6 +50,10 @@ func Probe(ctx context.Context, v Vantage, t Target) Observations {
 		paths.Go(func() { p.walk(ctx, &o.Paths[i]) })
 	}
 	paths.Wait()
+	repository.Wait()
+	if t.RepositoryName != "" {
+		o.Docker.TLS = p.repository(ctx, o.Paths)
+	}
 	public.Wait()
 
 	o.VantageErr = p.broken
@@ -98,7 +106,7 @@ func (p *prober) proxy() string {
 	return u.Host // without user and password
 }
 
-func (p *prober) resolve(ctx context.Context) DNSSeen {
+func (p *prober) resolve(ctx context.Context, name string) DNSSeen {
 	if p.v.Resolve == nil {
 		return DNSSeen{}
 	}
@@ -109,7 +117,7 @@ func (p *prober) resolve(ctx context.Context) DNSSeen {
 	ask := func(typ RecordType, answer *Answer, failed *string) func() {
 		return func() {
 			var err error
-			if *answer, err = p.v.Resolve(ctx, p.t.PrivateName, typ); err != nil {
+			if *answer, err = p.v.Resolve(ctx, name, typ); err != nil {
 				*failed = p.words(err)
 			}
 		}
@@ -120,7 +128,7 @@ func (p *prober) resolve(ctx context.Context) DNSSeen {
 	if p.v.System != nil {
 		wg.Go(func() {
 			var err error
-			if seen.System, err = p.v.System(ctx, p.t.PrivateName); err != nil {
+			if seen.System, err = p.v.System(ctx, name); err != nil {
 				seen.SystemErr = p.words(err)
 			}
 		})

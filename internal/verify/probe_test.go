@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -221,6 +222,45 @@ func TestPathOverTheWire(t *testing.T) {
 			}
 			if proven := r.EndpointID == endpoint; tc.verdict == Proven && !proven {
 				t.Errorf("proven endpoint is %q", r.EndpointID)
+			}
+		})
+	}
+}
+
+// TestRepositoryOverTheWire asks for a Docker repository by its name, as a gateway of this world has it or has not.
+func TestRepositoryOverTheWire(t *testing.T) {
+	elsewhere := []string{repository + ". 60 IN A 203.0.113.7"}
+	for _, tc := range []struct {
+		name     string
+		records  []string // of the repository's name; nil: it does not exist
+		names    []string // of the certificate
+		refuse   bool
+		dns, tls string // codes
+	}{
+		{"well", []string{repository + ". 60 IN A 127.0.0.1"}, []string{privateName, "*." + privateName}, false, "REPOSITORY_RESOLVES", "REPOSITORY_CERTIFIED"},
+		{"without the wildcard's record", nil, []string{privateName, "*." + privateName}, false, "REPOSITORY_NOT_NAMED", "REPOSITORY_CERTIFIED"},
+		{"without the wildcard's certificate", elsewhere, []string{privateName}, false, "REPOSITORY_ELSEWHERE", "REPOSITORY_NOT_CERTIFIED"},
+		{"without rules for it", nil, []string{privateName}, true, "REPOSITORY_NOT_NAMED", "REPOSITORY_REFUSED"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			names(w)
+			if tc.records != nil {
+				w.zone[repository+" A"] = tc.records
+			}
+			cert := w.serviceCert(90*24*time.Hour, tc.names...)
+			target := w.target(w.gateway(gatewaySpec{cert: &cert, refuse: func(name string) bool { return tc.refuse && name == repository }}))
+			target.RepositoryName = repository
+			r := Judge(target, Probe(t.Context(), w.vantage(), target), Vendor{})
+			for id, want := range map[string]string{"DNS_REPOSITORY": tc.dns, "TLS_REPOSITORY": tc.tls} {
+				i := slices.IndexFunc(r.Checks, func(c Check) bool { return c.ID == id })
+				if i < 0 || r.Checks[i].Code != want || r.Checks[i].Subject != repository {
+					t.Errorf("%s: want %s\n%s", id, want, page(t, r))
+				}
+			}
+			if r.EndpointID != endpoint {
+				t.Errorf("the path is not proven\n%s", page(t, r))
 			}
 		})
 	}

@@ -15,6 +15,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -52,7 +54,7 @@ func (p *prober) application(ctx context.Context, conn net.Conn, s *PathSeen) {
 	if !step.Done() {
 		return
 	}
-	p.certificate(tc.ConnectionState(), &s.TLS)
+	p.certificate(tc.ConnectionState(), p.t.PrivateName, &s.TLS)
 	if p.t.HTTPPath == "" {
 		return
 	}
@@ -71,13 +73,33 @@ func (p *prober) hostHeader() string {
 	return fmt.Sprintf("%s:%d", p.t.PrivateName, p.t.Port)
 }
 
-func (p *prober) certificate(state tls.ConnectionState, seen *TLSSeen) {
+// repository shakes hands with the name of a Docker repository where the private name's handshake succeeded.
+func (p *prober) repository(ctx context.Context, paths []PathSeen) TLSSeen {
+	seen := TLSSeen{Step: Step{Failure: NotTried}}
+	i := slices.IndexFunc(paths, func(s PathSeen) bool { return s.TLS.Done() })
+	if i < 0 {
+		return seen
+	}
+	conn := p.connect(ctx, p.v, net.JoinHostPort(paths[i].Host, strconv.Itoa(int(p.t.Port))), &seen.Step)
+	if conn == nil {
+		return seen
+	}
+	defer conn.Close()
+	var tc *tls.Conn
+	if tc, seen.Step = p.handshake(ctx, conn, p.t.RepositoryName); seen.Done() {
+		p.certificate(tc.ConnectionState(), p.t.RepositoryName, &seen)
+	}
+	return seen
+}
+
+// certificate looks at what the peer showed for a name.
+func (p *prober) certificate(state tls.ConnectionState, name string, seen *TLSSeen) {
 	leaf := state.PeerCertificates[0] // a finished client handshake has one
 	seen.Version = tls.VersionName(state.Version)
 	seen.Subject, seen.Issuer = leaf.Subject.String(), leaf.Issuer.String()
 	seen.Names = leaf.DNSNames
 	seen.NotBefore, seen.NotAfter = leaf.NotBefore, leaf.NotAfter
-	if err := leaf.VerifyHostname(p.t.PrivateName); err != nil {
+	if err := leaf.VerifyHostname(name); err != nil {
 		seen.NameErr = err.Error()
 	}
 	opts := x509.VerifyOptions{Roots: p.t.RootCAs, Intermediates: x509.NewCertPool()}

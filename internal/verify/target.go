@@ -18,6 +18,7 @@ const DefaultStepTimeout = 5 * time.Second
 // checks that need it, and the report says so.
 type Target struct {
 	PrivateName    string              // the cluster's private name, without the final dot
+	RepositoryName string              // of one of the cluster's Docker repositories, below PrivateName; empty: they have none
 	PublicName     string              // the cluster's public name; only asked when ExpectPublicRefused
 	Port           uint16              // TCP port, of the private and of the public name
 	ClusterID      link.ID             // the cluster that the proof of path has to name

@@ -27,7 +27,7 @@ func draw(t *rapid.T, server link.WebServer) link.ReverseProxy {
 		return strings.Join(rapid.SliceOfN(label, 1, 2).Draw(t, "labels"), ".") + ".test"
 	})
 	host := rapid.OneOf(name, rapid.SampledFrom([]string{"localhost", "10.0.0.5", "2001:db8::7", "app_1.internal", "x"}))
-	port := rapid.Map(rapid.IntRange(1, 65535), func(n int) uint16 { return uint16(n) })
+	port := rapid.Map(rapid.OneOf(rapid.IntRange(1, 65535), rapid.SampledFrom([]int{80, 443})), func(n int) uint16 { return uint16(n) })
 	segment := rapid.OneOf(rapid.SampledFrom([]string{"", "artifactory"}), rapid.StringMatching(`[A-Za-z0-9][A-Za-z0-9._-]{0,63}`))
 	path := rapid.OneOf(rapid.SampledFrom([]string{"/etc/ssl/certs/art.pem", "/x"}), rapid.StringMatching(`/[A-Za-z0-9@+=_-]{1,20}(/[A-Za-z0-9._+=@-]{0,10}[a-z]){1,3}`),
 		rapid.StringMatching(`(/[a-z]{50}){4}/[a-z]{50}`))
@@ -80,6 +80,10 @@ func draw(t *rapid.T, server link.WebServer) link.ReverseProxy {
 	if server != link.Caddy && yes("proxy_protocol") {
 		p.ProxyProtocol = true
 		p.TrustedPeers = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}[:rapid.IntRange(1, 2).Draw(t, "trusted_peers")]
+		// Versions that cannot tell endpoints apart refuse them before any server is asked.
+		for _, id := range rapid.SliceOfNDistinct(rapid.StringMatching(`vpce-[0-9a-f]{17}`), 0, 3, rapid.ID[string]).Draw(t, "endpoints") {
+			p.Endpoints = append(p.Endpoints, link.EndpointID(id))
+		}
 	}
 	return p
 }

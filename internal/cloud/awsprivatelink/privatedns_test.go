@@ -63,7 +63,7 @@ func TestPrivateDNSNameOfAForeignDomainNamesTheRecordToPublish(t *testing.T) {
 func until(t *testing.T, d *awsprivatelink.Driver, spec cloud.ServiceSpec, wanted func(cloud.Service) bool) cloud.Service {
 	t.Helper()
 	var svc cloud.Service
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); {
 		var err error
 		if svc, err = d.EnsureService(t.Context(), spec); err == nil && wanted(svc) {
 			return svc

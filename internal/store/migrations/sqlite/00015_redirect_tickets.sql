@@ -1,0 +1,7 @@
+-- +goose Up
+-- What a cluster's gateways seal redirects with, 32 bytes in hexadecimal; '' unless they rewrite them.
+ALTER TABLE reverse_proxies ADD COLUMN ticket_key TEXT NOT NULL DEFAULT '';
+UPDATE reverse_proxies SET ticket_key = lower(hex(randomblob(32))) WHERE settings LIKE '%"Redirects":{"Mode":"REWRITE"%';
+
+-- +goose Down
+ALTER TABLE reverse_proxies DROP COLUMN ticket_key;
