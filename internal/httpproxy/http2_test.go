@@ -246,6 +246,34 @@ func TestTwoFlowsAreToldToGo(t *testing.T) {
 	}
 }
 
+// A server that was retired tells its clients to go, those that come late with their first request, and answers all that comes.
+func TestTwoRetired(t *testing.T) {
+	w := newWorld(t, http.HandlerFunc(echo), nil, nil)
+	request := []string{":method", "GET", ":scheme", "https", ":authority", siteName, ":path", "/"}
+	wantBoth := func(two *twoClient, stream uint32) {
+		t.Helper()
+		for told, answered := false, false; !told || !answered; {
+			f, err := two.ReadFrame()
+			if err != nil {
+				t.Fatalf("told to go: %v, answered: %v, %v", told, answered, err)
+			}
+			told = told || f.Header().Type == http2.FrameGoAway
+			answered = answered || f.Header().StreamID == stream && f.Header().Flags.Has(http2.FlagDataEndStream)
+		}
+	}
+	early := w.two(t)
+	early.ask(1, true, request...)
+	if status := early.status(1); status != "200" {
+		t.Fatal(status)
+	}
+	w.server.Retire()
+	early.ask(3, true, request...) // before it knows
+	wantBoth(early, 3)
+	late := w.two(t)
+	late.ask(1, true, request...)
+	wantBoth(late, 1)
+}
+
 // nghttp and h2load are clients of another make: flows with one request and with many at once, answers longer than windows.
 func TestNghttp(t *testing.T) {
 	for _, program := range []string{"nghttp", "h2load"} {
