@@ -50,7 +50,8 @@ var law = map[string]string{
 	"internal/backend":     "internal/link internal/l4",
 	"internal/revocation":  "internal/link internal/clientcert",
 	"internal/certificate": "internal/link",
-	"internal/httpproxy":   "internal/link internal/proxyconf internal/clientcert internal/revocation",
+	"internal/http2":       "",
+	"internal/httpproxy":   "internal/link internal/proxyconf internal/clientcert internal/revocation internal/http2",
 	"internal/gateway": "api internal/link internal/policy internal/l4 internal/engine internal/backend internal/httpproxy internal/clientcert " +
 		"internal/revocation internal/certificate",
 	"internal/webserver": "internal/link internal/proxyconf",
@@ -101,6 +102,8 @@ var fences = map[string]string{
 	"github.com/dlclark/regexp2":     "internal/clientcert",
 	"github.com/coreos/go-oidc":      "internal/openid",
 	"golang.org/x/oauth2":            "internal/openid",
+
+	"golang.org/x/net/http2/hpack": "internal/http2",
 
 	// Which domains nobody can own alone: egress domain names stay below them.
 	"golang.org/x/net/publicsuffix": "internal/control",

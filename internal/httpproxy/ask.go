@@ -159,28 +159,43 @@ func (x *exchange) awaitHead(now time.Time) ([]byte, error) {
 	if err == nil || !isTimeout(err) || x.c.s.cfg.Timeouts.Upstream <= patience {
 		return head, err
 	}
-	u.until = now.Add(x.c.s.cfg.Timeouts.Upstream)
+	return x.awaitHeadWatching(x.c.s.cfg.Timeouts.Upstream - patience)
+}
+
+// awaitHeadSending reads a head of the node's while the body is under way to it: as long as that moves nobody is silent. When
+// the body has come it is looked whether the client still waits.
+func (x *exchange) awaitHeadSending() ([]byte, error) {
+	u, limits := x.up, &x.c.s.cfg
+	for quiet := time.Duration(0); ; {
+		step, moved := min(patience, limits.Timeouts.Upstream-quiet), x.in.Load()
+		u.until = time.Now().Add(step)
+		_ = u.conn.SetReadDeadline(u.until)
+		head, err := u.in.head(limits.Limits.Header)
+		if err == nil || !isTimeout(err) {
+			return head, err
+		}
+		if quiet += step; x.in.Load() != moved {
+			quiet = 0
+		} else if quiet >= limits.Timeouts.Upstream {
+			return head, err
+		}
+		if x.body.whole() {
+			return x.awaitHeadWatching(limits.Timeouts.Upstream - quiet)
+		}
+	}
+}
+
+// awaitHeadWatching reads a head of the node's, and gives up when the client goes away.
+func (x *exchange) awaitHeadWatching(within time.Duration) ([]byte, error) {
+	u := x.up
+	u.until = time.Now().Add(within)
 	_ = u.conn.SetReadDeadline(u.until)
 	stop := x.out.watch(func() {
 		x.left.Store(true)
 		u.conn.Close()
 	})
 	defer stop()
-	return u.in.head(most)
-}
-
-// awaitHeadSending reads a head of the node's while the body is under way to it: as long as that moves nobody is silent.
-func (x *exchange) awaitHeadSending() ([]byte, error) {
-	u := x.up
-	for {
-		moved := x.in.Load()
-		u.until = time.Now().Add(x.c.s.cfg.Timeouts.Upstream)
-		_ = u.conn.SetReadDeadline(u.until)
-		head, err := u.in.head(x.c.s.cfg.Limits.Header)
-		if err == nil || !isTimeout(err) || x.in.Load() == moved {
-			return head, err
-		}
-	}
+	return u.in.head(x.c.s.cfg.Limits.Header)
 }
 
 // upstreamFault is what the client is told when the node does not answer.

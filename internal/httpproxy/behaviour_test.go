@@ -311,20 +311,22 @@ func TestExpectations(t *testing.T) {
 		}
 	})
 	w := newWorldAt(t, node, nil, nil)
-	client := w.client(false)
-	resp, body := do(t, client, newRequest(t, "PUT", "https://art.test/yes", strings.NewReader("hello"), "Expect", "100-continue"))
-	if resp.status != 200 || body != "hello" {
-		t.Errorf("%s: %q", resp.Status, body)
-	}
-	var read atomic.Bool
-	r := newRequest(t, "PUT", "https://art.test/no", readerFunc(func([]byte) (int, error) {
-		read.Store(true)
-		return 0, io.EOF
-	}), "Expect", "100-continue")
-	r.ContentLength = 1 << 20
-	if resp, _ := do(t, client, r); resp.status != 401 || read.Load() {
-		t.Errorf("%s; the body was asked for: %v", resp.Status, read.Load())
-	}
+	bothProtocols(t, func(t *testing.T, two bool) {
+		client := w.client(two)
+		resp, body := do(t, client, newRequest(t, "PUT", "https://art.test/yes", strings.NewReader("hello"), "Expect", "100-continue"))
+		if resp.status != 200 || body != "hello" {
+			t.Errorf("%s: %q", resp.Status, body)
+		}
+		var read atomic.Bool
+		r := newRequest(t, "PUT", "https://art.test/no", readerFunc(func([]byte) (int, error) {
+			read.Store(true)
+			return 0, io.EOF
+		}), "Expect", "100-continue")
+		r.ContentLength = 1 << 20
+		if resp, _ := do(t, client, r); resp.status != 401 || read.Load() {
+			t.Errorf("%s; the body was asked for: %v", resp.Status, read.Load())
+		}
+	})
 }
 
 type readerFunc func([]byte) (int, error)
@@ -425,34 +427,37 @@ func TestUpgrades(t *testing.T) {
 	}
 }
 
-// A client that goes away ends what the node does for it.
+// A client that goes away ends what the node does for it, also when the whole of a long body has come.
 func TestClientsThatLeave(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, two bool) {
-		begun, ended := make(chan struct{}), make(chan struct{})
-		w := newWorld(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			close(begun)
-			<-r.Context().Done()
-			close(ended)
-		}), nil, nil)
-		ctx, leave := context.WithCancel(t.Context())
-		go func() {
-			<-begun
-			leave()
-		}()
-		resp, err := w.client(two).Do(newRequest(t, "GET", "https://art.test/", nil).WithContext(ctx))
-		if err == nil {
-			resp.Body.Close()
-			t.Fatal("there was an answer")
-		}
-		select {
-		case <-ended:
-		case <-time.After(patient):
-			t.Fatal("the node still works for a client that left")
-		}
-		if r := w.recorded(); r.Code != "client_gone" || r.Status != 0 {
-			t.Errorf("record: %d %s", r.Status, r.Code)
-		}
-	})
+	for _, body := range []string{"", strings.Repeat("x", 100_000)} {
+		bothProtocols(t, func(t *testing.T, two bool) {
+			begun, ended := make(chan struct{}), make(chan struct{})
+			w := newWorld(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				close(begun)
+				<-r.Context().Done()
+				close(ended)
+			}), nil, nil)
+			ctx, leave := context.WithCancel(t.Context())
+			go func() {
+				<-begun
+				leave()
+			}()
+			resp, err := w.client(two).Do(newRequest(t, "PUT", "https://art.test/", strings.NewReader(body)).WithContext(ctx))
+			if err == nil {
+				resp.Body.Close()
+				t.Fatal("there was an answer")
+			}
+			select {
+			case <-ended:
+			case <-time.After(patient):
+				t.Fatal("the node still works for a client that left")
+			}
+			if r := w.recorded(); r.Code != "client_gone" || r.Status != 0 {
+				t.Errorf("record: %d %s", r.Status, r.Code)
+			}
+		})
+	}
 }
 
 func TestSlowClients(t *testing.T) {

@@ -19,6 +19,8 @@ type sink interface {
 	inform(r *response) error
 	// begin sends the head of the answer, whose body has r.length bytes; last says that no request follows.
 	begin(r *response, last bool) error
+	// unit is how much of a long body is best written at once, at most bulkSize.
+	unit() int
 	// write sends a part of the body. With more there, it may wait for the next part.
 	write(p []byte, more bool) error
 	// flush sends what waits, for there is nothing to follow yet.
@@ -80,10 +82,7 @@ type exchange struct {
 func (x *exchange) run() bool {
 	x.begun = time.Now()
 	c := x.c
-	x.rec = Record{Flow: c.flow, At: c.s.cfg.Now(), Method: x.req.method, Host: x.req.host, Protocol: "HTTP/1.1"}
-	if x.req.two {
-		x.rec.Protocol = "HTTP/2.0"
-	}
+	x.rec = Record{Flow: c.flow, At: c.s.cfg.Now(), Method: x.req.method, Host: x.req.host, Protocol: x.req.protocol()}
 	x.rec.Path, _, _ = strings.Cut(x.req.target, "?")
 	x.began, x.broken, x.torn, x.sent, x.up, x.node = false, false, false, nil, nil, nil
 	x.client, x.own = &c.client, client{}

@@ -30,6 +30,14 @@ type request struct {
 	drop     []string // fields that Connection names
 }
 
+// protocol names the version by which the request came.
+func (r *request) protocol() string {
+	if r.two {
+		return "HTTP/2.0"
+	}
+	return "HTTP/1.1"
+}
+
 // Errors in a head. Their words are for the operator.
 var (
 	errStartLine = errors.New("malformed start line")

@@ -47,7 +47,7 @@ func (c *session) serveOne(conn net.Conn) error {
 		case o.x.torn:
 			return nil
 		case !again || c.leaving.Load():
-			o.linger()
+			c.linger()
 			return nil
 		}
 	}
@@ -118,26 +118,11 @@ func (x *exchange) malformed(err error) bool {
 		return false // the client has left
 	}
 	x.begun, x.body, x.way, x.broken, x.torn, x.site, x.client = time.Now(), nil, route{}, false, false, nil, &x.c.client
-	x.rec = Record{Flow: x.c.flow, At: x.c.s.cfg.Now(), Protocol: "HTTP/1.1", Code: f.code, Err: f.err}
+	x.rec = Record{Flow: x.c.flow, At: x.c.s.cfg.Now(), Protocol: x.req.protocol(), Code: f.code, Err: f.err}
 	x.req.close = true
 	x.answer(f)
 	x.c.s.record(&x.rec)
 	return false
-}
-
-// linger ends a flow of which the client may not have sent everything, or not read everything. To close at once would
-// reset it, and the reset can take the answer away from the client. What bounds it is time: a quick client sends a lot before
-// it looks at the answer.
-func (o *one) linger() {
-	o.c.last.Store(true)
-	if o.c.tls != nil {
-		_ = o.c.tls.CloseWrite() // whether the client still hears it or not
-	}
-	if o.c.wire.CloseWrite() != nil {
-		return
-	}
-	_ = o.c.wire.SetReadDeadline(time.Now().Add(patience))
-	_, _ = io.Copy(io.Discard, o.c.wire.Conn)
 }
 
 // flush implements sink.
@@ -205,6 +190,9 @@ func (o *one) begin(r *response, last bool) error {
 	o.appendHead(r, last)
 	return nil
 }
+
+// unit implements sink.
+func (o *one) unit() int { return bulkSize }
 
 // write implements sink.
 func (o *one) write(p []byte, more bool) error {

@@ -77,8 +77,9 @@ func (x *exchange) relayBytes(n int64) *failure {
 	}
 	buffer := bulkBuffers.Get().(*[bulkSize]byte)
 	defer bulkBuffers.Put(buffer)
+	unit := x.out.unit()
 	for {
-		p := buffer[:]
+		p := buffer[:unit]
 		if n >= 0 && int64(len(p)) > left {
 			p = p[:left]
 		}
@@ -113,11 +114,12 @@ func (x *exchange) relayChunks() *failure {
 	}
 	buffer := bulkBuffers.Get().(*[bulkSize]byte)
 	defer bulkBuffers.Put(buffer)
+	unit := x.out.unit()
 	for {
 		if len(u.in.unread()) == 0 {
 			u.expect(time.Now(), x.c.s.cfg.Timeouts.Upstream)
 		}
-		n, err := from.Read(buffer[:])
+		n, err := from.Read(buffer[:unit])
 		if n > 0 {
 			x.rec.Out += int64(n)
 			if err := x.out.write(buffer[:n], len(u.in.unread()) > 0); err != nil {

@@ -13,18 +13,20 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postern/postern/internal/http2"
 	"github.com/postern/postern/internal/link"
 )
 
 // Server answers flows. Make one with New; end it with Shutdown or Close.
 type Server struct {
 	cfg    Config
-	two    *two
 	idle   idle
 	follow *follower
 	seal   sealer // of sites that have none of their own
 
-	running context.Context // until quit
+	twoConfig http2.Config
+	crew      http2.Crew // for the requests of HTTP/2
+
 	quit    context.CancelFunc
 	working sync.WaitGroup
 
@@ -55,7 +57,8 @@ type Flow struct {
 	State any
 }
 
-// Record tells of one request, or of a handshake that failed, to whoever may know everything.
+// Record tells of one request, of a handshake that failed, or of an HTTP/2 connection that was ended for what its client did
+// ("http2_error"), to whoever may know everything.
 type Record struct {
 	Flow      *Flow
 	ClusterID link.ID
@@ -85,9 +88,10 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, seal: sealer{secret}, sessions: map[*session]struct{}{}, empty: make(chan struct{})}
 	s.idle = idle{perKey: cfg.Limits.IdlePerKey, most: cfg.Limits.Idle, age: cfg.Timeouts.IdleNode, byKey: map[string][]*upstream{}}
 	s.follow = newFollower(&s.cfg)
-	s.two = newTwo(s)
-	s.running, s.quit = context.WithCancel(context.Background())
-	s.working.Go(func() { s.idle.run(s.running) })
+	s.twoConfig = s.cfg.twoConfig()
+	ctx, quit := context.WithCancel(context.Background())
+	s.quit = quit
+	s.working.Go(func() { s.idle.run(ctx) })
 	return s, nil
 }
 
@@ -98,7 +102,7 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, flow *Flow) error {
 	c := &session{s: s, ctx: ctx, flow: flow, client: client{
 		source: flow.Source.Addr(), scheme: "https", port: flow.Port, forwarded: describe(flow.Source.Addr(), "https", flow.Port),
 	}}
-	c.wire = newWire(conn, c)
+	c.wire = &wire{Conn: conn}
 	c.own = idle{perKey: s.cfg.Limits.Streams, most: s.cfg.Limits.Streams, age: s.cfg.Timeouts.IdleNode, byKey: map[string][]*upstream{}}
 	defer c.own.close()
 	defer c.wire.cut()
@@ -161,7 +165,6 @@ func (s *Server) Retire() {
 	for _, c := range s.all() {
 		c.retire()
 	}
-	s.working.Go(func() { s.two.drain(s.running) })
 }
 
 // CloseIdle closes the flows without requests, and has those that have one end behind it.
@@ -182,11 +185,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	s.CloseIdle()
-	var draining sync.WaitGroup
-	defer draining.Wait()
-	limit, cancel := context.WithCancel(ctx)
-	defer cancel()
-	draining.Go(func() { s.two.drain(limit) })
 	var err error
 	select {
 	case <-s.empty:
@@ -197,7 +195,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 		<-s.empty
 	}
-	s.two.close()
+	s.crew.Close()
 	s.quit()
 	s.working.Wait()
 	s.idle.close()

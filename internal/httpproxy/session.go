@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/postern/postern/internal/clientcert"
+	"github.com/postern/postern/internal/http2"
 	"github.com/postern/postern/internal/link"
 )
 
@@ -22,9 +24,10 @@ type session struct {
 	ctx      context.Context
 	flow     *Flow
 	wire     *wire
-	tls      *tls.Conn // nil with a Front
-	asked    bool      // the handshake asked for a client certificate
-	client   client    // of every request; with a Front each has its own
+	tls      *tls.Conn                  // nil with a Front
+	asked    bool                       // the handshake asked for a client certificate
+	two      atomic.Pointer[http2.Conn] // nil of HTTP/1
+	client   client                     // of every request; with a Front each has its own
 	standing atomic.Pointer[standing]
 
 	// requests are those under way; closing when no other may begin.
@@ -77,9 +80,24 @@ func (c *session) serve() error {
 		c.client.leaf, c.client.chain = certs[0], certs[1:]
 	}
 	if state.NegotiatedProtocol == "h2" {
-		return c.s.two.serve(c)
+		return c.serveTwo()
 	}
 	return c.serveOne(c.tls)
+}
+
+// linger ends a flow of which the client may not have sent everything, or not read everything. To close at once would
+// reset it, and the reset can take the answer away from the client. What bounds it is time: a quick client sends a lot before
+// it looks at the answer.
+func (c *session) linger() {
+	c.last.Store(true)
+	if c.tls != nil {
+		_ = c.tls.CloseWrite() // whether the client still hears it or not
+	}
+	if c.wire.CloseWrite() != nil {
+		return
+	}
+	_ = c.wire.SetReadDeadline(time.Now().Add(patience))
+	_, _ = io.Copy(io.Discard, c.wire.Conn)
 }
 
 // describe writes the fields that tell the application of the client.
@@ -103,18 +121,28 @@ func (c *session) begin() bool {
 
 func (c *session) end() { c.requests.Add(-1) }
 
-// retire has the next request be the last.
-func (c *session) retire() { c.last.Store(true) }
+// retire has the next request be the last. A client of HTTP/2 is told so; of a flow that has just come, with that request.
+func (c *session) retire() {
+	c.last.Store(true)
+	if two := c.two.Load(); two != nil {
+		two.GoAway()
+	}
+}
 
-// closeIdle closes the flow if no request is under way, and else has the one that is be the last.
+// closeIdle closes the flow if no request is under way, and else has those that are be the last. It reports whether there was
+// none. A client of HTTP/2 is told, and what it has sent before it knew is answered.
 func (c *session) closeIdle() bool {
 	c.last.Store(true)
 	c.leaving.Store(true)
-	if c.requests.CompareAndSwap(0, closing) {
-		c.wire.cut()
-		return true
+	if two := c.two.Load(); two != nil {
+		two.GoAway()
+		return c.requests.Load() == 0
 	}
-	return false
+	idle := c.requests.CompareAndSwap(0, closing)
+	if idle {
+		c.wire.cut()
+	}
+	return idle
 }
 
 // stands returns what a trust holds of a client's certificate. What it said last is remembered: over a flow whose TLS ends

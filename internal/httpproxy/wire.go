@@ -10,24 +10,12 @@ import (
 // leave in one call. TLS may also write when it reads, hence the lock. It bounds how long a client may take no byte.
 type wire struct {
 	net.Conn
-	session *session
-	closing sync.Once
-	closed  chan struct{}
 
 	mu      sync.Mutex
 	corked  bool
-	hold    bool   // the next write waits for the one behind it
-	waiting []byte // what was gathered
-	late    *time.Timer
+	waiting []byte        // what was gathered
 	within  time.Duration // for a client that takes no byte; 0 before the handshake is over
 	until   time.Time     // the write deadline that is set
-}
-
-// longestHold is how long a write waits at most for the one behind it.
-const longestHold = 2 * time.Millisecond
-
-func newWire(conn net.Conn, c *session) *wire {
-	return &wire{Conn: conn, session: c, closed: make(chan struct{})}
 }
 
 // wireSize is how much is gathered at most: what bulkSize becomes in records of TLS.
@@ -39,26 +27,7 @@ var wireBuffers = sync.Pool{New: func() any { return new([wireSize]byte) }}
 func (w *wire) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch {
-	case w.corked:
-	case w.hold && len(p) <= wireSize/2:
-		w.hold = false
-		if w.late == nil {
-			w.late = time.AfterFunc(longestHold, w.release)
-		} else {
-			w.late.Reset(longestHold)
-		}
-	case len(w.waiting) > 0 && len(w.waiting)+len(p) <= cap(w.waiting):
-		w.late.Stop()
-		w.waiting = append(w.waiting, p...)
-		if err := w.sendAll(); err != nil {
-			return 0, err
-		}
-		return len(p), nil
-	default:
-		if err := w.sendAll(); err != nil {
-			return 0, err
-		}
+	if !w.corked {
 		return w.write(p)
 	}
 	if w.waiting == nil {
@@ -105,23 +74,6 @@ func (w *wire) write(p []byte) (int, error) {
 	return w.Conn.Write(p)
 }
 
-// join has the next write wait for the one behind it, so that both leave in one call. Whoever calls it knows that there
-// will be one; should it not come, the first one waits no longer than longestHold.
-func (w *wire) join() {
-	w.mu.Lock()
-	w.hold = true
-	w.mu.Unlock()
-}
-
-// release sends what waited for a write that did not come.
-func (w *wire) release() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.corked {
-		_ = w.sendAll() // the next write fails too
-	}
-}
-
 // bound sets how long a client may take no byte from now on.
 func (w *wire) bound(within time.Duration) {
 	w.mu.Lock()
@@ -154,10 +106,3 @@ func (w *wire) CloseWrite() error {
 
 // cut ends the stream, in whatever state it is.
 func (w *wire) cut() { _ = w.Close() }
-
-// Close implements net.Conn.
-func (w *wire) Close() error {
-	err := w.Conn.Close()
-	w.closing.Do(func() { close(w.closed) })
-	return err
-}

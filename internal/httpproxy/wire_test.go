@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 )
 
 // ledger notes what is written in one call.
@@ -40,50 +38,15 @@ func TestWritesAreGathered(t *testing.T) {
 			say(w, "a", big, "b")
 			_ = w.uncork()
 		}, []string{"a", big, "b"}},
-		{"joined", func(w *wire) {
-			w.join()
-			say(w, "a", "b", "c")
-		}, []string{"ab", "c"}},
-		{"joined, but nothing follows", func(w *wire) {
-			w.join()
-			say(w, "a")
-			synctest.Wait()
-		}, nil},
-		{"joined to what does not fit", func(w *wire) {
-			w.join()
-			say(w, "a", big)
-		}, []string{"a", big}},
-		{"joined before what is too long to wait", func(w *wire) {
-			w.join()
-			say(w, big, "a")
-		}, []string{big}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				l := &ledger{}
-				w := newWire(l, nil)
-				c.do(w)
-				if !slices.Equal(l.calls, c.want) {
-					t.Errorf("%.100q, want %.100q", l.calls, c.want)
-				}
-			})
-		})
-	}
-	t.Run("what nothing follows leaves in the end", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
 			l := &ledger{}
-			w := newWire(l, nil)
-			w.join()
-			say(w, "a")
-			<-time.After(longestHold)
-			synctest.Wait()
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			if !slices.Equal(l.calls, []string{"a"}) {
-				t.Errorf("%q", l.calls)
+			c.do(&wire{Conn: l})
+			if !slices.Equal(l.calls, c.want) {
+				t.Errorf("%.100q, want %.100q", l.calls, c.want)
 			}
 		})
-	})
+	}
 }
 
 func say(w *wire, all ...string) {
