@@ -266,13 +266,18 @@ func (a *app) tellCheck(r rendering) {
 
 // deliver prints or installs what was rendered.
 func (a *app) deliver(ctx context.Context, req renderRequest, r rendering) error {
-	if !a.json() {
+	notes := func() {
 		for _, n := range r.Notes {
-			fmt.Fprintf(a.err, "note: %s\n", n.Text)
+			if !a.json() {
+				fmt.Fprintf(a.err, "note: %s\n", n.Text)
+			}
 		}
-		if r.Check != nil {
-			a.tellCheck(r)
-		}
+	}
+	if req.install == "" { // what is in place already was told of when it came there
+		notes()
+	}
+	if r.Check != nil && !a.json() {
+		a.tellCheck(r)
 	}
 	failed := r.Check != nil && r.Check.Outcome != webserver.Accepted
 	if req.diff != "" {
@@ -289,6 +294,9 @@ func (a *app) deliver(ctx context.Context, req renderRequest, r rendering) error
 	}
 	if req.install != "" && !failed {
 		done, err := req.put(ctx, r)
+		if err != nil || done.Changed {
+			notes()
+		}
 		if err != nil {
 			return err
 		}

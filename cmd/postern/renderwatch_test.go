@@ -26,7 +26,6 @@ func TestWatchThroughAnOutage(t *testing.T) {
 		away := func() bool { at := time.Since(start); return at > 10*time.Minute && at < 130*time.Minute }
 		var out bytes.Buffer
 		var asked []time.Duration // while it is away, since the start
-		name := "art.example.test"
 		load := settingsSource{read: func(context.Context) (api.ReverseProxySettings, error) {
 			switch {
 			case !away():
@@ -37,6 +36,10 @@ func TestWatchThroughAnOutage(t *testing.T) {
 				asked = append(asked, time.Since(start))
 				return api.ReverseProxySettings{}, &api.Error{Status: 503, Message: "not now"}
 			}
+			name := "art.example.test"
+			if time.Since(start) > 3*time.Hour {
+				name = "other.example.test"
+			}
 			return api.ReverseProxySettings{
 				Server: "nginx", ServerName: name, HTTP: true, Nodes: []api.ProxyNode{{Host: "127.0.0.1"}}, DockerMethod: "NOVALUE",
 			}, nil
@@ -46,10 +49,7 @@ func TestWatchThroughAnOutage(t *testing.T) {
 		go func() {
 			ended <- (&app{out: &out, output: "json"}).watchSettings(ctx, renderRequest{install: path, interval: interval}, load)
 		}()
-		time.Sleep(3 * time.Hour)
-		synctest.Wait()
-		name = "other.example.test"
-		time.Sleep(interval)
+		time.Sleep(3*time.Hour + 2*interval)
 		synctest.Wait()
 		stop()
 		if err := <-ended; err != nil {

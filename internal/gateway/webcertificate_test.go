@@ -117,7 +117,7 @@ func TestClientCertificatesAtTheGateway(t *testing.T) {
 				flows := w.g.LiveFlows()
 				w.asks("OPTIONAL", good)
 				w.control.await("the end of the flow whose certificate is trusted no more", func() bool { return w.g.LiveFlows() < flows })
-				w.gets(evil, acmePrivate, "/", 403)
+				w.getsAnew(evil, acmePrivate, "/", 403)
 				w.gets(c, acmePrivate, "/", 200)
 
 				// One certificate is revoked: it alone.
@@ -130,7 +130,7 @@ func TestClientCertificatesAtTheGateway(t *testing.T) {
 					proxy.ClientCertificates = &certs
 					r.Proxy = &proxy
 				})
-				w.gets(c, acmePrivate, "/", 403)
+				w.getsAnew(c, acmePrivate, "/", 403)
 				w.control.awaitRefusal("CLIENT_CERTIFICATE_REVOKED")
 				w.gets(w.client(endpointA, two, bob), acmePrivate, "/", 200)
 				w.control.change(func() {

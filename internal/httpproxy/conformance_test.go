@@ -22,7 +22,7 @@ func TestConformance(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), program, "--tls", "--insecure", "--strict", "--host", "localhost", "--port", port, "--path", "/x", "--timeout", "5").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), program, "--tls", "--insecure", "--strict", "--host", "localhost", "--port", port, "--path", "/x", "--timeout", "60").CombinedOutput()
 	if err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
