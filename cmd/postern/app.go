@@ -189,6 +189,10 @@ func (a *app) explain(cmd *cobra.Command, err error) int {
 	var t telling
 	switch {
 	case t.ofAPI(err), t.ofLink(err):
+		// The API names its parameter; what was typed, or left out, is the flag.
+		if flag, ok := strings.CutSuffix(t.Field, "_id"); ok && cmd.Flags().Lookup(flag) != nil {
+			t.Field = "--" + flag
+		}
 	default:
 		t = telling{Code: exitFailed, Message: err.Error()}
 		// cobra's own errors for unknown commands and wrong arguments have no type.

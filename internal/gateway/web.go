@@ -47,7 +47,7 @@ func newWebServer(g *Gateway) (*webServer, error) {
 		Certificate: w.certificate, Pick: w.pick, Record: w.record, Revocation: w.keeper,
 		Timeouts: httpproxy.Timeouts{Handshake: cfg.Timeouts.Hello, Dial: cfg.Timeouts.Dial},
 		Follow:   httpproxy.Follow{Private: cfg.PrivateTargets},
-		Now:      cfg.Now, Log: g.log,
+		Now:      cfg.Now,
 	})
 	if err != nil {
 		return nil, err

@@ -107,7 +107,7 @@ func (s *Stream) next(wait bool) (more bool, err error) {
 			}
 			s.present.next = nil
 			s.consumed(s.present.w - s.present.r)
-			c.flush(turns)
+			c.flush(1)
 			return true, nil
 		case s.received:
 			s.whole = true

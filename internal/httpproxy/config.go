@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"log/slog"
 	"net"
 	"net/netip"
 	"time"
@@ -34,7 +33,6 @@ type Config struct {
 	Follow   Follow
 
 	Now func() time.Time // of certificates and tickets; nil means time.Now
-	Log *slog.Logger     // nil means no log
 }
 
 // Destination is where a request has to go.
@@ -142,9 +140,6 @@ func (c *Config) complete() error {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return nil
 }

@@ -140,33 +140,50 @@ func (r running) test(t *testing.T, node link.ProxyNode) {
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "site.conf")
-	// The look finds out what a reload keeps to itself: whether the server answers for the file's name at the file's port.
-	// Nobody has to be waited for where nobody of ours can come to answer.
-	look := fmt.Sprintf(`{
-		port=%d times=30; ! grep -q %d "$FILE" || port=%d times=2
+	// After each reload a look finds out what that keeps to itself: whether the server answers for the file's name at the file's
+	// port. HAProxy loses a signal that comes while it still does what the one before said, so it is told again. Nobody has to be
+	// waited for where nobody of ours can come to answer.
+	command := fmt.Sprintf(`port=%d times=15; ! grep -q %d "$FILE" || port=%d times=1
 		name=$(grep -oE '(first|second)\.example\.test' "$FILE" | head -n 1)
-		curl --silent --show-error --fail --retry $times --retry-delay 1 --retry-all-errors --max-time 20 --header "Host: $name" "http://127.0.0.1:$port/" | grep -q application
-	}`, port, elsewhere, elsewhere)
+		while [ $times -gt 0 ]; do
+			times=$((times - 1))
+			{ %s; } || exit 1
+			curl --silent --show-error --fail --retry 3 --retry-delay 1 --retry-all-errors --max-time 20 --header "Host: $name" "http://127.0.0.1:$port/" | grep -q application && exit 0
+		done
+		exit 1`, port, elsewhere, elsewhere, r.reload)
 	install := func(text string) (Installed, error) {
 		return Install(t.Context(), Installation{
-			Path: file, Text: text, Reload: []string{"env", "DIR=" + dir, "FILE=" + file, "HOME=" + dir, "sh", "-c", r.reload + " && " + look},
+			Path: file, Text: text, Reload: []string{"env", "DIR=" + dir, "FILE=" + file, "HOME=" + dir, "sh", "-c", command},
 		})
 	}
-	serves := func(what, name string) {
-		t.Helper()
+	ask := func(name string) error {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		req.Host, req.Close = name, true
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
-			t.Errorf("%s: %v", what, err)
-			return
+			return err
 		}
-		body, err := io.ReadAll(resp.Body)
-		if _ = resp.Body.Close(); err != nil || string(body) != "application" {
-			t.Errorf("%s: %s answers %d %q, %v", what, name, resp.StatusCode, body, err)
+		defer func() { _ = resp.Body.Close() }() // it was read
+		if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "application" {
+			return fmt.Errorf("%s answers %d %q, %w", name, resp.StatusCode, body, err)
+		}
+		return nil
+	}
+	// For a moment after a reload processes with the text before still take connections.
+	serves := func(what, name string) {
+		t.Helper()
+		late, beat := time.After(time.Minute), time.NewTicker(50*time.Millisecond)
+		defer beat.Stop()
+		for err := ask(name); err != nil; err = ask(name) {
+			select {
+			case <-beat.C:
+			case <-late:
+				t.Errorf("%s: %v", what, err)
+				return
+			}
 		}
 	}
 
