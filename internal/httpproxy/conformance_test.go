@@ -13,7 +13,7 @@ import (
 // h2spec tries what HTTP/2 (RFC 9113) and its header compression (RFC 7541) ask of a server.
 func TestConformance(t *testing.T) {
 	if exec.CommandContext(t.Context(), "go", "mod", "download", "-C", "../../test/h2spec").Run() != nil {
-		t.Skip("needs h2spec (Go module github.com/summerwind/h2spec)") // of all that these tests need from a proxy, it alone is not the product's
+		t.Skip("needs h2spec (from the Go module github.com/summerwind/h2spec)") // of all that these tests need from a proxy, it alone is not the product's
 	}
 	program := filepath.Join(t.TempDir(), "h2spec")
 	build := exec.CommandContext(t.Context(), "go", "build", "-C", "../../test/h2spec", "-o", program, "github.com/summerwind/h2spec/cmd/h2spec")
