@@ -114,6 +114,9 @@ func (a *app) dns(ctx context.Context, c *connectFlags, req dnsRequest) error {
 	if err != nil {
 		return err
 	}
+	if req.form == "aws" && cfg.AWS.EndpointURL != "" {
+		text = dnsplan.AWSAt(cfg.AWS.EndpointURL) + text
+	}
 	for _, name := range in.Names {
 		if name != p.PrivateName && !slices.Contains(p.CustomNames, name) {
 			plan.Notes = append(plan.Notes, fmt.Sprintf("cluster %s does not have the name %s, so that its gateway refuses whoever asks for it; the vendor's operator can add it: postern cluster set --custom-name %[2]s", p.ClusterName, name))

@@ -176,7 +176,7 @@ func (d *Directory) names() ([]string, error) {
 // read reads a pair that is another than before, and reports whether there is another certificate to show.
 func (d *Directory) read(name string, p *directoryPair) (changed bool) {
 	is, err := p.files.state()
-	if is == p.seen {
+	if is.same(p.seen) {
 		return false
 	}
 	if errors.Is(err, fs.ErrNotExist) && p.cert != nil {

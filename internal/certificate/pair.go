@@ -56,7 +56,7 @@ func (p *Pair) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return p.cert, nil
 	}
 	p.checked = p.now()
-	if is, err := p.files.state(); err != nil || is == p.seen {
+	if is, err := p.files.state(); err != nil || is.same(p.seen) {
 		return p.cert, nil // a file that is not there is one that is being replaced
 	}
 	if err := p.read(); err != nil {
@@ -70,26 +70,33 @@ func (p *Pair) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 // pairFiles are the paths of a certificate's chain and of its key.
 type pairFiles struct{ cert, key string }
 
-// pairState tells whether a pair of files is another than before.
-type pairState struct{ cert, key fileState }
+// pairState tells whether a pair of files is another than before. Nil is a file that is not there.
+type pairState struct{ cert, key os.FileInfo }
 
-type fileState struct {
-	modified time.Time
-	size     int64
+// same reports whether nothing has changed. The time alone does not tell: what is renamed into place was often written in the same
+// tick of the system's clock as what it replaces, and has its size.
+func (s pairState) same(as pairState) bool {
+	file := func(a, b os.FileInfo) bool {
+		if a == nil || b == nil {
+			return a == b
+		}
+		return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+	}
+	return file(s.cert, as.cert) && file(s.key, as.key)
 }
 
 // state looks at the files. The error is one of os.Stat; what there is of the state is there all the same.
 func (f pairFiles) state() (s pairState, err error) {
 	for _, of := range []struct {
 		path string
-		into *fileState
+		into *os.FileInfo
 	}{{f.cert, &s.cert}, {f.key, &s.key}} {
 		info, statErr := os.Stat(of.path)
 		if statErr != nil {
 			err = errors.Join(err, statErr)
 			continue
 		}
-		*of.into = fileState{info.ModTime(), info.Size()}
+		*of.into = info
 	}
 	return s, err
 }

@@ -35,8 +35,7 @@ func (p *Plan) AWS() string {
 	b.WriteString("# POSTERN_TOKEN has to hold a token for " + oneLine(p.apiURL) + ", and aws the credentials of account " + p.AccountID + ".\n")
 	b.WriteString("set -eu\n: \"${POSTERN_TOKEN:?}\"\n")
 	if p.endpointURL != "" {
-		// Not AWS_ENDPOINT_URL: aws before 2.13 ignores it and would call Amazon.
-		b.WriteString("aws() { command aws --endpoint-url " + dnsplan.ShellQuote(p.endpointURL) + " \"$@\"; }\n")
+		b.WriteString(dnsplan.AWSAt(p.endpointURL))
 	}
 	b.WriteString("export AWS_REGION=" + dnsplan.ShellQuote(p.Request.Region) + " AWS_DEFAULT_REGION=" + dnsplan.ShellQuote(p.Request.Region) + "\n")
 	p.problemComments(&b)

@@ -116,6 +116,12 @@ func (p Plan) recordLines(b *strings.Builder, z Zone, zoneID string) {
 	b.WriteString("aws route53 wait resource-record-sets-changed --id \"$CHANGE_ID\"\n")
 }
 
+// AWSAt is a line of sh by which the aws of a script asks the endpoint at a URL instead of Amazon's. AWS_ENDPOINT_URL would not do:
+// aws before 2.13 ignores it, and calls Amazon.
+func AWSAt(url string) string {
+	return "aws() { command aws --endpoint-url " + ShellQuote(url) + " \"$@\"; }\n"
+}
+
 // ShellQuote quotes s for a POSIX shell, and leaves alone what needs no quotes.
 func ShellQuote(s string) string {
 	if made(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789-_./:=,@") {
