@@ -103,7 +103,8 @@ var fences = map[string]string{
 	"github.com/coreos/go-oidc":      "internal/openid",
 	"golang.org/x/oauth2":            "internal/openid",
 
-	"golang.org/x/net/http2/hpack": "internal/http2",
+	"golang.org/x/net/http2/hpack":   "internal/http2",
+	"golang.org/x/net/http/httpguts": "internal/http2 internal/httpproxy", // which bytes a field may have
 
 	// Which domains nobody can own alone: egress domain names stay below them.
 	"golang.org/x/net/publicsuffix": "internal/control",

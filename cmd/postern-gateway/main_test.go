@@ -213,7 +213,8 @@ func TestTheDataPathLinksLittle(t *testing.T) {
 		"github.com/prometheus/client_golang/prometheus/promhttp", "golang.org/x/crypto/cryptobyte", "golang.org/x/sys/unix",
 		// Certificates by ACME, and what clients' certificates say.
 		"github.com/caddyserver/certmagic", "go.uber.org/zap", "golang.org/x/crypto/ocsp", "github.com/dlclark/regexp2/v2",
-		"golang.org/x/net/http2/hpack", // header compression of HTTP/2
+		"golang.org/x/net/http2/hpack",   // header compression of HTTP/2
+		"golang.org/x/net/http/httpguts", // which bytes a field may have
 	}
 	own := []string{
 		"api", "cmd/postern-gateway", "internal/backend", "internal/engine", "internal/gateway", "internal/l4", "internal/link", "internal/policy",

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2/hpack"
 )
 
@@ -116,7 +117,7 @@ func (h *head) field(f hpack.HeaderField) {
 		return
 	}
 	switch {
-	case f.Name == "" || !isText(f.Value):
+	case f.Name == "" || !httpguts.ValidHeaderFieldValue(f.Value):
 		h.wrong = "a malformed field"
 	case f.Name[0] == ':':
 		h.special(f)
@@ -203,7 +204,7 @@ func (h *head) request() (r Head, wrong string) {
 		return r, h.wrong
 	}
 	switch {
-	case !isToken(r.Method):
+	case !httpguts.ValidHeaderFieldName(r.Method):
 		return r, "no method"
 	case h.pseudo[method] == "CONNECT":
 		if h.has[scheme] || h.has[path] || r.Authority == "" {
@@ -238,38 +239,7 @@ func (h *head) request() (r Head, wrong string) {
 	return r, ""
 }
 
-// isText reports whether a value has no control characters but tabulators.
-func isText(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	return true
-}
-
-// nameChars are those of a token (RFC 9110 section 5.6.2), tokenChars, without capitals.
-var tokenChars, nameChars = func() (token, name [256]bool) {
-	for _, c := range []byte("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
-		token[c], name[c] = true, c < 'A' || c > 'Z'
-	}
-	return token, name
-}()
-
-func isToken(s string) bool {
-	for i := range len(s) {
-		if !tokenChars[s[i]] {
-			return false
-		}
-	}
-	return s != ""
-}
-
+// isName reports whether a field's name is a token without capitals (RFC 9113 section 8.2.1).
 func isName(s string) bool {
-	for i := range len(s) {
-		if !nameChars[s[i]] {
-			return false
-		}
-	}
-	return true
+	return httpguts.ValidHeaderFieldName(s) && !strings.ContainsFunc(s, func(c rune) bool { return c >= 'A' && c <= 'Z' })
 }

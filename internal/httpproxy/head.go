@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // Lengths of bodies that are not known beforehand.
@@ -53,33 +55,6 @@ var (
 	errStatus    = errors.New("malformed status line")
 )
 
-// tokenChars are those of a token (RFC 9110 section 5.6.2).
-var tokenChars = func() (t [256]bool) {
-	for _, c := range []byte("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
-		t[c] = true
-	}
-	return t
-}()
-
-func isToken(s string) bool {
-	for i := range len(s) {
-		if !tokenChars[s[i]] {
-			return false
-		}
-	}
-	return s != ""
-}
-
-// isValue reports whether a field's value has no control characters but tabulators.
-func isValue(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	return true
-}
-
 // isTarget reports whether a target has neither blanks nor control characters nor a fragment.
 func isTarget(s string) bool {
 	for i := range len(s) {
@@ -102,11 +77,11 @@ func cutFields(into []field, text string, most int) ([]field, error) {
 			return into, nil
 		}
 		name, value, ok := strings.Cut(line, ":")
-		if !ok || !isToken(name) {
+		if !ok || !httpguts.ValidHeaderFieldName(name) {
 			return nil, errField
 		}
 		value = trim(value)
-		if !isValue(value) {
+		if !httpguts.ValidHeaderFieldValue(value) {
 			return nil, errField
 		}
 		if len(into) >= most {
@@ -138,7 +113,7 @@ func parseRequest(r *request, head string, most int) error {
 	}
 	var version string
 	r.method, line, ok = strings.Cut(line, " ")
-	if !ok || !isToken(r.method) {
+	if !ok || !httpguts.ValidHeaderFieldName(r.method) {
 		return errStartLine
 	}
 	r.target, version, ok = strings.Cut(line, " ")
@@ -325,7 +300,7 @@ func parseResponse(r *response, head string, most int) error {
 	}
 	code, reason, _ := strings.Cut(line, " ")
 	n, err := strconv.Atoi(code)
-	if err != nil || len(code) != 3 || n < 100 || !isValue(reason) {
+	if err != nil || len(code) != 3 || n < 100 || !httpguts.ValidHeaderFieldValue(reason) {
 		return errStatus
 	}
 	r.status, r.reason = n, reason

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 func head(lines ...string) string { return strings.Join(lines, "\r\n") + "\r\n\r\n" }
@@ -205,7 +207,7 @@ func FuzzResponse(f *testing.F) {
 		v := view{site: site, way: &way, listener: "public", scheme: "https", host: "docker-local.art.test"}
 		v.turnFields(&r)
 		for _, f := range r.fields {
-			if !isToken(f.name) || !isValue(f.value) {
+			if !httpguts.ValidHeaderFieldName(f.name) || !httpguts.ValidHeaderFieldValue(f.value) {
 				t.Errorf("%q: %q", f.name, f.value)
 			}
 		}
