@@ -18,6 +18,7 @@ var law = map[string]string{
 	"api":                 "",
 	"internal/link":       "",
 	"internal/l4":         "",
+	"internal/flock":      "",
 	"internal/servertest": "", // for tests alone, as is internal/storetest
 
 	"internal/policy":     "internal/link",
@@ -30,7 +31,7 @@ var law = map[string]string{
 	"internal/identity": "internal/link",
 	"internal/openid":   "internal/link internal/identity",
 
-	"internal/store":                  "internal/link internal/audit",
+	"internal/store":                  "internal/link internal/audit internal/flock",
 	"internal/storetest":              "internal/servertest internal/store",
 	"internal/cloud":                  "internal/link",
 	"internal/cloud/awsprivatelink":   "internal/cloud internal/link",
@@ -53,12 +54,12 @@ var law = map[string]string{
 	"internal/http2":       "",
 	"internal/httpproxy":   "internal/link internal/proxyconf internal/clientcert internal/revocation internal/http2",
 	"internal/gateway": "api internal/link internal/policy internal/l4 internal/engine internal/backend internal/httpproxy internal/clientcert " +
-		"internal/revocation internal/certificate",
-	"internal/webserver": "internal/link internal/proxyconf",
+		"internal/revocation internal/certificate internal/flock",
+	"internal/webserver": "internal/link internal/proxyconf internal/flock",
 	"internal/proxytest": "internal/link internal/servertest", // for tests alone
 	"internal/verify":    "internal/link internal/l4",
 	"internal/connect":   "api internal/link internal/cloud internal/dnsplan internal/verify",
-	"internal/fabric":    "internal/l4", // it speaks the cloud's language, not ours
+	"internal/fabric":    "internal/l4 internal/flock", // it speaks the cloud's language, not ours
 
 	"internal/tfprovider":            "api",
 	"cmd/postern":                    "*",

@@ -218,7 +218,7 @@ func TestTheDataPathLinksLittle(t *testing.T) {
 	}
 	own := []string{
 		"api", "cmd/postern-gateway", "internal/backend", "internal/engine", "internal/gateway", "internal/l4", "internal/link", "internal/policy",
-		"internal/certificate", "internal/clientcert", "internal/http2", "internal/httpproxy", "internal/proxyconf", "internal/revocation",
+		"internal/certificate", "internal/clientcert", "internal/flock", "internal/http2", "internal/httpproxy", "internal/proxyconf", "internal/revocation",
 	}
 	root, err := filepath.Abs("../..")
 	if err != nil {

@@ -7,7 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
+
+	"github.com/postern/postern/internal/flock"
 )
 
 // stateVersion is the layout of State that this code reads and writes.
@@ -31,7 +32,7 @@ func openDisk(dir string) (*disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := flock.Take(lock); err != nil {
 		_ = lock.Close()
 		return nil, fmt.Errorf("fabric: another process uses %s: %w", dir, err)
 	}
@@ -102,5 +103,5 @@ func (d *disk) close() error {
 	if d.lock == nil {
 		return nil
 	}
-	return d.lock.Close()
+	return flock.Close(d.lock)
 }

@@ -8,8 +8,8 @@ import (
 	"log/slog"
 	"os"
 	"sync"
-	"syscall"
 
+	"github.com/postern/postern/internal/flock"
 	"github.com/postern/postern/internal/link"
 	"github.com/postern/postern/internal/policy"
 )
@@ -237,9 +237,9 @@ func (k *rulesKeeper) take() error {
 	if err != nil {
 		return err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := flock.Take(f); err != nil {
 		_ = f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
+		if errors.Is(err, flock.ErrHeld) {
 			return errRulesHeld
 		}
 		return fmt.Errorf("lock %s: %w", k.path+lockName, err)
@@ -330,10 +330,11 @@ func (k *rulesKeeper) stop() {
 	k.mu.Lock()
 	k.stopped, k.waiting = true, nil
 	k.mu.Unlock()
-	for _, f := range []*os.File{k.journal, k.lock} {
-		if f != nil {
-			_ = f.Close()
-		}
+	if k.journal != nil {
+		_ = k.journal.Close()
+	}
+	if k.lock != nil {
+		_ = flock.Close(k.lock)
 	}
 	k.journal, k.lock = nil, nil
 }

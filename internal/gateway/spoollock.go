@@ -9,8 +9,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/postern/postern/internal/flock"
 )
 
 // spoolLock is the hold on the segments of one owner, which is a process. The kernel lets go of it when the process
@@ -42,9 +43,9 @@ func lockSpool(dir, owner string) (*spoolLock, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := flock.Take(f); err != nil {
 		_ = f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
+		if errors.Is(err, flock.ErrHeld) {
 			return nil, nil
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
@@ -66,12 +67,12 @@ func lockSpool(dir, owner string) (*spoolLock, error) {
 }
 
 // release lets go of the segments, which others may take over.
-func (l *spoolLock) release() { _ = l.f.Close() }
+func (l *spoolLock) release() { _ = flock.Close(l.f) }
 
 // remove lets go of an owner that has no segment any more.
 func (l *spoolLock) remove() {
 	_ = os.Remove(l.f.Name())
-	_ = l.f.Close()
+	_ = flock.Close(l.f)
 }
 
 // spoolOwners returns whose segments and locks are in a directory, oldest owner first. A directory that does not exist

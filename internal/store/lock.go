@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
+
+	"github.com/postern/postern/internal/flock"
 )
 
 // dirLock is the exclusive hold on a data directory. The kernel lets go of it when the process ends, however it ends.
@@ -17,8 +18,8 @@ func lockDir(dir string) (*dirLock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the data directory's lock: %w", err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
+	err = flock.Take(f)
+	if errors.Is(err, flock.ErrHeld) {
 		_ = f.Close()
 		return nil, fmt.Errorf("the data directory %s is in use by another process: stop that one, or give another directory", dir)
 	}
@@ -29,4 +30,4 @@ func lockDir(dir string) (*dirLock, error) {
 	return &dirLock{f}, nil
 }
 
-func (l *dirLock) release() error { return l.f.Close() }
+func (l *dirLock) release() error { return flock.Close(l.f) }

@@ -16,5 +16,8 @@ func own(*os.File, fs.FileInfo) error { return nil }
 // lock does nothing: one installation at a time is up to the caller.
 func lock(*os.File) error { return nil }
 
+// unlock closes a folder.
+func unlock(dir *os.File) error { return dir.Close() }
+
 // syncFolder does nothing: a folder is not synchronised on its own.
 func syncFolder(*os.File) error { return nil }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/postern/postern/internal/flock"
 	"github.com/postern/postern/internal/link"
 )
 
@@ -33,10 +34,10 @@ func own(f *os.File, like fs.FileInfo) error {
 	return f.Chown(int(want.Uid), int(want.Gid))
 }
 
-// lock holds a folder until it is closed. Another process that holds it is an error.
+// lock holds a folder until unlock. Another process that holds it is an error.
 func lock(dir *os.File) error {
-	err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
+	err := flock.Take(dir)
+	if errors.Is(err, flock.ErrHeld) {
 		return &link.Error{
 			Kind: link.Unavailable, Reason: "INSTALLATION_UNDER_WAY", Message: "another installation into this folder is under way",
 			Hint: "try again when it has ended",
@@ -44,6 +45,9 @@ func lock(dir *os.File) error {
 	}
 	return err
 }
+
+// unlock gives a folder back, and closes it.
+func unlock(dir *os.File) error { return flock.Close(dir) }
 
 // syncFolder has a folder's names survive a loss of power.
 func syncFolder(dir *os.File) error { return dir.Sync() }

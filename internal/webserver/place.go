@@ -130,7 +130,7 @@ func followable(dir string, refuse func(hint, format string, args ...any) error)
 
 func (p *place) close() {
 	if p.dir != nil {
-		_ = p.dir.Close() // only read from; the lock goes with it
+		_ = unlock(p.dir) // only read from
 	}
 	_ = p.root.Close()
 }
