@@ -157,7 +157,13 @@ func (s *Server) Log() string {
 // Stop ends the program, by the signal that all of them end fast on, and returns what it printed.
 func (s *Server) Stop() string {
 	_ = s.cmd.Process.Signal(syscall.SIGINT)
-	<-s.ended
+	select {
+	case <-s.ended:
+	case <-time.After(patience):
+		_ = s.cmd.Process.Kill()
+		<-s.ended
+		s.t.Errorf("%s did not end when it was told to:\n%s", s.cmd.Path, s.Log())
+	}
 	return s.Log()
 }
 
