@@ -49,6 +49,7 @@ func (p Plan) Snippet(r Resolver) (string, error) {
 			fmt.Fprintf(&b, "rebind-domain-ok=/%s/%s/\n", name, p.Target.Name)
 		}
 	case BIND:
+		fmt.Fprintf(&b, "// deny-answer-addresses refuses private answers, unless its except-from lists %s and the names below\n", p.Target.Name)
 		for _, name := range p.names() {
 			fmt.Fprintf(&b, "zone \"%s\" {\n    type forward;\n    forward only;\n    forwarders { %s };\n};\n",
 				name, joinAddrs(p.Resolvers, "; ")+";")
