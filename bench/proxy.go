@@ -217,8 +217,9 @@ func (p *process) close() error {
 	return nil // that a signal ended it is what was asked for
 }
 
+// freeAddress is an address to listen on that nobody listens on now. It is not 127.0.0.1, so that no client's own port comes in between.
 func freeAddress() (netip.AddrPort, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.77.0.3:0")
 	if err != nil {
 		return netip.AddrPort{}, err
 	}

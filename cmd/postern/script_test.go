@@ -15,6 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/postern/postern/internal/servertest"
 	"github.com/postern/postern/internal/storetest"
 )
 
@@ -98,9 +99,14 @@ func TestScript(t *testing.T) {
 			"json":   checkJSON,
 			"aws-as": awsAs,
 			"retry":  retry,
-			"port":   freePort,
 			"flip":   flip,
 			"tamper": tamper,
+			"port": func(ts *testscript.TestScript, neg bool, args []string) { // an address at which nobody listens
+				if neg || len(args) != 1 {
+					ts.Fatalf("usage: port name")
+				}
+				ts.Setenv(args[0], fmt.Sprintf("127.0.0.1:%d", servertest.Port(t)))
+			},
 			"database": func(ts *testscript.TestScript, neg bool, args []string) {
 				if neg || len(args) != 1 {
 					ts.Fatalf("usage: database name")
@@ -224,17 +230,6 @@ func awsAs(ts *testscript.TestScript, neg bool, args []string) {
 	} {
 		ts.Setenv(k, v)
 	}
-}
-
-// freePort sets a variable to an address of loopback on which nothing listens: port NAME.
-func freePort(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: port name")
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	ts.Setenv(args[0], ln.Addr().String())
-	ts.Check(ln.Close())
 }
 
 // retry runs a program until its output holds a text: retry TEXT PROGRAM ARG….

@@ -108,19 +108,9 @@ func TestZoneFileIsServed(t *testing.T) {
 	}
 }
 
-// ownAddr is an address for BIND, which listens on those alone that an interface has. Its port is none that clients get.
+// ownAddr is an address for BIND, which listens on those alone that an interface has.
 func ownAddr(t testing.TB) netip.AddrPort {
-	t.Helper()
-	var lc net.ListenConfig
-	for port := uint16(20053); port < 32768; port += 100 {
-		at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
-		if l, err := lc.Listen(t.Context(), "tcp", at.String()); err == nil {
-			_ = l.Close()
-			return at
-		}
-	}
-	t.Fatal("no port is free")
-	return netip.AddrPort{}
+	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), servertest.Port(t))
 }
 
 func leadsToTheEndpoint(t *testing.T, at netip.AddrPort) {

@@ -268,7 +268,7 @@ func TestClaimsGoFirstAndAtOnce(t *testing.T) {
 		d.out.claimed(api.GatewayClaim{ClaimID: "at once", EndpointID: endpointA})
 		synctest.Wait()
 		c.change(func() {
-			if last := c.came[len(c.came)-1]; !slices.Equal(c.claims, []string{"at once"}) || len(last.Claims) != 1 { // the flow may have gone before
+			if !slices.Equal(c.claims, []string{"at once"}) { // the flow may have come before it, with it or behind it
 				t.Errorf("claims %v, batches %+v", c.claims, c.came)
 			}
 			c.away = true

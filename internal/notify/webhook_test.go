@@ -150,7 +150,10 @@ func TestWebhookEnds(t *testing.T) {
 			}, words: "the receiver answered 503 Service Unavailable", status: link.DeliveryPending, wait: 12 * time.Hour,
 		},
 		{
-			name: "no answer", answer: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+			name: "no answer", answer: func(_ http.ResponseWriter, r *http.Request) {
+				<-r.Context().Done()
+				panic(http.ErrAbortHandler) // or a client that is just hanging up would still get an answer
+			},
 			edit:  func(c *notify.Config) { c.Timeout = time.Second },
 			words: "no answer within 1 seconds", status: link.DeliveryPending,
 		},

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -19,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/postern/postern/internal/link"
+	"github.com/postern/postern/internal/servertest"
 )
 
 // Server is a web server, or what acts as one, that the suite tries in front of the application.
@@ -84,7 +84,7 @@ func NewSuite(t *testing.T) *Suite {
 		authority: NewAuthority(t, "Servers"), clients: NewAuthority(t, "Clients"), strangers: NewAuthority(t, "Strangers"),
 	}
 	s.live, s.second = s.app.Node(t, 0), s.app.Node(t, 1)
-	s.dead = link.ProxyNode{Host: "127.0.0.1", DirectPort: Port(t), RouterPort: Port(t)}
+	s.dead = link.ProxyNode{Host: "127.0.0.1", DirectPort: servertest.Port(t), RouterPort: servertest.Port(t)}
 	// What a header has to carry whole: characters that mean something in URLs, in headers, and to none of them.
 	s.known = s.clients.Client(t, pkix.Name{CommonName: User + "@example.com", Organization: []string{"Müller + Söhne, 100% / \"Ltd\""}})
 	s.revoked = s.clients.Client(t, pkix.Name{CommonName: "left@example.com"})
@@ -110,22 +110,6 @@ func NewSuite(t *testing.T) *Suite {
 	return s
 }
 
-// Port returns a port that nobody listens on, at any address, and that is no client's own.
-func Port(t testing.TB) uint16 {
-	t.Helper()
-	for range 100 {
-		port := 20000 + rand.N[uint16](12000)
-		var lc net.ListenConfig
-		l, err := lc.Listen(t.Context(), "tcp", ":"+strconv.Itoa(int(port)))
-		if err == nil {
-			_ = l.Close()
-			return port
-		}
-	}
-	t.Fatal("no port is free")
-	return 0
-}
-
 // trial is one start of a server.
 type trial struct {
 	*Suite
@@ -139,9 +123,9 @@ func (s *Suite) Run(t *testing.T, server Server) {
 	can := func(f Feature) bool { return !slices.Contains(lacks, f) }
 	ports := func(t *testing.T) link.ReverseProxy {
 		p := s.base
-		p.HTTPSPort = Port(t)
+		p.HTTPSPort = servertest.Port(t)
 		if p.HTTP = can(PlainHTTP); p.HTTP {
-			p.HTTPPort = Port(t)
+			p.HTTPPort = servertest.Port(t)
 		}
 		return p
 	}
@@ -168,7 +152,7 @@ func (s *Suite) Run(t *testing.T, server Server) {
 		}
 		p.Repositories = nil
 		for _, key := range repositories {
-			p.Repositories = append(p.Repositories, link.ProxyRepository{Key: key, Port: Port(t)})
+			p.Repositories = append(p.Repositories, link.ProxyRepository{Key: key, Port: servertest.Port(t)})
 		}
 		p.Repositories[1].ServerName = "images." + serverName
 		tr := s.start(t, server, p)

@@ -75,13 +75,7 @@ func (a Account) run(t testing.TB, path string, args ...string) *exec.Cmd {
 // can come in between.
 func Addr(t testing.TB) netip.AddrPort {
 	t.Helper()
-	var lc net.ListenConfig
-	l, err := lc.Listen(t.Context(), "tcp", "127.77.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 77, 0, 1}), Port(t))
 }
 
 // Run starts a program that stays in the foreground, and waits until it listens on addr.
