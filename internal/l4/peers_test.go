@@ -9,8 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
+
+	"github.com/postern/postern/internal/servertest"
 )
 
 // firstBytes is a server that parses what the first bytes of a connection are.
@@ -84,18 +87,6 @@ func background(t *testing.T, name string, args ...string) {
 	})
 }
 
-// freePort returns an address on which nobody listens for now.
-func freePort(t *testing.T, host string) string {
-	t.Helper()
-	var lc net.ListenConfig
-	ln, err := lc.Listen(t.Context(), "tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().String()
-}
-
 // connect dials an address as soon as somebody listens there.
 func connect(t *testing.T, addr string) net.Conn {
 	t.Helper()
@@ -146,7 +137,7 @@ func TestHeadersOfHAProxy(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "::1"} {
 		for version, option := range map[int]string{1: "send-proxy", 2: "send-proxy-v2"} {
 			f := newFirstBytes(t, "127.0.0.1:0")
-			front := freePort(t, host)
+			front := net.JoinHostPort(host, strconv.Itoa(int(servertest.Port(t))))
 			background(t, "haproxy", "-db", "-f", config(t, fmt.Sprintf(`
 defaults
   mode tcp
@@ -173,7 +164,7 @@ func TestHeadersOfNginx(t *testing.T) {
 	}
 	for _, host := range []string{"127.0.0.1", "::1"} {
 		f := newFirstBytes(t, "127.0.0.1:0")
-		front := freePort(t, host)
+		front := net.JoinHostPort(host, strconv.Itoa(int(servertest.Port(t))))
 		background(t, "nginx", "-p", t.TempDir(), "-e", "stderr", "-c", config(t, fmt.Sprintf(`
 load_module %s;
 daemon off;
