@@ -15,11 +15,11 @@ import (
 type slowProvider struct {
 	*httptest.Server
 	asked chan struct{} // a value for each request
-	let   chan struct{} // a value lets one go
+	let   chan struct{} // closed: all are let go, also one whose asker has just left
 }
 
 func newSlowProvider(t *testing.T) *slowProvider {
-	s := &slowProvider{asked: make(chan struct{}, 10), let: make(chan struct{}, 10)}
+	s := &slowProvider{asked: make(chan struct{}, 10), let: make(chan struct{})}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.asked <- struct{}{}
 		select {
@@ -83,7 +83,7 @@ func TestSlowDiscoveryHoldsUpNobodyElse(t *testing.T) {
 		t.Errorf("who gave up is told %v", err)
 	}
 	asked("by one of the others")
-	s.let <- struct{}{}
+	close(s.let)
 	for what, c := range map[string]chan error{"the third": three, "the fourth": four} {
 		if err := await(what, c); err != nil {
 			t.Errorf("%s: %v", what, err)
