@@ -43,7 +43,7 @@ func TestAChildOnItsWayHoldsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer syscall.Close(child)
+	t.Cleanup(func() { _ = syscall.Close(child) })
 	if err := flock.Close(f); err != nil {
 		t.Fatal(err)
 	}
