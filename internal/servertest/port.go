@@ -22,7 +22,8 @@ var ports struct {
 	next  int // within the share
 }
 
-// Port returns a port at which nobody listens, at any address, and that is no client's own. It returns another one each time.
+// Port returns a port at which nobody listens, at any address, and that is no client's own. It returns a port again
+// only after all the others of the process's share.
 func Port(t testing.TB) uint16 {
 	t.Helper()
 	ports.Lock()
