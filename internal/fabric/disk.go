@@ -34,7 +34,10 @@ func openDisk(dir string) (*disk, error) {
 	}
 	if err := flock.Take(lock); err != nil {
 		_ = lock.Close()
-		return nil, fmt.Errorf("fabric: another process uses %s: %w", dir, err)
+		if errors.Is(err, flock.ErrHeld) {
+			return nil, fmt.Errorf("fabric: %s is in use by another process: stop that one, or give another directory", dir)
+		}
+		return nil, fmt.Errorf("fabric: lock %s: %w", dir, err)
 	}
 	return &disk{path: filepath.Join(dir, "fabric.json"), lock: lock}, nil
 }
